@@ -1,0 +1,45 @@
+# Every target makes the environment first when it is missing or the requirements changed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DATA ?= data.csv
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help experiment test lint mlflow-ui bench clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+experiment: $(READY) ## run the experiment: 63 runs, 3 versions (DATA=reviews.csv, ARGS="--trials 5")
+	@$(BIN)/python sentiment_mlflow_optuna.py --data "$(DATA)" $(ARGS)
+
+test: $(READY) lint ## lint, then run all tests on both cores
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+mlflow-ui: $(READY) ## serve the MLflow UI of the project's store on http://127.0.0.1:5000
+	@MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --workers 1 \
+		--backend-store-uri sqlite:///mlflow.db --default-artifact-root ./mlruns $(ARGS)
+
+bench: $(READY) ## the figures of the README: cleaning, cross-validation, whole run (DATA=reviews.csv)
+	@$(BIN)/python tools/bench_cleaning.py --data "$(DATA)"
+	@$(BIN)/python tools/bench_cross_validation.py --data "$(DATA)"
+	@$(BIN)/python tools/bench_experiment.py --data "$(DATA)"
+
+clean: ## remove caches and the environment; runs, models and studies stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './mlruns/*' -prune -exec rm -rf {} +
+
+$(READY): requirements.txt requirements-dev.txt requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "make: Python 3.11 is needed; name one with PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "setting up $(VENV) (about 190 packages, one to two minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@touch $@

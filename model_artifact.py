@@ -1,0 +1,143 @@
+"""Model artifact: one fitted pipeline, raw text in and label out, as an MLflow model and back.
+
+Loading never runs code that comes with the file: a skops file is opened with `TRUSTED_TYPES`,
+a list of this module's own, whatever the artifact itself asks to be trusted. A pickle
+(`--format cloudpickle`) has no such guard and is loaded only where the caller says so.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import text_cleaning
+
+from tracking import Store, TrackingError, quiet
+
+FORMATS = {"skops": "model.skops", "cloudpickle": "model.pkl"}
+TRUSTED_TYPES = ["text_cleaning.TextCleaner"]  # all else in the pipeline skops trusts by itself
+# What a model needs to answer, pinned to what it was trained with. Given, not inferred: MLflow's
+# inference loads the model in a process of its own and takes eight seconds a model.
+REQUIREMENTS = ("scikit-learn", "scipy", "numpy", "pandas", "nltk", "emoji")
+INPUT_COLUMN = "text"
+
+
+def log_pipeline(
+    store: Store, run_id: str, pipeline: Any, examples: Sequence[str], file_format: str = "skops"
+) -> tuple[str, int]:
+    """Write a fitted pipeline as the run's model; returns its `models:/…` URI and the file's bytes.
+
+    `examples` are raw texts for the input example. A model that an interrupted attempt left
+    behind on the same run is removed first.
+    """
+    import pandas as pd
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    run = store.client.get_run(run_id)
+    for left in _logged_models(store, run.info.experiment_id, run_id):
+        store.client.delete_logged_model(left)
+    logged = store.client.create_logged_model(
+        run.info.experiment_id,
+        name="model",
+        source_run_id=run_id,
+        params={key: str(value) for key, value in run.data.params.items()},
+    )
+    sizes: list[int] = []
+    with warnings.catch_warnings(), quiet("mlflow.sklearn", "mlflow.utils.environment"):
+        warnings.simplefilter("ignore")
+        Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=_flavor(file_format, sizes),
+            run_id=run_id,
+            model_id=logged.model_id,
+            sk_model=pipeline,
+            serialization_format=file_format,
+            skops_trusted_types=TRUSTED_TYPES if file_format == "skops" else None,
+            pip_requirements=[f"{name}=={version(name)}" for name in (*REQUIREMENTS, file_format)],
+            code_paths=[str(Path(text_cleaning.__file__).resolve())],
+            signature=ModelSignature(
+                inputs=Schema([ColSpec(DataType.string, INPUT_COLUMN)]),
+                outputs=Schema([ColSpec(DataType.long)]),
+            ),
+            input_example=pd.DataFrame({INPUT_COLUMN: list(examples)}),
+        )
+    store.client.finalize_logged_model(logged.model_id, "READY")
+    return f"models:/{logged.model_id}", sizes[0]
+
+
+def load_pipeline(uri: str, *, trust_pickle: bool = False) -> Any:
+    """The fitted pipeline behind an MLflow URI or in a local model folder.
+
+    Raises `TrackingError` when there is none, when the file holds types that `TRUSTED_TYPES` does
+    not name, or when it is a pickle and `trust_pickle` is false.
+    """
+    import mlflow
+    import skops.io
+    from mlflow.exceptions import MlflowException
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    folder = Path(uri)
+    if not folder.is_dir():
+        try:
+            with quiet("mlflow.store.artifact"):
+                folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"{uri}: no model to load ({error})") from None
+    safe, pickled = folder / FORMATS["skops"], folder / FORMATS["cloudpickle"]
+    if safe.exists():
+        try:
+            return skops.io.load(safe, trusted=TRUSTED_TYPES)
+        except UntrustedTypesFoundException as error:
+            raise TrackingError(
+                f"{uri}: not loaded, its file asks for more trust: {error}"
+            ) from None
+    if pickled.exists() and trust_pickle:
+        import cloudpickle
+
+        with pickled.open("rb") as file:
+            return cloudpickle.load(file)
+    if pickled.exists():
+        raise TrackingError(
+            f"{uri}: is a pickle, which runs whatever code is in it; log it with --format skops"
+        )
+    raise TrackingError(f"{uri}: has neither {FORMATS['skops']} nor {FORMATS['cloudpickle']}")
+
+
+def _flavor(file_format: str, sizes: list[int]) -> SimpleNamespace:
+    """MLflow's scikit-learn flavour, with the skops file compressed (a twentieth of the bytes)."""
+    import mlflow.sklearn
+
+    def save_model(path: str, **arguments: Any) -> None:
+        mlflow.sklearn.save_model(path=path, **arguments)
+        file = Path(path) / FORMATS[file_format]
+        if file_format == "skops":
+            before = file.stat().st_size
+            _compress(file)
+            mlflow_model = arguments["mlflow_model"]
+            mlflow_model.model_size_bytes -= before - file.stat().st_size
+            mlflow_model.save(str(Path(path) / "MLmodel"))
+        sizes.append(file.stat().st_size)
+
+    return SimpleNamespace(__name__="mlflow.sklearn", save_model=save_model)
+
+
+def _compress(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def _logged_models(store: Store, experiment: str, run_id: str) -> list[str]:
+    found = store.client.search_logged_models(
+        [experiment], filter_string=f"source_run_id = '{run_id}'"
+    )
+    return [str(model.model_id) for model in found]

@@ -1,0 +1,249 @@
+"""Model report: fit the chosen candidate, score it once on the holdout, write all on its run.
+
+Used by the experiment for each study's best trial; what is written here is what a later version
+is compared with: metrics with intervals, tables, figures, data digest, hashes of the training
+texts, the model and its card.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from candidate_models import Candidate, logged_parameters
+from sklearn.pipeline import Pipeline
+
+import evaluation
+import figures
+import reviews
+from evaluation import Floats, Interval, Labels
+from model_artifact import log_pipeline
+from model_card import CARD, model_card
+from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
+from tracking import TAG, Store, log_values
+
+MODEL_URI = TAG + "model_uri"  # set when the model is complete, so that a resumed pass skips it
+TEXT_HASHES = "training_text_hashes.npy"
+TABLES = ("audit", "per_class", "top_words")
+
+
+@dataclass(frozen=True)
+class PreparedReviews:
+    """Checked reviews, split and cleaned once, for every model of a pass."""
+
+    loaded: reviews.LoadedReviews
+    split: reviews.Split
+    cleaned_train: list[str]
+    cleaned_test: list[str]
+    audit: pd.DataFrame
+    digest: str
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A candidate refitted on the whole training part, and what it did on the holdout."""
+
+    algorithm: str
+    candidate: Candidate
+    pipeline: Pipeline
+    predicted: Labels
+    decision: Floats
+    train_f1: float
+    test_f1: Interval
+    test_f1_unseen: Interval
+    test_accuracy: Interval
+    test_recall_negative: Interval
+
+
+def prepare_reviews(loaded: reviews.LoadedReviews) -> PreparedReviews:
+    """Split and clean checked reviews, and audit them. Raises `ReviewDataError`."""
+    split = reviews.split_reviews(loaded.frame)
+    cleaned_train, cleaned_test = clean_texts(split.train_texts), clean_texts(split.test_texts)
+    return PreparedReviews(
+        loaded=loaded,
+        split=split,
+        cleaned_train=cleaned_train,
+        cleaned_test=cleaned_test,
+        audit=reviews.audit_reviews(loaded, split, cleaned_train, cleaned_test),
+        digest=reviews.data_digest(loaded.frame),
+    )
+
+
+def fit_and_evaluate(algorithm: str, candidate: Candidate, data: PreparedReviews) -> FittedModel:
+    """Fit on the training part and touch the holdout, once.
+
+    Cleaning is stateless, so the texts cleaned before serve here, and the cleaning step is put in
+    front of the fitted ones: the pipeline takes raw text and predicts the same to the last bit.
+    """
+    train_matrix = candidate.vectorizer.fit_transform(data.cleaned_train)
+    test_matrix = candidate.vectorizer.transform(data.cleaned_test)
+    # scikit-learn leaves NumPy integers in the vocabulary, which skops keeps as a file each:
+    # 281 kB instead of 36 for the same model
+    vocabulary = candidate.vectorizer.vocabulary_
+    candidate.vectorizer.vocabulary_ = {term: int(column) for term, column in vocabulary.items()}
+    model = candidate.model.fit(train_matrix, data.split.y_train)
+    truth, predicted = data.split.y_test, model.predict(test_matrix)
+    new = reviews.unseen(data.cleaned_test, data.cleaned_train)
+    if not new.any():  # a tiny file: there is nothing else to tell apart
+        new[:] = True
+    return FittedModel(
+        algorithm=algorithm,
+        candidate=candidate,
+        pipeline=Pipeline(
+            [("clean", TextCleaner()), ("tfidf", candidate.vectorizer), ("model", model)]
+        ),
+        predicted=predicted,
+        decision=decision_values(model, test_matrix),
+        train_f1=evaluation.score(data.split.y_train, model.predict(train_matrix)),
+        test_f1=evaluation.bootstrap_interval(truth, predicted),
+        test_f1_unseen=evaluation.bootstrap_interval(truth[new], predicted[new]),
+        test_accuracy=evaluation.bootstrap_interval(truth, predicted, "accuracy"),
+        test_recall_negative=evaluation.bootstrap_interval(truth, predicted, "recall_negative"),
+    )
+
+
+def decision_values(model: Any, matrix: Any) -> Floats:
+    """A score per row that grows with the positive class: the margin, or the log odds."""
+    if hasattr(model, "decision_function"):
+        return np.asarray(model.decision_function(matrix), dtype=np.float64)
+    log_odds = model.predict_joint_log_proba(matrix)
+    return np.asarray(log_odds[:, 1] - log_odds[:, 0], dtype=np.float64)
+
+
+def term_weights(model: Any) -> Floats | None:
+    """The weight of each term towards positive; None for models that have no such thing."""
+    if hasattr(model, "coef_"):
+        return np.asarray(model.coef_[0], dtype=np.float64)
+    if hasattr(model, "feature_log_prob_"):
+        return np.asarray(model.feature_log_prob_[1] - model.feature_log_prob_[0])
+    return None
+
+
+def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
+    """Write parameters, metrics, tags and the dataset of a fitted model on its run."""
+    intervals = {
+        "test_f1": fitted.test_f1,
+        "test_f1_unseen": fitted.test_f1_unseen,
+        "test_accuracy": fitted.test_accuracy,
+        "test_recall_negative": fitted.test_recall_negative,
+    }
+    metrics = {"train_f1": fitted.train_f1}
+    for name, interval in intervals.items():
+        metrics[name] = interval.value
+        metrics[f"{name}_low"], metrics[f"{name}_high"] = interval.low, interval.high
+    log_values(
+        store,
+        run_id,
+        params={
+            **logged_parameters(fitted.algorithm, fitted.candidate),
+            "cleaning_fingerprint": cleaning_fingerprint(),
+        },
+        metrics=metrics,
+        tags={
+            TAG + "data_digest": data.digest,
+            TAG + "data_name": data.loaded.source.name,
+            TAG + "reviews": str(len(data.loaded.frame)),
+        },
+    )
+    _log_dataset(store, run_id, data)
+
+
+def log_report(
+    store: Store,
+    run_id: str,
+    fitted: FittedModel,
+    data: PreparedReviews,
+    trials: pd.DataFrame,
+    importances: Mapping[str, float],
+) -> None:
+    """Write the tables, the figures, the hashes of the training texts and the packages.
+
+    `trials` has `number`, `value` and a column a parameter, one row a scored trial.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        for kind in ("tables", "figures"):
+            (out / kind).mkdir()
+        names, truth = reviews.CLASS_NAMES, data.split.y_test
+        data.audit.to_csv(out / "tables/audit.csv", index=False)
+        table = evaluation.per_class_table(truth, fitted.predicted, names)
+        table.to_csv(out / "tables/per_class.csv", index=False)
+        np.save(out / TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
+        (out / "packages.txt").write_text("\n".join(installed_packages()) + "\n")
+
+        title = fitted.algorithm
+        drawn = {
+            "confusion_matrix": figures.confusion_matrix_figure(
+                truth, fitted.predicted, names, f"{title}: holdout"
+            ),
+            "precision_recall": figures.precision_recall_figure(
+                truth, fitted.decision, f"{title}: precision and recall"
+            ),
+            "optimisation_history": figures.optimisation_history_figure(
+                trials, f"{title}: the search"
+            ),
+            "parallel_coordinates": figures.parallel_coordinates_figure(
+                trials, f"{title}: the trials"
+            ),
+        }
+        if importances:
+            drawn["parameter_importance"] = figures.parameter_importance_figure(
+                dict(importances), f"{title}: what the score depends on"
+            )
+        weights = term_weights(fitted.candidate.model)
+        if weights is not None:
+            terms = fitted.candidate.vectorizer.get_feature_names_out()
+            _top_words(terms, weights).to_csv(out / "tables/top_words.csv", index=False)
+            drawn["top_words"] = figures.top_words_figure(terms, weights, f"{title}: top words")
+        for name, figure in drawn.items():
+            figure.savefig(out / f"figures/{name}.png")
+        store.client.log_artifacts(run_id, folder)
+
+
+def log_model_and_card(
+    store: Store, run_id: str, fitted: FittedModel, examples: Sequence[str], file_format: str
+) -> str:
+    """Write the model and its card; returns the model's URI. Done before, it is not done again."""
+    known = store.client.get_run(run_id).data.tags.get(MODEL_URI)
+    if known is not None:
+        return str(known)
+    uri, size = log_pipeline(store, run_id, fitted.pipeline, examples, file_format)
+    log_values(store, run_id, metrics={"model_size_bytes": size}, tags={MODEL_URI: uri})
+    store.client.log_text(run_id, model_card(store, run_id), CARD)
+    return uri
+
+
+def installed_packages() -> list[str]:
+    """`name==version` of every distribution in this environment, sorted."""
+    return sorted({f"{item.name}=={item.version}" for item in distributions()}, key=str.lower)
+
+
+def _top_words(terms: Sequence[str], weights: Floats, count: int = 50) -> pd.DataFrame:
+    order = np.argsort(weights)
+    shown = np.concatenate([order[::-1][:count], order[:count]])
+    names = np.where(weights[shown] > 0, *reviews.CLASS_NAMES[::-1])
+    return pd.DataFrame(
+        {"class": names, "term": np.asarray(terms)[shown], "weight": weights[shown]}
+    )
+
+
+def _log_dataset(store: Store, run_id: str, data: PreparedReviews) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=data.loaded.source.name,
+        digest=data.digest,
+        source_type="local",
+        source=f'{{"uri": "{data.loaded.source.name}"}}',
+        schema='{"mlflow_colspec": [{"type": "string", "name": "text", "required": true}, '
+        '{"type": "long", "name": "rating", "required": true}]}',
+        profile=f'{{"num_rows": {len(data.loaded.frame)}}}',
+    )
+    context = [InputTag("mlflow.data.context", "training")]
+    store.client.log_inputs(run_id, [DatasetInput(dataset, context)])

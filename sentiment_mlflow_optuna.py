@@ -1,0 +1,250 @@
+"""The experiment: search, refit, evaluate and register the sentiment models of a pass.
+
+    python sentiment_mlflow_optuna.py                       # the reviews in data.csv
+    python sentiment_mlflow_optuna.py --data my_reviews.csv
+    python sentiment_mlflow_optuna.py --resume              # carry on after an interruption
+
+A pass reads and checks the reviews, cleans them once, and for each algorithm runs one Optuna
+study of cross-validated trials, refits the best one on the whole training part, scores it once on
+the holdout and registers it as a version of `FlipkartSentimentModel`. With the defaults that is
+3 parent runs and 60 nested trial runs in MLflow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn, get_args
+
+from candidate_models import ALGORITHMS, SearchSpace
+from cross_validation import FoldMatrices
+from experiment_pass import (
+    ExperimentPass,
+    PassSettings,
+    ResumeError,
+    begin_pass,
+    close_interrupted,
+    kill_running,
+    reopen,
+    resume_pass,
+)
+from experiment_search import PassContext, SearchError, SearchResult, search_and_register
+from model_artifact import FORMATS
+from model_report import PreparedReviews, prepare_reviews
+from reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, ReviewDataError, load_reviews
+from terminal import Terminal
+from text_cleaning import cleaning_fingerprint
+from tracking import (
+    PROJECT,
+    REGISTERED_MODEL,
+    Store,
+    TrackingError,
+    end_run,
+    log_values,
+    open_store,
+)
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+EXPERIMENTS = list(ALGORITHMS)  # each algorithm has an MLflow experiment of its name
+DEFAULTS = {
+    "data": str(PROJECT / "data.csv"),
+    "text_column": TEXT_COLUMN,
+    "rating_column": RATING_COLUMN,
+    "trials": 20,  # more gain nothing: 120 trials moved the test score by -.001
+    "models": ",".join(ALGORITHMS),
+    "seed": 42,
+    "search_space": "published",
+    "file_format": "skops",
+}
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line. Options of `DEFAULTS` that were not given are None."""
+    parser = argparse.ArgumentParser(
+        description="Tune, evaluate and register the sentiment models; log every trial to MLflow.",
+    )
+
+    def add(flag: str, text: str, **options: object) -> None:
+        name = str(options.get("dest", flag.strip("-").replace("-", "_")))
+        default = f" (default: {DEFAULTS[name]})" if name in DEFAULTS else ""
+        parser.add_argument(flag, help=text + default, **options)  # type: ignore[arg-type]
+
+    add("--data", "file of reviews: CSV, TSV or Parquet, gzipped or not")
+    add("--text-column", "its column of review texts")
+    add("--rating-column", "its column of ratings, 1 to 5")
+    add("--trials", "trials of each algorithm's study", type=_positive)
+    add("--models", f"algorithms, by comma, of {', '.join(ALGORITHMS)}", type=_algorithms)
+    add("--seed", "seed of the search; the split and the folds stay as published", type=int)
+    add("--search-space", "guide also tunes ngram_range and solver", choices=get_args(SearchSpace))
+    add("--format", "file of the model", choices=tuple(FORMATS), dest="file_format")
+    add("--store", "folder of mlflow.db and mlruns (default: the project's own)")
+    add("--storage", "SQLAlchemy URL of the Optuna studies (default: a journal beside the store)")
+    add(
+        "--resume",
+        "carry on the newest interrupted pass, or the one named; with its own settings",
+        nargs="?",
+        const="",
+        metavar="PASS",
+    )
+    add("--no-register", "log the models, but register no version", action="store_true")
+    add("--quiet", "print the final summary only", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a pass. Exit codes: 0 done, 2 bad input or no store, 130 interrupted."""
+    options = parse_options(arguments)
+    # Libraries warn of their own futures; what concerns the user is said by our own lines.
+    warnings.filterwarnings("ignore")
+    signal.signal(signal.SIGTERM, _interrupt)
+    terminal = Terminal(quiet=options.quiet)
+    try:
+        return run_experiment(options, terminal)
+    except (ReviewDataError, TrackingError, ResumeError, SearchError) as error:
+        print(f"sentiment_mlflow_optuna: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted: nothing was begun", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Open the data, the store and the pass, and see the pass to its end."""
+    asked = {name: getattr(options, name) for name in DEFAULTS}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if "data" in asked:
+        asked["data"] = str(Path(asked["data"]).resolve())
+    this_pass: ExperimentPass | None = None
+    if options.resume is not None:
+        store = open_store(options.store)
+        close_interrupted(store, EXPERIMENTS)
+        this_pass = resume_pass(store, options.resume or None, asked)
+        if this_pass is None:
+            terminal.say("nothing to resume, so this is a new pass")
+    chosen = {**DEFAULTS, **asked} if this_pass is None else vars(this_pass.settings)
+    loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"])
+    with ThreadPoolExecutor(1) as background:
+        opening = background.submit(open_store, options.store)  # seconds, mostly waiting
+        data, folds = prepare(loaded, terminal)
+        store = opening.result()
+    fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint()}
+    if this_pass is None:
+        mention_interrupted(store, terminal)
+        this_pass = begin_pass(store, PassSettings(**{**chosen, **fixed}))
+    else:
+        this_pass.require(**fixed)
+        reopen(store, this_pass.run_id)
+        terminal.say(f"carrying on pass {this_pass.id}")
+    try:
+        context = PassContext(store, this_pass, data, folds, terminal, options.storage)
+        results = [
+            search_and_register(context, algorithm, register=not options.no_register)
+            for algorithm in this_pass.settings.models.split(",")
+        ]
+        log_summary(store, this_pass, results)
+    except KeyboardInterrupt:
+        return stop(store, this_pass)
+    except BaseException:
+        kill_running(store, this_pass.id, EXPERIMENTS)
+        raise
+    print_summary(store, results, terminal)
+    return 0
+
+
+def prepare(loaded: LoadedReviews, terminal: Terminal) -> tuple[PreparedReviews, FoldMatrices]:
+    """Split, clean and audit the reviews, and build the folds every trial is scored on."""
+    data = prepare_reviews(loaded)
+    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
+    terminal.table("Data audit", data.audit)
+    return data, FoldMatrices(data.cleaned_train, data.split.y_train)
+
+
+def mention_interrupted(store: Store, terminal: Terminal) -> None:
+    """Close what a crash left RUNNING, and say how to go on with it."""
+    interrupted = close_interrupted(store, EXPERIMENTS)
+    if interrupted:
+        terminal.say(
+            f"{len(interrupted)} earlier pass(es) did not finish; --resume carries the newest on"
+        )
+
+
+def stop(store: Store, this_pass: ExperimentPass) -> int:
+    """End an interrupted pass: its open runs are KILLED, what was finished is kept."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave runs open
+    kill_running(store, this_pass.id, EXPERIMENTS)
+    print(
+        f"interrupted: pass {this_pass.id} keeps its finished trials; --resume carries it on",
+        file=sys.stderr,
+    )
+    return EXIT_INTERRUPTED
+
+
+def log_summary(store: Store, this_pass: ExperimentPass, results: list[SearchResult]) -> None:
+    """Write the scores of all models on the pass's ledger run and end it."""
+    metrics = {}
+    for result in results:
+        metrics[f"{result.algorithm}.cv_f1_macro"] = result.cv_f1_macro
+        metrics[f"{result.algorithm}.test_f1"] = result.test_f1.value
+    log_values(store, this_pass.run_id, metrics=metrics, tags={"winner": winner(results).algorithm})
+    end_run(store, this_pass.run_id)
+
+
+def winner(results: list[SearchResult]) -> SearchResult:
+    """The model with the best cross-validation score: the holdout is not for choosing."""
+    return max(results, key=lambda result: result.cv_f1_macro)
+
+
+def print_summary(store: Store, results: list[SearchResult], terminal: Terminal) -> None:
+    """The versions created, one line a model, the intervals, the winner and where to look."""
+    lines = [
+        f"Created version '{result.version}' of model '{REGISTERED_MODEL}'."
+        for result in results
+        if result.version is not None
+    ]
+    lines += ["", "--- FINAL SUMMARY ---", ""]
+    lines += [
+        f"{result.algorithm} | CV F1={result.cv_f1_macro:.4f} | Train F1={result.train_f1:.4f} "
+        f"| Test F1={result.test_f1.value:.4f}"
+        for result in results
+    ]
+    lines += ["", "95% interval of the test score:"]
+    lines += [
+        f"  {result.algorithm:<18} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
+        for result in results
+    ]
+    best = winner(results)
+    lines += [
+        f"Winner by cross-validation: {best.algorithm} ({best.cv_f1_macro:.4f})",
+        f"Store: {store.uri}",
+        f"Look at it: {store.ui_command()}",
+    ]
+    terminal.say("\n".join(lines), always=True)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
+    return int(text)
+
+
+def _algorithms(text: str) -> str:
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in ALGORITHMS]
+    if unknown or len(set(names)) < len(names):
+        problem = f"unknown: {', '.join(unknown)}" if unknown else "one is named twice"
+        raise argparse.ArgumentTypeError(f"{problem}; expected some of {', '.join(ALGORITHMS)}")
+    return ",".join(names)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

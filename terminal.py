@@ -1,0 +1,92 @@
+"""Terminal: what a script shows while it works: lines, tables, progress bars; plain where piped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+
+class SearchProgress:
+    """Progress of one study; `advance` after each trial with the best score so far, if any."""
+
+    def __init__(self, name: str, total: int, bar: Progress | None) -> None:
+        self.name, self.total, self.done = name, total, 0
+        self.best: float | None = None
+        self._bar = bar
+        if bar is not None:
+            self._task = bar.add_task(name, total=total, best="")
+
+    def advance(self, best: float | None, trials: int = 1) -> None:
+        """Count `trials` more as done."""
+        self.done, self.best = self.done + trials, best
+        if self._bar is not None:
+            shown = "" if best is None else f"best {best:.4f}"
+            self._bar.update(self._task, advance=trials, best=shown)
+
+
+class Terminal:
+    """Standard output; `quiet` leaves everything out but what is said with `always`."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def say(self, text: str = "", *, always: bool = False) -> None:
+        """One or more lines."""
+        if always or not self._quiet:
+            self._console.print(text, markup=False)
+
+    def table(self, title: str, frame: pd.DataFrame) -> None:
+        """A frame as a table: whole numbers with thousands separators, shares in per cent."""
+        if self._quiet:
+            return
+        table = Table(title=title, title_justify="left")
+        for name in frame.columns:
+            numeric = pd.api.types.is_numeric_dtype(frame[name])
+            table.add_column(str(name), justify="right" if numeric else "left")
+        for row in frame.itertuples(index=False):
+            table.add_row(*(_cell(value) for value in row))
+        self._console.print(table)
+
+    @contextmanager
+    def search(self, name: str, total: int) -> Iterator[SearchProgress]:
+        """Show a study's progress: a bar on a terminal, one line at its end elsewhere."""
+        started = time.perf_counter()
+        if self._quiet or not self._console.is_terminal:
+            progress = SearchProgress(name, total, None)
+            yield progress
+        else:
+            columns = (
+                TextColumn("{task.description:<18}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[best]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
+            with Progress(*columns, console=self._console) as bar:
+                progress = SearchProgress(name, total, bar)
+                yield progress
+            return
+        best = "no score" if progress.best is None else f"best CV macro-F1 {progress.best:.4f}"
+        seconds = time.perf_counter() - started
+        self.say(f"{name}: {progress.done} of {total} trials, {best}, {seconds:.1f} s")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1%}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

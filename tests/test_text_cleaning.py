@@ -1,0 +1,482 @@
+"""The cleaning: each step by hand, and the whole against a plain implementation of our own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bench_cleaning
+import emoji
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+import text_cleaning as cleaning
+from bench_cleaning import NLTK_STOP_WORDS, plain_clean
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nltk.stem import PorterStemmer
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+from text_cleaning import CLEANING_STEPS, STOP_WORDS, TextCleaner, clean_text, clean_texts
+
+# What the edition of 198 words added to the one of 179.
+ADDED_TO_NLTK_STOP_WORDS = set(
+    "he'd he'll he's i'd i'll i'm i've it'd it'll she'd she'll they'd they'll they're they've "
+    "we'd we'll we're we've".split()  # noqa: SIM905
+)
+THUMB, FAMILY, FLAG = (
+    "\U0001f44d",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\U0001f1ee\U0001f1f3",
+)
+
+
+def step_by_step(text: str) -> str:
+    for step in CLEANING_STEPS:
+        text = step(text)
+    return text
+
+
+def agree_on(text: str) -> str:
+    """Return the cleaned text, which all three ways of getting it must agree on."""
+    expected = plain_clean(text)
+    assert step_by_step(text) == expected
+    assert clean_text(text) == expected
+    return expected
+
+
+# --- the steps, by hand ---
+
+
+def test_steps_are_the_published_ones_in_order() -> None:
+    assert [step.__name__ for step in CLEANING_STEPS] == [
+        "lowercase",
+        "remove_emoji",
+        "remove_urls",
+        "remove_html_tags",
+        "keep_letters",
+        "drop_stop_words",
+        "stem_words",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "text", "expected"),
+    [
+        (cleaning.lowercase, "GoOD ÉTÉ", "good été"),
+        (cleaning.remove_emoji, f"a{THUMB}b{THUMB}\U0001f3fbc", "abc"),
+        (cleaning.remove_emoji, "1 # * 23", "1 # * 23"),
+        (cleaning.remove_emoji, "1\ufe0f\u20e3 and 2", " and 2"),
+        (cleaning.remove_urls, "see http://a.example/x?y=1#z now", "see  now"),
+        (cleaning.remove_urls, "seehttps://a.example\nnow", "see\nnow"),
+        (cleaning.remove_urls, "www.a.example", ""),
+        (cleaning.remove_urls, "httpd wwww https http:/x http:// www.", "httpd wwww https http:/x http:// www."),
+        (cleaning.remove_html_tags, "<p class='x'>good</p><br/>", "good"),
+        (cleaning.remove_html_tags, "i <3 it, a < b > c, 2<4>1", "i <3 it, a < b > c, 2<4>1"),
+        (cleaning.remove_html_tags, "<b <i>x", "<b x"),
+        (cleaning.remove_html_tags, "<a\nhref=x>y", "y"),
+        (cleaning.keep_letters, "it's 5/5, good.bad\u00a0\té!", "its  goodbad\u00a0\t"),
+        (cleaning.drop_stop_words, "  this is\nnot the\u00a0best ", "not best"),
+        (cleaning.drop_stop_words, "no nor not", "no nor not"),
+        (cleaning.stem_words, "flies  dying running\tponies", "fli die run poni"),
+        (cleaning.stem_words, "", ""),
+    ],
+)  # fmt: skip
+def test_step(step: Callable[[str], str], text: str, expected: str) -> None:
+    assert step(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        (" \n\t ", ""),
+        ("The shuttles ARE not lasting \U0001f621 see https://x.example <br> 2/5!!", "shuttl not last see"),
+        ("good.bad", "goodbad"),
+        ("good<br>bad", "goodbad"),
+        ("<3 this! a < b", "b"),
+        (f"h{THUMB}ttp://x.example ok", "ok"),  # emoji go before links are looked for
+        (f"<{THUMB}b>ok", "ok"),
+        ("<a href=http://x.example>gone too</a> ok", "hrefgon ok"),  # links go before tags
+        ("a\u00a0good\u3000deal\x1cnow\u2028ok", "good deal ok"),  # all kinds of white space
+        ("\u0645\u0631\u062d\u0628\u0627 nice \u202eecin", "nice ecin"),  # right to left
+        ("nu\x00ll \ud83d byte\udc4d", "null byte"),  # null byte, lone surrogates
+        ("\u212aeep \u0130t", "keep"),  # Kelvin sign → k; dotted capital I → i and a dot above
+        ("na\u00efve caf\u00e9", "nave caf"),
+        (f"fine {FAMILY}{FLAG}\u2764\ufe0f1\ufe0f\u20e3{THUMB}\U0001f3ff!", "fine"),
+        ("\u24c2 great", "great"),
+    ],
+)  # fmt: skip
+def test_whole_by_hand(text: str, expected: str) -> None:
+    assert agree_on(text) == expected
+
+
+# --- stop words ---
+
+
+def test_both_editions_of_the_list_give_the_pinned_words() -> None:
+    edition_198 = set(NLTK_STOP_WORDS)
+    edition_179 = edition_198 - ADDED_TO_NLTK_STOP_WORDS
+    assert (len(edition_198), len(edition_179), len(NLTK_STOP_WORDS)) == (198, 179, 198)
+    for edition in (edition_179, edition_198):
+        assert STOP_WORDS == {w for w in edition if "'" not in w} - {"not", "no", "nor"}
+    assert len(STOP_WORDS) == 150
+
+
+@pytest.mark.parametrize("listed", [word for word in NLTK_STOP_WORDS if "'" in word])
+@pytest.mark.parametrize("apostrophe", ["'", "\u2019"])
+def test_listed_contraction_loses_its_apostrophe_first(listed: str, apostrophe: str) -> None:
+    bare = listed.replace("'", "")
+    # By the time the list is asked the word is bare, so entries with an apostrophe never match and
+    # it makes no difference which edition holds them. Two bare ones are stop words of their own.
+    expected = "" if listed in {"it's", "we're"} else PorterStemmer().stem(bare)
+    text = listed.replace("'", apostrophe)
+    assert agree_on(text) == expected
+    edition_198 = set(NLTK_STOP_WORDS)
+    assert (bare in edition_198) == (bare in edition_198 - ADDED_TO_NLTK_STOP_WORDS)
+
+
+def test_what_happens_to_contractions() -> None:
+    assert clean_text("I don't, won't, isn't, shouldn't") == "dont wont isnt shouldnt"
+    assert clean_text("it's we're") == ""
+    assert clean_text("we'll i'll she'll") == "well ill shell"
+    assert clean_text("don t") == ""
+
+
+# --- fast path against plain ---
+
+FRAGMENTS = [
+    "http", "https", "://", "www", ".", "/", "<", "</", ">", "<br>", "a", "B", "s", " ", "\n",
+    "\u00a0", "\x1c", "\x85", "\u200b", "'", "\u2019", "1", "#", "not", "we", "re", "others",
+    "Purchased", "dying", "y" * 22, "READ MORE", "\u0130", "\u212a", "\u017f", "\u24c2", "\ud83d",
+    "\udc4d", "\x00", "\u0645", "\u4f60", "\u2122", "\u00a9",
+    THUMB, FAMILY, FLAG, "\U0001f1ee", "\U0001f3fb", "\u200d", "\ufe0e", "\ufe0f", "\u20e3",
+    "\u2764", "\U0001f3f4", "\U000e0067", "\U000e007f", "1\ufe0f\u20e3", "\U0001f468\u200d",
+]  # fmt: skip
+# Up to 25 fragments of at most 5 emoji characters: below the 128 at which long runs are cut.
+texts_of_fragments = st.lists(
+    st.one_of(st.sampled_from(FRAGMENTS), st.characters()), max_size=25
+).map("".join)
+
+
+@settings(max_examples=500, deadline=None, database=None)
+@given(st.one_of(texts_of_fragments, st.text(max_size=100)))
+def test_fast_equals_steps_equals_plain_on_generated_text(text: str) -> None:
+    cleaned = agree_on(text)
+    assert re.fullmatch(r"(?:[a-z]+(?: [a-z]+)*)?", cleaned)
+
+
+def test_fast_equals_plain_on_every_code_point() -> None:
+    # All planes that hold characters, one white-space-free block at a time between two letters.
+    for start in (*range(0, 0x32000, 0x400), *range(0xE0000, 0xE1000, 0x400)):
+        agree_on(" ".join(f"q{chr(code)}z" for code in range(start, start + 0x400)))
+
+
+def test_remove_emoji_equals_the_package_for_every_emoji() -> None:
+    for sequence in emoji.EMOJI_DATA:
+        assert not sequence.isascii()  # on which the short cut for ASCII rests
+        assert re.fullmatch(cleaning.EMOJI_RUN_PATTERN, sequence)
+        assert cleaning.remove_emoji(f"a{sequence}b") == "ab"
+        for text in (sequence[:-1], sequence[1:], f"\u200d{sequence}\u200d{sequence}x\ufe0f"):
+            assert cleaning.remove_emoji(text) == emoji.replace_emoji(text)
+
+
+def test_cut_in_a_long_run_of_emoji_does_not_reach_the_result() -> None:
+    text = "good" + ("1" + FLAG) * 100 + "deal" + FAMILY * 50 + "ok"
+    assert cleaning.keep_letters(cleaning.remove_emoji(text)) == "gooddealok"
+
+
+@pytest.fixture(scope="module")
+def real_reviews() -> pd.DataFrame:
+    path = os.environ.get("FLIPKART_REVIEWS")
+    if not path:
+        pytest.skip("FLIPKART_REVIEWS does not name the CSV file of the real reviews")
+    reviews = pd.read_csv(path, usecols=["Review text", "Ratings"]).dropna(subset="Review text")
+    return reviews.set_axis(["text", "rating"], axis="columns")
+
+
+def without_marker(text: str) -> str:
+    return re.sub(r"\s*READ MORE\s*\Z", "", text)
+
+
+def test_fast_equals_plain_on_real_reviews(real_reviews: pd.DataFrame) -> None:
+    texts = real_reviews["text"].tolist()
+    texts += [without_marker(text) for text in texts]
+    plain = [plain_clean(text) for text in texts]
+    assert clean_texts(texts) == plain
+    assert [step_by_step(text) for text in texts] == plain
+
+
+@pytest.mark.parametrize(
+    ("marker", "repeats", "both_labels"), [(True, 1078, 46), (False, 1214, 51)]
+)
+def test_counts_of_the_published_cleaning_on_real_reviews(
+    real_reviews: pd.DataFrame, marker: bool, repeats: int, both_labels: int
+) -> None:
+    reviews = real_reviews
+    if not marker:
+        reviews = reviews.assign(text=reviews["text"].map(without_marker))
+    unique = reviews.drop_duplicates(["text", "rating"])
+    cleaned = pd.Series(clean_texts(unique["text"]), index=unique.index)
+    labels = (unique["rating"] >= 3).groupby(cleaned).nunique()
+    assert len(unique) == 5241
+    assert cleaned.duplicated().sum() == repeats
+    assert (cleaned == "").sum() == (0 if marker else 3)
+    assert (labels == 2).sum() == both_labels
+
+
+# --- cleaning what is clean ---
+
+# Word → its stem → what cleaning the stem leaves; all other words below are left alone.
+CHANGED_TWICE = {
+    "purchase": ("purchas", "purcha"),  # the final e goes, then the s is taken for a plural
+    "please": ("pleas", "plea"),
+    "house": ("hous", "hou"),
+    "agreed": ("agre", "agr"),
+    "others": ("other", ""),  # the plural of a stop word
+    "wills": ("will", ""),
+    "beings": ("be", ""),
+}
+CHANGED_ONCE = """
+amazing awesome badly ball best bought broken cheap comfortable delivered durable excellent fast
+feathers flies flying game good happily light lovely money never nice not nylon packing playing
+price product quality quickly racket received service shuttles speed sturdy superb terrible useless
+very wasted worth
+"""
+
+
+def test_cleaning_twice_changes_only_the_stated_kinds_of_word() -> None:
+    words = [*CHANGED_TWICE, *CHANGED_ONCE.split()]
+    stem = PorterStemmer().stem
+    twice = {w for w in words if stem(stem(w)) != stem(w) or stem(w) in STOP_WORDS}
+    assert twice == set(CHANGED_TWICE)
+    for word in words:
+        once = clean_text(word)
+        again = clean_text(once)
+        assert (once, again) == CHANGED_TWICE.get(word, (once, once))
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(texts_of_fragments)
+def test_cleaning_twice_only_takes_the_words_through_the_word_steps_again(text: str) -> None:
+    once = clean_text(text)
+    assert clean_text(once) == cleaning.stem_words(cleaning.drop_stop_words(once))
+
+
+# --- long and odd text ---
+
+MEGABYTE = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("y" * MEGABYTE, "y" * MEGABYTE, id="one word"),
+        pytest.param("good " * (MEGABYTE // 5), " ".join(["good"] * (MEGABYTE // 5)), id="words"),
+        pytest.param("<" * MEGABYTE, "", id="brackets"),
+        pytest.param("<b " * (MEGABYTE // 3), " ".join("b" * (MEGABYTE // 3)), id="open tags"),
+        pytest.param("<b" + "x" * MEGABYTE, "b" + "x" * MEGABYTE, id="one open tag"),
+        pytest.param("http" * (MEGABYTE // 4), "http" * (MEGABYTE // 4), id="http"),
+        pytest.param("http://" * (MEGABYTE // 7), "", id="links"),
+        pytest.param("www." * (MEGABYTE // 4) + " ok", "ok", id="www"),
+        pytest.param(THUMB * (MEGABYTE // 4), "", id="emoji"),
+        pytest.param((THUMB + "\u200d") * (MEGABYTE // 7), "", id="joined emoji"),
+        pytest.param("\ud800" * MEGABYTE + " ok", "ok", id="surrogates"),
+        pytest.param("\x00" * MEGABYTE, "", id="null bytes"),
+        pytest.param("\u00e9" + "7" * MEGABYTE, "", id="digits"),
+    ],
+)
+def test_a_megabyte_in_one_review(text: str, expected: str) -> None:
+    assert clean_text(text) == expected  # the suite's time limit ends anything quadratic
+
+
+def test_words_above_the_bound_are_not_stemmed() -> None:
+    assert cleaning.MAX_STEM_LENGTH == 45
+    longest = "x" * 38 + "lasting"
+    assert agree_on(longest) == "x" * 38 + "last"
+    assert agree_on("x" + longest) == "x" + longest
+
+
+def test_table_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cleaning._WordOutcomes()
+    monkeypatch.setattr(cleaning, "MAX_CACHED_WORDS", 50)
+    monkeypatch.setattr(cleaning, "_word_outcomes", table)
+    words = [bench_cleaning.new_word(number) for number in range(120)]
+    assert len(set(words)) == 120
+    for word in words:
+        assert clean_text(f"{word} lasting") == plain_clean(f"{word} lasting")
+        assert 0 < len(table) <= 50
+    size = len(table)
+    assert clean_text("z" * 46) == "z" * 46
+    assert len(table) == size
+
+
+def test_threads_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleaning, "MAX_CACHED_WORDS", 20)  # so that it is emptied again and again
+    monkeypatch.setattr(cleaning, "_word_outcomes", cleaning._WordOutcomes())
+    texts = [f"{bench_cleaning.new_word(number % 97)} is not lasting" for number in range(2000)]
+    expected = [plain_clean(text) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(clean_texts, [texts] * 8))
+    assert all(result == expected for result in results)
+
+
+# --- many reviews, and what is not a review ---
+
+
+def test_clean_texts_takes_any_iterable() -> None:
+    assert clean_texts([]) == []
+    assert clean_texts(text for text in ("Not good!", "")) == ["not good", ""]
+
+
+@pytest.mark.parametrize("wrong", [None, float("nan"), 5, b"good", ["good"]])
+def test_what_is_not_a_str_is_refused_with_its_position(wrong: object) -> None:
+    with pytest.raises(TypeError, match=r"position 2 \(from 0\) must be a str, got"):
+        clean_texts(["good", "bad", wrong])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="a review must be a str"):
+        clean_text(wrong)  # type: ignore[arg-type]
+
+
+def test_a_single_str_is_not_a_collection_of_reviews() -> None:
+    with pytest.raises(TypeError, match="put it in a list"):
+        clean_texts("good")
+    with pytest.raises(TypeError, match="put it in a list"):
+        TextCleaner().transform("good")
+
+
+# --- in scikit-learn ---
+
+REVIEWS = ["Flies well, not broken", "Broken feathers!!", "Worst \U0001f621", "Flies great"]
+CLEANED = ["fli well not broken", "broken feather", "worst", "fli great"]
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        REVIEWS,
+        tuple(REVIEWS),
+        np.array(REVIEWS),
+        np.array(REVIEWS, dtype=object),
+        np.array(REVIEWS).reshape(-1, 1),
+        pd.Series(REVIEWS, index=[9, 3, 7, 1]),
+        pd.Series(REVIEWS, dtype="category"),
+        pd.DataFrame({"text": REVIEWS}),
+    ],
+    ids=["list", "tuple", "array", "objects", "column", "series", "category", "frame"],
+)
+def test_cleaner_takes_what_reviews_come_in(X: object) -> None:
+    assert TextCleaner().fit(X).transform(X) == CLEANED
+    assert TextCleaner().fit_transform(X) == CLEANED
+
+
+def test_cleaner_refuses_what_is_not_one_column_of_text() -> None:
+    with pytest.raises(ValueError, match="expected one column of reviews, got 2"):
+        TextCleaner().transform(pd.DataFrame({"text": REVIEWS, "rating": 5}))
+    with pytest.raises(TypeError, match=r"position 1 .* got float \(nan\)"):
+        TextCleaner().transform(pd.Series(["good", None]))
+
+
+def test_cleaner_is_stateless() -> None:
+    cleaner = TextCleaner()
+    check_is_fitted(cleaner)
+    assert cleaner.get_params() == {}
+    assert vars(cleaner.fit(REVIEWS)) == {}
+    assert clone(cleaner).transform(REVIEWS) == CLEANED
+
+
+def test_pipeline_from_raw_text_survives_skops(tmp_path: Path) -> None:
+    labels = [1, 0, 0, 1]
+    model = Pipeline(
+        [("clean", TextCleaner()), ("tfidf", TfidfVectorizer()), ("model", LogisticRegression())]
+    )
+    model = clone(model).fit(REVIEWS, labels)
+    by_hand = TfidfVectorizer().fit(CLEANED)
+    assert set(model["tfidf"].vocabulary_) == set(by_hand.vocabulary_)
+    skops.io.dump(model, tmp_path / "model.skops")
+    assert skops.io.get_untrusted_types(file=tmp_path / "model.skops") == [
+        "text_cleaning.TextCleaner"
+    ]
+    loaded = skops.io.load(tmp_path / "model.skops", trusted=["text_cleaning.TextCleaner"])
+    for X in (REVIEWS, pd.DataFrame({"text": REVIEWS})):
+        np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(REVIEWS))
+
+
+# --- fingerprint, import ---
+
+
+def test_fingerprint_tells_one_cleaning_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def keep_letters(text: str) -> str:  # same name, other doing: a space is left behind
+        return re.sub(r"[^a-z\s]+", " ", text)
+
+    def package_version(package: str) -> str:
+        return f"{package} of tomorrow"
+
+    changes: dict[str, object] = {
+        "CLEANING_STEPS": (*CLEANING_STEPS[:4], keep_letters, *CLEANING_STEPS[5:]),
+        "STOP_WORDS": STOP_WORDS - {"ourselves"},
+        "MAX_STEM_LENGTH": 46,
+        "URL_PATTERN": r"http\S+",
+        "HTML_TAG_PATTERN": r"<.*?>",
+        "version": package_version,
+    }
+    original = cleaning.cleaning_fingerprint()
+    assert re.fullmatch("[0-9a-f]{12}", original)
+    seen = {original}
+    for name, value in changes.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(cleaning, name, value)
+            seen.add(cleaning.cleaning_fingerprint())
+    assert len(seen) == 1 + len(changes)
+    assert cleaning.cleaning_fingerprint() == original
+
+
+def test_file_alone_in_a_folder_gives_the_same_cleaning(tmp_path: Path) -> None:
+    # Another process, other hash seed, nothing of the project beside it: as inside a stored model.
+    shutil.copy(cleaning.__file__, tmp_path)
+    program = (
+        "import sys, text_cleaning as t; assert 'nltk' not in sys.modules;"
+        "print(t.__file__, t.cleaning_fingerprint(), t.clean_text('Others purchased it'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONHASHSEED": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    file = tmp_path / "text_cleaning.py"
+    assert done.stdout == f"{file} {cleaning.cleaning_fingerprint()} other purchas\n"
+
+
+# --- the benchmark's command line ---
+
+
+def test_benchmark_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_cleaning, "LONG_TEXT_LENGTHS", (100, 400))
+    data = tmp_path / "reviews.csv"
+    pd.DataFrame({"Review text": [*REVIEWS, None], "Ratings": 3}).to_csv(data, index=False)
+    assert bench_cleaning.main(["--data", str(data), "--repeats", "1", "--sizes", "10"]) == 0
+    assert "4 reviews, median of 1; identical: yes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, "", "Ratings\n5\n", "Review text,Ratings\n,5\n"])
+def test_benchmark_refuses_bad_data_in_one_line(
+    content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "reviews.csv"
+    if content is not None:
+        data.write_text(content)
+    assert bench_cleaning.main(["--data", str(data)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert str(data) in err
+    assert "Review text" in err
