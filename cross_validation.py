@@ -16,17 +16,19 @@ import threading
 from array import array
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import blake2b
-from itertools import islice
+from itertools import repeat
 from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
+from joblib.parallel import ThreadingBackend, get_active_backend
 from scipy import sparse
 from sklearn.base import ClassifierMixin, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
@@ -36,13 +38,9 @@ from sklearn.svm import SVC, LinearSVC, LinearSVR, NuSVC
 # Room for the matrices of one selection of terms from 500,000 short reviews, or for all
 # selections of a search on fewer than 50,000
 CACHE_BYTES = 1 << 30
-# With fewer entries a fit is mostly Python, which threads only slow down: two threads lose at
-# 28,000 entries in a training matrix and win at 220,000
-THREADING_PAYS = 100_000
-# The vectorizer's parameters that counting does not depend on
+# The vectorizer's parameters that the counts do not depend on
 WEIGHTING = ("norm", "use_idf", "smooth_idf", "sublinear_tf")
-SELECTION = ("min_df", "max_df", "max_features")
-AFTER_COUNTING = {*WEIGHTING, *SELECTION, "vocabulary", "binary", "dtype"}
+SELECTION = ("min_df", "max_df", "max_features", "vocabulary", "binary", "dtype")
 
 Ints: TypeAlias = npt.NDArray[np.int_]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -105,6 +103,7 @@ class FoldMatrices:
         splitter = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
         self._parts: list[tuple[Ints, Ints]] = list(splitter.split(self._texts, self._labels))
         self._workers = min(n_jobs or os.cpu_count() or 1, n_splits)
+        self._threads = ThreadPoolExecutor(self._workers)
         self._analyses: dict[Hashable, list[_FoldCounts]] = {}
         self._counting = threading.Lock()
         self._cache = _MatrixCache(cache_bytes)
@@ -141,8 +140,8 @@ class FoldMatrices:
         Notes
         -----
         Both estimators are cloned and never changed. Warnings of the model, such as
-        ConvergenceWarning, reach the caller. Folds run through joblib, so that
-        `joblib.parallel_config` can send them elsewhere.
+        ConvergenceWarning, reach the caller. Folds run in threads, or where
+        `joblib.parallel_config` sends them: processes, or a Dask cluster.
 
         """
         jobs = self._jobs(vectorizer)
@@ -165,20 +164,19 @@ class FoldMatrices:
         self, jobs: list[_FoldJob], model: ClassifierMixin, alone: bool
     ) -> list[npt.NDArray[Any]]:
         """Fit and predict every fold, at most as many at once as there are workers."""
-        tasks = (
-            (model, self._labels[train], *job.build())
-            for (train, _), job in zip(self._parts, jobs, strict=True)
-        )
-        if alone:  # not through joblib, whose backend might start several whatever is asked
-            return [_fit_predict(*task) for task in tasks]
-        if max(job.entries for job in jobs) < THREADING_PAYS:
-            return list(Parallel(n_jobs=1)(delayed(_fit_predict)(*task) for task in tasks))
-        predicted: list[npt.NDArray[Any]] = []
-        with Parallel(n_jobs=self._workers, prefer="threads") as parallel:
-            # in waves, so that no more matrices are held than can be worked on
-            while wave := list(islice(tasks, self._workers)):
-                predicted += parallel(delayed(_fit_predict)(*task) for task in wave)
-        return predicted
+        models, labels = repeat(model), (self._labels[train] for train, _ in self._parts)
+        if alone:
+            return list(map(_build_fit_predict, models, labels, jobs))
+        backend, _ = get_active_backend(prefer="threads")
+        if not isinstance(backend, ThreadingBackend):  # somebody chose another place to run
+            return list(
+                Parallel(n_jobs=self._workers)(
+                    delayed(_fit_predict)(model, y, *job.build())
+                    for y, job in zip(labels, jobs, strict=True)
+                )
+            )
+        # joblib's own threads are asked for their results every 10 ms, longer than a fit may take
+        return list(self._threads.map(_build_fit_predict, models, labels, jobs))
 
     def _jobs(self, vectorizer: TfidfVectorizer) -> list[_FoldJob]:
         """Choose the terms of every fold; the matrices are built when their turn comes."""
@@ -188,8 +186,8 @@ class FoldMatrices:
             or np.dtype(vectorizer.dtype) not in (np.float32, np.float64)
         ):
             return self._plain_jobs(vectorizer)
-        # scikit-learn's own checks of the numbers; with a fixed vocabulary it prunes nothing
-        CountVectorizer(**{n: getattr(vectorizer, n) for n in SELECTION}, vocabulary=["a"]).fit([])
+        counting = {n: v for n, v in vectorizer.get_params().items() if n not in WEIGHTING}
+        CountVectorizer(**{**counting, "vocabulary": ["a"]}).fit([])  # scikit-learn's own checks
         recipe = (
             np.dtype(vectorizer.dtype),
             vectorizer.binary,
@@ -200,8 +198,7 @@ class FoldMatrices:
             columns = fold.select(vectorizer)
             key = (fold, recipe, blake2b(columns.tobytes()).digest())
             build = partial(self._cache.get, key, partial(fold.matrices, columns, vectorizer))
-            entries = int(fold.document_frequency[columns].sum())
-            jobs.append(_FoldJob(build, len(columns), entries))
+            jobs.append(_FoldJob(build, len(columns)))
         return jobs
 
     def _plain_jobs(self, vectorizer: TfidfVectorizer) -> list[_FoldJob]:
@@ -212,7 +209,7 @@ class FoldMatrices:
             train_matrix = fitted.fit_transform([self._texts[row] for row in train])
             test_matrix = fitted.transform([self._texts[row] for row in test])
             build = partial(tuple, (train_matrix, test_matrix))
-            jobs.append(_FoldJob(build, train_matrix.shape[1], train_matrix.nnz))
+            jobs.append(_FoldJob(build, train_matrix.shape[1]))
         return jobs
 
     def _counts(self, vectorizer: TfidfVectorizer) -> list[_FoldCounts]:
@@ -220,11 +217,10 @@ class FoldMatrices:
         analysis = tuple(
             (name, tuple(value) if isinstance(value, list) else value)
             for name, value in sorted(vectorizer.get_params().items())
-            if name not in AFTER_COUNTING
+            if name not in WEIGHTING + SELECTION
         )
         with self._counting:
             if analysis not in self._analyses:
-                clone(vectorizer).set_params(vocabulary=["a"]).fit(self._texts[:1])  # its checks
                 counts = count_terms(self._texts, vectorizer)
                 self._analyses[analysis] = [_FoldCounts(counts, *part) for part in self._parts]
             return self._analyses[analysis]
@@ -232,11 +228,10 @@ class FoldMatrices:
 
 @dataclass(frozen=True)
 class _FoldJob:
-    """What one fold of a trial needs: its matrices when asked, and how large they will be."""
+    """What one fold of a trial needs: its matrices when asked, and how wide they will be."""
 
     build: Callable[[], FoldMatrix]
     n_features: int
-    entries: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -408,16 +403,23 @@ def count_terms(texts: Sequence[str], vectorizer: TfidfVectorizer) -> Matrix:
     column_of: defaultdict[str, int] = defaultdict()
     column_of.default_factory = column_of.__len__
     columns, counts, ends = array("i"), array("i"), array("q", [0])
-    for text in texts:
-        terms = Counter(map(column_of.__getitem__, analyse(text)))  # in order of first use
-        columns.extend(terms.keys())
-        counts.extend(terms.values())
+    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    for text in rows:
+        terms = [column_of[term] for term in analyse(text)]
+        if len(set(terms)) == len(terms):  # most short texts, and faster
+            columns.extend(terms)
+            counts.extend(repeat(1, len(terms)))
+        else:
+            repeated = Counter(terms)  # in order of first use
+            columns.extend(repeated.keys())
+            counts.extend(repeated.values())
         ends.append(len(columns))
     alphabetical = np.empty(len(column_of), np.intc)
     alphabetical[[column_of[term] for term in sorted(column_of)]] = np.arange(len(column_of))
     indices = alphabetical[np.frombuffer(columns, np.intc)]
     matrix = (np.frombuffer(counts, np.intc), indices, np.frombuffer(ends, np.int64))
-    return sparse.csr_matrix(matrix, shape=(len(texts), len(column_of)))
+    distinct = sparse.csr_matrix(matrix, shape=(len(rows), len(column_of)))
+    return distinct[[rows[text] for text in texts]]
 
 
 def in_order_of_first_use(matrix: Matrix) -> Matrix:
@@ -475,6 +477,12 @@ def macro_f1(true: Ints, predicted: Ints, n_classes: int) -> float:
     members = confusion.sum(axis=0) + confusion.sum(axis=1)
     present = members > 0
     return float(np.mean(2 * np.diag(confusion)[present] / members[present]))
+
+
+def _build_fit_predict(
+    model: ClassifierMixin, y: npt.NDArray[Any], job: _FoldJob
+) -> npt.NDArray[Any]:
+    return _fit_predict(model, y, *job.build())
 
 
 def _fit_predict(

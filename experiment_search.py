@@ -9,6 +9,7 @@ import time
 import warnings
 from dataclasses import dataclass
 
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
@@ -28,7 +29,6 @@ from model_report import (
 from optuna_search import (
     chosen_trial,
     finished_trials,
-    open_storage,
     open_study,
     parameter_importances,
     trial_table,
@@ -57,14 +57,14 @@ class SearchError(RuntimeError):
 
 @dataclass(frozen=True)
 class PassContext:
-    """What every step of a pass works with; `storage_url` None means the pass's journal file."""
+    """What every step of a pass works with; `storage` holds its Optuna studies."""
 
     store: Store
     this_pass: ExperimentPass
     data: PreparedReviews
     folds: FoldMatrices
     terminal: Terminal
-    storage_url: str | None = None
+    storage: BaseStorage
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,7 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
     """Run the study to its number of trials, each written to MLflow before Optuna is told."""
     store, this_pass = context.store, context.this_pass
     settings = this_pass.settings
-    storage = open_storage(this_pass.journal, context.storage_url)
-    study = open_study(storage, f"{this_pass.id}/{algorithm}", settings.seed)
+    study = open_study(context.storage, f"{this_pass.id}/{algorithm}", settings.seed)
     known = {
         run.data.tags[TRIAL]: run.info.run_id
         for run in find_runs(store, algorithm, this_pass.tags(TRIAL_KIND))

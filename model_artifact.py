@@ -16,8 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import text_cleaning
-
-from tracking import Store, TrackingError, quiet
+from tracking import Store, TrackingError, quiet, use_uri
 
 FORMATS = {"skops": "model.skops", "cloudpickle": "model.pkl"}
 TRUSTED_TYPES = ["text_cleaning.TextCleaner"]  # all else in the pipeline skops trusts by itself
@@ -72,32 +71,35 @@ def log_pipeline(
     return f"models:/{logged.model_id}", sizes[0]
 
 
-def load_pipeline(uri: str, *, trust_pickle: bool = False) -> Any:
-    """The fitted pipeline behind an MLflow URI or in a local model folder.
+def load_pipeline(store: Store, uri: str, *, trust_pickle: bool = False) -> Any:
+    """The fitted pipeline behind a `models:/…` URI of the store.
 
     Raises `TrackingError` when there is none, when the file holds types that `TRUSTED_TYPES` does
     not name, or when it is a pickle and `trust_pickle` is false.
     """
     import mlflow
-    import skops.io
     from mlflow.exceptions import MlflowException
+
+    use_uri(store.uri)
+    try:
+        with quiet("mlflow.store.artifact"):
+            folder = mlflow.artifacts.download_artifacts(artifact_uri=uri)
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"{uri}: no model to load ({error})") from None
+    return read_pipeline(Path(folder), trust_pickle=trust_pickle)
+
+
+def read_pipeline(folder: Path, *, trust_pickle: bool = False) -> Any:
+    """The fitted pipeline in a folder that holds a model's artifact; raises as `load_pipeline`."""
+    import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
-    folder = Path(uri)
-    if not folder.is_dir():
-        try:
-            with quiet("mlflow.store.artifact"):
-                folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-        except (MlflowException, OSError) as error:
-            raise TrackingError(f"{uri}: no model to load ({error})") from None
     safe, pickled = folder / FORMATS["skops"], folder / FORMATS["cloudpickle"]
     if safe.exists():
         try:
             return skops.io.load(safe, trusted=TRUSTED_TYPES)
         except UntrustedTypesFoundException as error:
-            raise TrackingError(
-                f"{uri}: not loaded, its file asks for more trust: {error}"
-            ) from None
+            raise TrackingError(f"{safe}: not loaded, it asks for more trust: {error}") from None
     if pickled.exists() and trust_pickle:
         import cloudpickle
 
@@ -105,9 +107,9 @@ def load_pipeline(uri: str, *, trust_pickle: bool = False) -> Any:
             return cloudpickle.load(file)
     if pickled.exists():
         raise TrackingError(
-            f"{uri}: is a pickle, which runs whatever code is in it; log it with --format skops"
+            f"{pickled}: is a pickle, which runs whatever code is in it; log it with --format skops"
         )
-    raise TrackingError(f"{uri}: has neither {FORMATS['skops']} nor {FORMATS['cloudpickle']}")
+    raise TrackingError(f"{folder}: has neither {' nor '.join(FORMATS.values())}")
 
 
 def _flavor(file_format: str, sizes: list[int]) -> SimpleNamespace:

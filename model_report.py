@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from candidate_models import Candidate, logged_parameters
 from sklearn.pipeline import Pipeline
 
 import evaluation
 import figures
 import reviews
+from candidate_models import Candidate, logged_parameters
 from evaluation import Floats, Interval, Labels
 from model_artifact import log_pipeline
 from model_card import CARD, model_card

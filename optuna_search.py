@@ -21,6 +21,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from tracking import without_password
+
 DONE = (TrialState.COMPLETE, TrialState.FAIL)
 # A tenth of the spread of a trial's five folds or less: a difference this small says nothing, and
 # a smaller vocabulary overfits less (naive Bayes: train-to-test gap .051 instead of .072).
@@ -64,13 +66,30 @@ class TrialSeededSampler(BaseSampler):
         )
 
 
-def open_storage(journal: Path, url: str | None = None) -> BaseStorage:
-    """The journal file of one pass, or the database that `url` names (any of SQLAlchemy's).
+class StudyStorageError(RuntimeError):
+    """The database of `--storage` cannot be used; the message is one line for the user."""
+
+
+def open_database(url: str) -> BaseStorage:
+    """The studies' database, any that SQLAlchemy knows. Raises `StudyStorageError`."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return optuna.storages.RDBStorage(url)
+    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StudyStorageError(
+            f"--storage {without_password(url)}: cannot be used ({reason}); expected a SQLAlchemy "
+            "URL of a database that answers, with its driver installed"
+        ) from None
+
+
+def open_journal(journal: Path) -> BaseStorage:
+    """The journal file of one pass, created when missing.
 
     The caller holds the lock of the pass: whatever a killed process left here is nobody's.
     """
-    if url is not None:
-        return optuna.storages.RDBStorage(url)
     if journal.exists():
         _drop_torn_line(journal)
     # Optuna would wait 30 s for the lock file of a process that was killed

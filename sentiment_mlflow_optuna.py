@@ -36,6 +36,7 @@ from experiment_pass import (
 from experiment_search import PassContext, SearchError, SearchResult, search_and_register
 from model_artifact import FORMATS
 from model_report import PreparedReviews, prepare_reviews
+from optuna_search import StudyStorageError, open_database, open_journal
 from reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, ReviewDataError, load_reviews
 from terminal import Terminal
 from text_cleaning import cleaning_fingerprint
@@ -47,6 +48,7 @@ from tracking import (
     end_run,
     log_values,
     open_store,
+    without_password,
 )
 
 EXIT_BAD_INPUT = 2
@@ -106,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     terminal = Terminal(quiet=options.quiet)
     try:
         return run_experiment(options, terminal)
-    except (ReviewDataError, TrackingError, ResumeError, SearchError) as error:
+    except (ReviewDataError, TrackingError, StudyStorageError, ResumeError, SearchError) as error:
         print(f"sentiment_mlflow_optuna: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
@@ -133,6 +135,7 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
         opening = background.submit(open_store, options.store)  # seconds, mostly waiting
         data, folds = prepare(loaded, terminal)
         store = opening.result()
+    database = open_database(options.storage) if options.storage else None
     fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint()}
     if this_pass is None:
         mention_interrupted(store, terminal)
@@ -142,7 +145,8 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
         reopen(store, this_pass.run_id)
         terminal.say(f"carrying on pass {this_pass.id}")
     try:
-        context = PassContext(store, this_pass, data, folds, terminal, options.storage)
+        storage = database or open_journal(this_pass.journal)
+        context = PassContext(store, this_pass, data, folds, terminal, storage)
         results = [
             search_and_register(context, algorithm, register=not options.no_register)
             for algorithm in this_pass.settings.models.split(",")
@@ -221,7 +225,7 @@ def print_summary(store: Store, results: list[SearchResult], terminal: Terminal)
     best = winner(results)
     lines += [
         f"Winner by cross-validation: {best.algorithm} ({best.cv_f1_macro:.4f})",
-        f"Store: {store.uri}",
+        f"Store: {without_password(store.uri)}",
         f"Look at it: {store.ui_command()}",
     ]
     terminal.say("\n".join(lines), always=True)

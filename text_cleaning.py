@@ -36,6 +36,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 # A link with its scheme, or one that starts at "www.". The older pattern `http\S+|www\S+` needs
 # neither "://" nor the dot, and would eat words such as "httpd" or the end of "awwww".
+# Neither asks for white space in front, since scraped text glues links to words.
 URL_PATTERN = r"https?://\S+|www\.\S+"
 
 # A letter has to follow the bracket, so that "<3" and "a < b > c" are not taken for a tag. The
@@ -62,19 +63,22 @@ STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 # Letters. A longer "word" is noise (the longest in a large English dictionary has 45, the longest
 # in the real reviews 30) and is kept as it is: stemming costs time by length, older versions of the
-# stemmer recurse once per letter, and the cache below must not hold megabytes.
+# stemmer recurse once per y of a run, and the table of words must not hold megabytes.
 MAX_STEM_LENGTH = 45
 
 # Words whose outcome is remembered, about 10 MB. The real reviews have 3,267 distinct ones.
 MAX_CACHED_WORDS = 2**16
 
 # A run of characters of which emoji are made: the bases of keycaps, "©" and "®", the joiner, the
-# symbols, the variation selectors, the pictographs, the tags of flags. Whatever is outside it is
-# neither removed by `emoji.replace_emoji` nor alters what else is. Ranges that hold more than emoji
-# are harmless, and searched many times faster than a class of the 1,460 exact characters.
+# symbols, the variation selectors, the pictographs, the tags of flags. Nothing outside it is
+# removed by `emoji.replace_emoji` or alters what is. Ranges that hold more than emoji do no harm,
+# and are searched many times faster than a class of the 1,460 exact characters.
 # No more than 128 at once: the time of `replace_emoji` is quadratic in the emoji that are joined by
 # U+200D (9 s for 50,000 characters). The longest emoji has 10 characters.
-EMOJI_RUN_PATTERN = "[#*0-9\u00a9\u00ae\u200d\u203c-\u3299\ufe0e\ufe0f\U0001f000-\U0001faff\U000e0020-\U000e007f]{1,128}"
+EMOJI_RUN_PATTERN = (
+    "[#*0-9\u00a9\u00ae\u200d\u203c-\u3299\ufe0e\ufe0f"
+    "\U0001f000-\U0001faff\U000e0020-\U000e007f]{1,128}"
+)
 
 _EMOJI_RUN = re.compile(EMOJI_RUN_PATTERN)
 _URL = re.compile(URL_PATTERN)
@@ -92,7 +96,7 @@ def remove_emoji(text: str) -> str:
 
     The same as `emoji.replace_emoji(text)`, but in linear time. Only where more than 128 characters
     of `EMOJI_RUN_PATTERN` stand together may it differ: a sequence that is cut there can leave a
-    part behind, which `keep_letters` removes.
+    part behind. `keep_letters` removes that too, so that it could only matter within a link or tag.
     """
     if text.isascii():  # every emoji, keycaps included, has a character that is not ASCII
         return text

@@ -64,7 +64,7 @@ class Store:
     def ui_command(self) -> str:
         """The command that shows this store in a browser."""
         if self.artifacts is None:
-            return f"open {self.uri} in a browser"
+            return f"open {without_password(self.uri)} in a browser"
         if self.folder == PROJECT:
             return "make mlflow-ui"
         return f"mlflow ui --workers 1 --backend-store-uri {self.uri}"
@@ -98,19 +98,35 @@ def open_store(folder: str | Path | None = None) -> Store:
     # Alembic's and MLflow's progress is of no concern to the user; their warnings are.
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(uri)
     try:
         if local:
             _create_database(home)
+        use_uri(uri)
         client = mlflow.MlflowClient(uri)  # would itself create a missing database, unguarded
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError) as error:
         reason = re.sub(r"\s+", " ", str(error))[:200]
         raise TrackingError(
-            f"{uri}: the tracking store does not answer ({reason}); start it, or correct "
-            "MLFLOW_TRACKING_URI or --store"
+            f"{without_password(uri)}: the tracking store does not answer ({reason}); start "
+            "it, or correct MLFLOW_TRACKING_URI or --store"
         ) from None
     return Store(uri, home, home / "mlruns" if local else None, client)
+
+
+def use_uri(uri: str) -> None:
+    """Point MLflow's own functions at a store, for the calls that take no client.
+
+    MLflow also writes the address into this process's environment, where the next `open_store`
+    would take it for the user's wish; so that is undone.
+    """
+    import mlflow
+
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if named is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = named
 
 
 def experiment_id(store: Store, name: str) -> str:
@@ -230,6 +246,11 @@ def user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown: what stands between `//` and `@` is left out."""
+    return re.sub(r"//[^/@]*@", "//…@", uri)
 
 
 @contextmanager

@@ -14,10 +14,12 @@ from optuna.trial import Trial
 
 import optuna_search
 from optuna_search import (
+    StudyStorageError,
     TrialSeededSampler,
     chosen_trial,
     finished_trials,
-    open_storage,
+    open_database,
+    open_journal,
     open_study,
 )
 
@@ -41,7 +43,7 @@ def history(study: Study) -> list[tuple[int, dict[str, object], float | None]]:
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Study:
-    study = open_study(open_storage(tmp_path / "whole.journal"), "pass/A", seed=1)
+    study = open_study(open_journal(tmp_path / "whole.journal"), "pass/A", seed=1)
     carry_on(study, 20)
     return study
 
@@ -52,7 +54,7 @@ def test_resumed_study_has_the_same_trials(
     tmp_path: Path, whole: Study, done: int, suggested: int
 ) -> None:
     journal = tmp_path / "cut.journal"
-    cut = open_study(open_storage(journal), "pass/A", seed=1)
+    cut = open_study(open_journal(journal), "pass/A", seed=1)
     carry_on(cut, done)
     under_way = cut.ask()  # the process dies after some of this trial's suggestions
     if suggested >= 1:
@@ -61,17 +63,17 @@ def test_resumed_study_has_the_same_trials(
         under_way.suggest_int("n", 3, 7)
     if suggested >= 3:
         under_way.suggest_categorical("kind", ["a", "b"])
-    resumed = open_study(open_storage(journal), "pass/A", seed=1)
+    resumed = open_study(open_journal(journal), "pass/A", seed=1)
     carry_on(resumed, 15)
     resumed.ask()  # and dies again
-    resumed = open_study(open_storage(journal), "pass/A", seed=1)
+    resumed = open_study(open_journal(journal), "pass/A", seed=1)
     carry_on(resumed, 20)
     assert history(resumed) == history(whole)
     assert [number for number, _, _ in history(resumed)] == list(range(20))
 
 
 def test_seed_and_study_decide_the_trials(tmp_path: Path, whole: Study) -> None:
-    other = open_study(open_storage(tmp_path / "other.journal"), "pass/A", seed=2)
+    other = open_study(open_journal(tmp_path / "other.journal"), "pass/A", seed=2)
     carry_on(other, 20)
     assert history(other) != history(whole)
     assert len({str(params) for _, params, _ in history(whole)}) == 20  # no draw is repeated
@@ -94,33 +96,39 @@ def test_the_sampler_learns_as_tpe_does_and_random_search_does_not() -> None:
 
 def test_a_torn_last_line_of_the_journal_is_dropped(tmp_path: Path) -> None:
     journal = tmp_path / "torn.journal"
-    carry_on(open_study(open_storage(journal), "pass/A", seed=1), 3)
+    carry_on(open_study(open_journal(journal), "pass/A", seed=1), 3)
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 4, "work')
     (tmp_path / "torn.journal.lock").write_text("")  # left by a killed process
-    assert len(finished_trials(open_study(open_storage(journal), "pass/A", seed=1))) == 3
+    assert len(finished_trials(open_study(open_journal(journal), "pass/A", seed=1))) == 3
     assert journal.read_bytes().startswith(whole)
 
 
 def test_failed_trials_keep_their_numbers_when_resumed(tmp_path: Path) -> None:
     journal = tmp_path / "failed.journal"
-    study = open_study(open_storage(journal), "pass/A", seed=1)
+    study = open_study(open_journal(journal), "pass/A", seed=1)
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
     carry_on(study, 2)
     study.ask()
-    resumed = open_study(open_storage(journal), "pass/A", seed=1)
+    resumed = open_study(open_journal(journal), "pass/A", seed=1)
     assert [t.state.name for t in resumed.trials] == ["FAIL", "COMPLETE"]
 
 
 def test_studies_live_in_a_database_as_well(tmp_path: Path, whole: Study) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
-    study = open_study(open_storage(tmp_path / "unused", url), "pass/A", seed=1)
+    study = open_study(open_database(url), "pass/A", seed=1)
     carry_on(study, 6)
     study.ask()
-    resumed = open_study(open_storage(tmp_path / "unused", url), "pass/A", seed=1)
+    resumed = open_study(open_database(url), "pass/A", seed=1)
     carry_on(resumed, 20)
     assert history(resumed) == history(whole)
-    assert not (tmp_path / "unused").exists()
+
+
+def test_a_database_that_does_not_answer_is_one_line_without_the_password(tmp_path: Path) -> None:
+    for url in ("nosuch://me:secret@host/x", f"sqlite:///{tmp_path}/none/x.db", "no url"):
+        with pytest.raises(StudyStorageError) as caught:
+            open_database(url)
+        assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 
 
 def test_of_tied_trials_the_one_with_the_fewest_terms_is_chosen() -> None:

@@ -80,6 +80,16 @@ def test_the_users_tracking_uri_wins(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "own.db").is_file() and not (tmp_path / "store" / "mlflow.db").exists()
 
 
+def test_two_stores_in_one_process_stay_apart(tmp_path: Path) -> None:
+    first, second = open_store(tmp_path / "a"), open_store(tmp_path / "b")
+    assert (first.uri, second.uri) == tuple(
+        f"sqlite:///{tmp_path / name / 'mlflow.db'}" for name in "ab"
+    )
+    begin_run(first, "Apart", {"k": "v"})
+    assert len(find_runs(first, "Apart", {"k": "v"})) == 1
+    assert find_runs(second, "Apart", {"k": "v"}) == []
+
+
 def test_a_server_that_is_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: closed
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

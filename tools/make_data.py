@@ -36,6 +36,7 @@ REAL_ROWS = 8518
 STUB_ROWS, TEXTLESS_ROWS = 10, 8
 MISSING_PLACES, MISSING_MONTHS = 40, 455  # beside the stubs, which have none
 HELPFUL_ROWS, MOST_UP_VOTES = 238, 889.0  # the most helpful come first
+MUCH_HELPFUL, LEAST_HELPFUL_WORDS = 10, 12
 RATING_COUNTS = {5: 5079, 4: 1744, 3: 615, 2: 306, 1: 766}
 TEXTLESS_RATING = 1  # the rating given to the rows without text
 YEAR_COUNTS = {
@@ -123,7 +124,9 @@ def review_rows(seed: int, rows: int) -> Iterator[tuple[str, ...]]:
         where = "" if next(no_place) else place(writer)
         when = "" if next(no_month) else month(rng)
         title = writer.fill(f"title{rating}")
-        text = writer.write(rating) + MARKER
+        # what many found helpful says something
+        least = LEAST_HELPFUL_WORDS if float(up) >= MUCH_HELPFUL else 1
+        text = writer.write(rating, least) + MARKER
         yield "Flipkart Customer", title, where, up, down, when, text, str(rating)
     for index in range(stubs):
         if index < textless:

@@ -74,13 +74,13 @@ gripe3 0.6: not so good | quality not good | {asp} not {g} | not that durable | 
     {shs} not {more} | {asp} is {b} | {part} is {brare}
 # clauses of longer reviews
 long_span 0.8: {num} {long_units} | {num} {long_units} | a whole {long_unit1} |
-    {num} to {num} {long_units} | more than a {long_unit1} | over {num} {long_units} |
+    {low} to {high} {long_units} | more than a {long_unit1} | over {num} {long_units} |
     many {long_units} | one {long_unit1}
 span 0.9: {num} {units} | one {unit1} | {num} {units} | a {unit1} | 1 {unit1} | half an hour |
-    a single {unit1} | {num} to {num} {units} | a few {units}
+    a single {unit1} | {low} to {high} {units} | a few {units}
 pos 0.58: {asp} is {g} | {g} {n2} | {asp} is {adv} {g} | it lasts for {long_span} | {sh} is {g} |
     very {g} {n2} | value for money | the {sh} is {adv} {g} | got it for {rs} | delivery was {g} |
-    {g} {sh} for {use} | it came in {num} days | i am {adv} {verdict} with the {n2} |
+    {g} {sh} for {use} | it came in {low} days | i am {adv} {verdict} with the {n2} |
     it is original | delivered on time | worth the price | {g} {asp} and {g} {asp} |
     genuine {brand} {sh} | {shs} are {g} | my {who} liked it | really {g} to play with |
     best for {use} | got it at a {cheap} price | price is {cheap} | {asp} and {asp} are {g} |
@@ -88,20 +88,20 @@ pos 0.58: {asp} is {g} | {g} {n2} | {asp} is {adv} {g} | it lasts for {long_span
     one {sh} goes on for {long_span} | flies straight even in {weather} |
     the {part} holds after every {act} | same as we get in the {shop} | you can go for it |
     {adv} {g} for {use} in the {where} | i buy it {often} | feels {grare} on the {act} |
-    flies like a {good_like} | the {courier} was {grare} | seal was intact |
+    flies like a {good_like} | the {courier} was {polite} | seal was intact |
     it helped my {skill} | love the {asp} | {brand} is always {g} | better than {brand} |
     worth every {rs} rupees | no {issue} at all | survived {long_span} of {use} |
     beats the {shop} price | all {num} {shs} came {grare} | {hing} {hing} hai |
     came with a {extra} | a {grare} {gain} | perfect for a {act} |
     my {who} in {city} wants it too | i order {often} from here | {cap} cap is {g} in {weather} |
-    stays stable in {weather} | my {skill} got {more} with it | a {g} {gain} for my {who} |
-    i {feel} it to all | used it in the {event} and everybody was {verdict} | glides {howadv} |
+    stays stable in {weather} | my {skill} got {finer} with it | a {g} {gain} for my {who} |
+    i {feel} it is super | used it in the {event} and everybody was {verdict} | glides {howadv} |
     as {grare} as the {brand} | {grare} {part} and {grare} {part} | full marks for {asp} |
-    my {who} is a {job} and calls it {grare} | gifted it to my {who} on {when} |
+    my {person} is a {job} and calls it {grare} | gifted it to my {who} on {when} |
     works {howadv} on a {surface} court | {colour} colour is easy to see at {when} |
-    cheaper than a {price_of} | the {courier} in {city} was {grare} |
+    cheaper than a {price_of} | the {courier} in {city} was {polite} |
     {grare} for {level} players | won our {event} with it | easy on the {pain} |
-    stitched {howadv} | made in {land} | {more} and {more} than before |
+    stitched {howadv} | made in {land} | {finer} and {finer} than before |
     after {chore} we play {howadv} | not one came {b}
 neg 0.58: quality is very bad | poor quality | worst {n2} | quality is not good | {asp} is {b} |
     {asp} is not {g} | it {broke} in {span} | {b} {n2} | very {b} {n2} | {sh} is {b} |
@@ -128,7 +128,7 @@ neg 0.58: quality is very bad | poor quality | worst {n2} | quality is not good 
     now they lie {fate} in my {kept_in} | flies {badhow} | my {animal} would not play with it |
     hurts the {pain} | {few} of them are {fate} already | costs more than my {price_of} |
     the {seen_on} is not matching | {courier} packed it {badhow} |
-    my {who} is a {job} and says it is {b} | a {brare} {sorrow} by the {courier} |
+    my {person} is a {job} and says it is {b} | a {brare} {sorrow} by the {courier} |
     {brare} for {level} players | spoiled our {event} | {part} came off {badhow}
 # what three stars and more complain of: price, life, delays, single pieces
 gripe 0.5: not durable | price is high | {asp} is not so {g} | it {broke} in {span} |

@@ -99,6 +99,11 @@ who 0.35: friends family son coach kids brother players daughter father team wif
     secretary chairman cadets sir madam instructor umpire watchman baby toddler in-laws fiance
     girlfriend boyfriend twins youngsters veterans elders villagers constable engineer banker
     soldier farmer shopkeeper carpenter electrician accountant pilot lawyer tailor plumber barber
+polite 0.3: prompt polite quick helpful courteous kind friendly punctual humble careful honest
+    professional cooperative caring responsive smiling cheerful patient trustworthy speedy
+    obliging attentive gentle sincere gracious
+person 0.5: brother father uncle sister neighbour cousin coach husband wife friend mother
+    roommate nephew son daughter aunt partner niece mate
 where 0.35: court ground club stadium home office academy school college terrace hall gym park
     street hostel society campus colony garden village backyard apartment gully complex beach
     parking rooftop camp playground township courtyard lane hotel community_centre sports_complex
@@ -124,6 +129,8 @@ long_units 0.8: days games weeks matches months sets evenings sessions weekends 
 long_unit1 0.8: week month day match season weekend tournament year summer fortnight
 few 0.8: 2 1 3 two one 4 three some half 5 four many few several
 box 0.9: 6 12 10 six 24 twelve ten 18 30
+low 0.7: 2 3 two 4 1 one three 5 four
+high 0.7: 6 10 7 8 12 six ten 15 seven 9 20
 num 0.75: 2 3 4 5 two 6 10 15 3 12 7 20 three four five six 30 8 ten 25 40 seven 9 eight 50 twelve
     60 18 100 fifteen twenty 45 nine 14 thirty fifty 11 13 22 hundred 35 90 16 eleven
 rs 0.5: 650 700 600 750 800 550 500 900 850 999 499 720 680 1000 640 399 590 770 825 1200 630 669
@@ -178,6 +185,8 @@ sorrow 0.45: experience deal idea decision lesson shame joke loss mistake policy
 feel 0.45: recommend suggest think feel believe guess hope suppose prefer say swear admit assure
     promise insist reckon confirm conclude presume repeat declare notice realise understand
     remember confess vouch
+finer 0.5: better stronger smoother faster sharper steadier finer quicker lighter cleaner
+    tougher surer cleverer bolder safer livelier calmer
 more 0.6: faster slower lighter heavier better cheaper harder softer stronger weaker smaller
     bigger tougher shorter louder brighter thinner thicker rougher smoother stiffer tighter looser
     straighter steadier finer costlier

@@ -21,7 +21,7 @@ from review_words import WORD_TABLES
 MOODS: dict[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
     # pos, neg, mixed, vague
     5: ((0.982, 0.008, 0.0, 0.010), (0.927, 0.020, 0.045, 0.008)),
-    4: ((0.910, 0.020, 0.0, 0.070), (0.720, 0.050, 0.190, 0.040)),
+    4: ((0.910, 0.020, 0.0, 0.070), (0.755, 0.040, 0.170, 0.035)),
     3: ((0.500, 0.200, 0.0, 0.300), (0.150, 0.440, 0.290, 0.120)),
     2: ((0.060, 0.820, 0.0, 0.120), (0.040, 0.790, 0.140, 0.030)),
     1: ((0.075, 0.895, 0.0, 0.030), (0.045, 0.875, 0.075, 0.005)),
@@ -45,8 +45,10 @@ CLAUSES: dict[str, tuple[tuple[str, float], ...]] = {
     "gripe": (("gripe", 0.64), ("neg", 0.12), ("plain", 0.18), ("twist_neg", 0.06)),
     "vague": (("plain", 0.66), ("vague3", 0.22), ("vague2", 0.12)),
 }
-LESSER_BLAME = 0.4
-KNOWS_AN = 0.85
+# Of the complaints of three stars and more, those about price, life or single pieces only; it sets
+# how far apart the two classes are.
+LESSER_BLAME = 0.51
+KNOWS_AN = 0.85  # share of writers who put "an" before a vowel
 EMOJI_SHARE = {5: 0.042, 4: 0.03, 3: 0.012, 2: 0.02, 1: 0.03}
 # Most people type with care; a few do not, and bring most of the misspellings.
 HASTY_SHARE, HASTY_RESPELL, HASTY_SLIP = 0.12, 0.11, 0.20
@@ -127,9 +129,15 @@ class ReviewWriter:
             return parts[0]
         return "".join(self.fill(part) if i % 2 else part for i, part in enumerate(parts))
 
-    def write(self, rating: int) -> str:
-        """Return the text of a review of 1 to 5 stars, without the marker."""
-        words = self.length(rating)
+    def write(self, rating: int, least: int = 1) -> str:
+        """Return the text of a review of 1 to 5 stars, without the marker.
+
+        Args:
+            rating: 1 to 5.
+            least: words that it aims at if it would be shorter.
+
+        """
+        words = max(self.length(rating), least)
         mood = MOOD_NAMES[pick(self.rng, MOODS[rating][words > SHORT])]
         if words <= SHORT:
             # three and four stars come with plainer praise and lesser complaints

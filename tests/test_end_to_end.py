@@ -1,0 +1,293 @@
+"""The whole experiment on `data.csv`, run as a user runs it and read back from MLflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from candidate_models import build_candidate, build_pipeline
+from model_artifact import load_pipeline, read_pipeline
+from model_card import model_card
+from reviews import load_reviews, split_reviews, text_hashes
+from text_cleaning import clean_texts, cleaning_fingerprint
+from tracking import LEDGER, REGISTERED_MODEL, Store, TrackingError, open_store
+
+PROJECT = Path(__file__).resolve().parent.parent
+TRIALS = 4
+ALGORITHMS = ("LogisticRegression", "NaiveBayes", "LinearSVM")
+FIGURES = {
+    "confusion_matrix",
+    "optimisation_history",
+    "parallel_coordinates",
+    "parameter_importance",
+    "precision_recall",
+    "top_words",
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
+
+
+class Pass:
+    """One finished pass in a store of its own, and what it printed."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        script = PROJECT / "sentiment_mlflow_optuna.py"
+        command = [sys.executable, str(script), "--trials", str(TRIALS), "--store", str(folder)]
+        env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+        done = subprocess.run(
+            [*command, *options],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        self.output, self.errors, self.folder = done.stdout, done.stderr, folder
+        self.client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+    def runs(self, experiment: str) -> list[Run]:
+        """All runs of an experiment, oldest first."""
+        found = self.client.get_experiment_by_name(experiment)
+        assert found is not None
+        pages = self.client.search_runs([found.experiment_id], max_results=1000)
+        return sorted(pages, key=lambda run: run.info.start_time)
+
+    def parent(self, algorithm: str) -> Run:
+        """The one parent run of an algorithm."""
+        (run,) = [r for r in self.runs(algorithm) if "mlflow.parentRunId" not in r.data.tags]
+        return run
+
+    def trials(self, algorithm: str) -> list[Run]:
+        """The nested runs by number."""
+        nested = [r for r in self.runs(algorithm) if "mlflow.parentRunId" in r.data.tags]
+        return sorted(nested, key=lambda run: int(str(run.info.run_name)))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pass]:
+    yield Pass(tmp_path_factory.mktemp("first"))
+
+
+@pytest.fixture(scope="module")
+def store(first: Pass) -> Store:
+    return open_store(first.folder)
+
+
+def test_every_trial_is_a_finished_nested_run(first: Pass) -> None:
+    for algorithm in ALGORITHMS:
+        parent, trials = first.parent(algorithm), first.trials(algorithm)
+        assert [run.info.run_name for run in trials] == [str(n) for n in range(TRIALS)]
+        assert re.fullmatch(r"[a-z]+-[a-z]+-\d+", str(parent.info.run_name))
+        for run in trials:
+            assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+            folds = [run.data.metrics[f"cv_f1_fold_{fold}"] for fold in range(5)]
+            assert run.data.metrics["cv_f1_macro"] == pytest.approx(np.mean(folds), abs=1e-12)
+            assert run.data.metrics["cv_f1_macro_sd"] == pytest.approx(np.std(folds), abs=1e-12)
+            assert run.data.metrics["duration_seconds"] > 0
+            assert run.data.params["model"] == algorithm
+            assert run.data.params["cleaning_fingerprint"] == cleaning_fingerprint()
+            assert {"max_features", "min_df", "max_df", "ngram_range"} <= set(run.data.params)
+            assert ("alpha" if algorithm == "NaiveBayes" else "C") in run.data.params
+    every = [run for name in (*ALGORITHMS, LEDGER) for run in first.runs(name)]
+    assert {run.info.status for run in every} == {"FINISHED"}
+    assert len(every) == 3 * (1 + TRIALS) + 1
+
+
+def test_a_trials_score_is_scikit_learns(first: Pass) -> None:
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    split = split_reviews(load_reviews(PROJECT / "data.csv").frame)
+    run = first.trials("LinearSVM")[1]
+    scores = cross_val_score(
+        build_pipeline(build_candidate("LinearSVM", run.data.params)),
+        split.train_texts,
+        split.y_train,
+        scoring="f1_macro",
+        cv=StratifiedKFold(5, shuffle=True, random_state=42),
+    )
+    assert [run.data.metrics[f"cv_f1_fold_{fold}"] for fold in range(5)] == scores.tolist()
+
+
+def test_the_summary_says_what_mlflow_holds(first: Pass) -> None:
+    assert first.errors == ""
+    assert "--- FINAL SUMMARY ---" in first.output
+    for number, algorithm in enumerate(ALGORITHMS, start=1):
+        assert f"Created version '{number}' of model '{REGISTERED_MODEL}'." in first.output
+        metrics = first.parent(algorithm).data.metrics
+        line = (
+            f"{algorithm} | CV F1={metrics['cv_f1_macro']:.4f} "
+            f"| Train F1={metrics['train_f1']:.4f} | Test F1={metrics['test_f1']:.4f}"
+        )
+        assert line in first.output.splitlines()
+        assert f"{metrics['test_f1_low']:.4f}–{metrics['test_f1_high']:.4f}" in first.output
+    best = max(ALGORITHMS, key=lambda name: first.parent(name).data.metrics["cv_f1_macro"])
+    assert f"Winner by cross-validation: {best} " in first.output
+
+
+def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
+    first: Pass, store: Store
+) -> None:
+    split = split_reviews(load_reviews(PROJECT / "data.csv").frame)
+    cleaned_train, cleaned_test = clean_texts(split.train_texts), clean_texts(split.test_texts)
+    for algorithm in ALGORITHMS:
+        run = first.parent(algorithm)
+        metrics = run.data.metrics
+        named = {"cv_f1_macro", "train_f1", "test_f1", "fit_time", "model_size_bytes"}
+        assert named <= set(metrics)
+        assert metrics["test_f1_low"] < metrics["test_f1"] < metrics["test_f1_high"]
+        best = max(trial.data.metrics["cv_f1_macro"] for trial in first.trials(algorithm))
+        assert metrics["cv_f1_macro_best"] == best and metrics["cv_f1_macro"] >= best - 0.001
+
+        home = first.folder / "mlruns" / algorithm / run.info.run_id / "artifacts"
+        assert {file.stem for file in (home / "figures").glob("*.png")} == FIGURES
+        assert all(file.stat().st_size > 5_000 for file in (home / "figures").glob("*.png"))
+        assert (home / "packages.txt").read_text().count("scikit-learn==") == 1
+        hashes = np.load(home / "training_text_hashes.npy")
+        assert np.array_equal(hashes, text_hashes(cleaned_train))
+        assert len(pd.read_csv(home / "tables" / "top_words.csv")) == 100
+        audit = pd.read_csv(home / "tables" / "audit.csv").set_index("check")
+        assert audit.loc["rows without text", "count"] == 8
+
+        assert run.inputs is not None
+        dataset = run.inputs.dataset_inputs[0].dataset
+        assert (dataset.name, dataset.digest) == ("data.csv", run.data.tags["flipkart.data_digest"])
+
+        pipeline = load_pipeline(store, run.data.tags["flipkart.model_uri"])
+        predicted = pipeline.predict(split.test_texts)
+        from sklearn.metrics import f1_score
+
+        score = f1_score(split.y_test, predicted, average="macro")
+        assert metrics["test_f1"] == pytest.approx(score, abs=1e-12)
+        new = ~np.isin(cleaned_test, cleaned_train)
+        score = f1_score(split.y_test[new], predicted[new], average="macro")
+        assert metrics["test_f1_unseen"] == pytest.approx(score, abs=1e-12)
+
+
+def test_versions_carry_tags_and_point_at_their_runs(first: Pass) -> None:
+    found = first.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    versions = sorted(found, key=lambda version: int(version.version))
+    assert [str(version.version) for version in versions] == ["1", "2", "3"]
+    for version, algorithm in zip(versions, ALGORITHMS, strict=True):
+        run = first.parent(algorithm)
+        assert version.run_id == run.info.run_id
+        assert version.tags["model"] == algorithm
+        assert float(version.tags["cv_f1_macro"]) == pytest.approx(
+            run.data.metrics["cv_f1_macro"], abs=1e-6
+        )
+        assert version.tags["data_digest"] == run.data.tags["flipkart.data_digest"]
+        assert version.tags["cleaning_fingerprint"] == cleaning_fingerprint()
+
+
+def test_the_artifact_is_whole_and_answers_alone_in_another_folder(
+    first: Pass, tmp_path: Path
+) -> None:
+    """A fresh interpreter, a copy of the artifact, no repository on the path: the same answers."""
+    texts = ["Not good at all, broke at once", "Superb quality READ MORE", "ok", ""]
+    for algorithm in ALGORITHMS:
+        run = first.parent(algorithm)
+        model_id = run.data.tags["flipkart.model_uri"].removeprefix("models:/")
+        source = first.folder / "mlruns" / algorithm / "models" / model_id / "artifacts"
+        copy = tmp_path / algorithm
+        shutil.copytree(source, copy)
+        expected = {
+            "MLmodel",
+            "model.skops",
+            "conda.yaml",
+            "python_env.yaml",
+            "requirements.txt",
+            "input_example.json",
+        }
+        assert expected <= {file.name for file in copy.iterdir()}
+        assert (copy / "model.skops").stat().st_size == run.data.metrics["model_size_bytes"]
+        code = (
+            "import sys, json, mlflow, pandas as pd\n"
+            "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+            "frame = pd.DataFrame({'text': json.loads(sys.argv[2])})\n"
+            "print(json.dumps([int(label) for label in model.predict(frame)]))\n"
+            "print(sys.modules['text_cleaning'].__file__)\n"
+        )
+        import json
+
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, str(copy), json.dumps(texts)],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        answers, cleaning_file = done.stdout.splitlines()[-2:]
+        assert json.loads(answers) == read_pipeline(copy).predict(texts).tolist()
+        assert Path(cleaning_file).is_relative_to(copy)  # its own code, not ours
+
+
+def test_the_model_is_the_pipeline_bit_for_bit(first: Pass, store: Store) -> None:
+    split = split_reviews(load_reviews(PROJECT / "data.csv").frame)
+    run = first.parent("LogisticRegression")
+    candidate = build_candidate("LogisticRegression", run.data.params)
+    fresh = build_pipeline(candidate).fit(split.train_texts, split.y_train)
+    loaded = load_pipeline(store, run.data.tags["flipkart.model_uri"])
+    assert np.array_equal(
+        fresh.decision_function(split.test_texts), loaded.decision_function(split.test_texts)
+    )
+
+
+def test_the_model_card_rebuilds_from_the_run_id(first: Pass, store: Store) -> None:
+    for algorithm in ALGORITHMS:
+        run = first.parent(algorithm)
+        home = first.folder / "mlruns" / algorithm / run.info.run_id / "artifacts"
+        card = (home / "model_card.md").read_text()
+        assert model_card(store, run.info.run_id) == card
+        assert f"{run.data.metrics['test_f1']:.4f}" in card and algorithm in card
+    with pytest.raises(TrackingError, match="is not a run with a model's report"):
+        model_card(store, "0" * 32)
+
+
+def test_the_same_command_twice_gives_the_same(first: Pass, tmp_path: Path) -> None:
+    second = Pass(tmp_path)
+    for algorithm in ALGORITHMS:
+        for one, other in zip(first.trials(algorithm), second.trials(algorithm), strict=True):
+            assert one.data.params == other.data.params
+            assert one.data.metrics["cv_f1_macro"] == other.data.metrics["cv_f1_macro"]
+        ours, theirs = first.parent(algorithm).data, second.parent(algorithm).data
+        assert ours.params == theirs.params
+        for name in set(ours.metrics) - {"fit_time", "model_size_bytes"}:
+            assert ours.metrics[name] == theirs.metrics[name]
+
+
+def test_other_choices(tmp_path: Path) -> None:
+    """--format, --models, --search-space, --seed, --no-register, --quiet, --storage at once."""
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    done = Pass(
+        tmp_path,
+        *("--format", "cloudpickle", "--models", "LogisticRegression", "--search-space", "guide"),
+        *("--seed", "7", "--no-register", "--quiet", "--storage", url),
+    )
+    assert done.output.startswith("\n--- FINAL SUMMARY ---")
+    run = done.parent("LogisticRegression")
+    ranges = {trial.data.params["ngram_range"] for trial in done.trials("LogisticRegression")}
+    solvers = {trial.data.params["solver"] for trial in done.trials("LogisticRegression")}
+    assert ranges <= {"(1, 1)", "(1, 2)"} and solvers <= {"liblinear", "lbfgs"}
+    assert len(ranges) + len(solvers) > 2
+    assert not done.client.search_registered_models()
+    uri = run.data.tags["flipkart.model_uri"]
+    store = open_store(tmp_path)
+    with pytest.raises(TrackingError, match="is a pickle"):
+        load_pipeline(store, uri)
+    assert load_pipeline(store, uri, trust_pickle=True).predict(["good"]).tolist() == [1]
+    assert not list((tmp_path / "studies").glob("*.journal")) and (tmp_path / "studies.db").exists()

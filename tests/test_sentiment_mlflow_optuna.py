@@ -1,0 +1,311 @@
+"""The experiment script: bad input, interruptions, and passes that run side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_reviews
+
+import sentiment_mlflow_optuna as script
+from tracking import LEDGER, Store, find_runs, open_store
+
+PROJECT = Path(__file__).resolve().parent.parent
+TRIALS = 3
+MODELS = ("LogisticRegression", "NaiveBayes")
+RUNS = len(MODELS) * (1 + TRIALS) + 1  # with the ledger's
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+# --- bad input: one line, exit code 2, nothing written --------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--data", "none.csv"], "no such file"),
+        (["--data", "."], "is a folder"),
+        (["--data", "{small}", "--text-column", "Review txt"], "did you mean --text-column"),
+        (["--data", "{one_class}"], "0 negative reviews left"),
+        (["--data", "{small}", "--resume", "20200101-000000-abcd"], "no interrupted pass"),
+        (["--trials", "0"], "'0' is not a whole number of 1 or more"),
+        (["--models", "LogisticRegression,Forest"], "unknown: Forest"),
+        (["--models", "NaiveBayes,NaiveBayes"], "one is named twice"),
+        (["--search-space", "wide"], "invalid choice: 'wide'"),
+        (["--data", "{small}", "--storage", "nosuch://x"], "nosuch"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    options: list[str],
+    said: str,
+    small_reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one_class = tmp_path / "one_class.csv"
+    one_class.write_text("Review text,Ratings\n" + "".join(f"good {i},5\n" for i in range(40)))
+    filled = [text.format(small=small_reviews, one_class=one_class) for text in options]
+    store = tmp_path / "store"
+    try:
+        code = script.main([*filled, "--store", str(store), "--quiet"])
+    except SystemExit as error:  # argparse's own way out
+        assert isinstance(error.code, int)
+        code = error.code
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert code == 2
+    assert said in errors[-1] and "Traceback" not in "".join(errors)
+    assert len([line for line in errors if not line.lstrip().startswith(("usage:", "["))]) <= 12
+    if store.exists() and (store / "mlflow.db").exists():
+        assert not find_runs(open_store(store), LEDGER, {"flipkart.kind": "experiment"})
+
+
+def test_bad_input_in_a_process_of_its_own(run_script: Run, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    done = run_script("sentiment_mlflow_optuna.py", "--data", "none.csv", "--store", store)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "none.csv" in done.stderr
+    assert done.stdout == "" and not store.exists()
+
+
+def test_a_tracking_server_that_is_away(run_script: Run, small_reviews: Path) -> None:
+    done = run_script(
+        "sentiment_mlflow_optuna.py",
+        *("--data", small_reviews, "--quiet"),
+        MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "does not answer" in done.stderr
+
+
+def test_trials_that_all_fail_are_said_and_the_store_is_left_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No word occurs three times, so `min_df` leaves no terms and every trial fails."""
+    file = tmp_path / "unique.csv"
+    letters = "bcdfghjklmnpqrstvwz"
+    words = [a + "o" + b + "a" + a for a in letters for b in letters]
+    rows = [f"{word},{1 if i % 4 == 0 else 5}\n" for i, word in enumerate(words[:120])]
+    file.write_text("Review text,Ratings\n" + "".join(rows))
+    options = ["--data", str(file), "--store", str(tmp_path), "--models", "NaiveBayes"]
+    assert script.main([*options, "--trials", "2", "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "all 2 trials of NaiveBayes failed" in error and "no terms remain" in error
+    store = open_store(tmp_path)
+    trials = find_runs(store, "NaiveBayes", {"flipkart.kind": "trial"})
+    assert [run.info.status for run in trials] == ["FAILED", "FAILED"]
+    assert all("no terms remain" in run.data.tags["flipkart.reason"] for run in trials)
+    parents = find_runs(store, "NaiveBayes", {"flipkart.kind": "search"})
+    assert [run.info.status for run in parents] == ["FAILED"]
+    assert not store.client.search_registered_models()
+
+
+# --- interruptions --------------------------------------------------------------------------
+
+
+def arguments(data: Path, store: Path, *more: str) -> list[str]:
+    settings = ["--trials", str(TRIALS), "--models", ",".join(MODELS), "--quiet"]
+    return ["--data", str(data), "--store", str(store), *settings, *more]
+
+
+def killed_at(target: str, call: int, *, after: bool, options: list[str]) -> int:
+    """Run the script in a forked process that kills itself at the n-th call of a function.
+
+    `target` is `module.name`; returns the process's exit code, -9 when it was killed.
+    """
+
+    def child() -> None:
+        module_name, _, name = target.rpartition(".")
+        owner: Any = sys.modules[module_name]
+        original, calls = getattr(owner, name), 0
+
+        def deadly(*positional: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = original(*positional, **named)
+            if calls == call and after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(owner, name, deadly)
+        os._exit(script.main(options))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "the pass hangs"
+    return process.exitcode
+
+
+def outcome(store: Store) -> dict[str, Any]:
+    """Everything a pass computed, without ids and times."""
+    found: dict[str, Any] = {}
+    for algorithm in MODELS:
+        for run in find_runs(store, algorithm, {"flipkart.kind": "trial"}):
+            metrics = {k: v for k, v in run.data.metrics.items() if k != "duration_seconds"}
+            found[f"{algorithm}/{run.info.run_name}"] = (run.data.params, metrics)
+        for run in find_runs(store, algorithm, {"flipkart.kind": "search"}):
+            left_out = ("fit_time", "model_size_bytes")
+            metrics = {k: v for k, v in run.data.metrics.items() if k not in left_out}
+            found[algorithm] = (run.data.params, metrics)
+    return found
+
+
+def every_run(store: Store) -> list[Any]:
+    names = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    return list(store.client.search_runs(names, max_results=1000))
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty")
+    open_store(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    tmp_path_factory: pytest.TempPathFactory, small_reviews: Path
+) -> Iterator[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert script.main(arguments(small_reviews, folder)) == 0
+    yield outcome(open_store(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "call", "after"),
+    [
+        ("sentiment_mlflow_optuna.begin_pass", 1, True),
+        ("experiment_pass.begin_run", 1, True),  # the ledger run exists, without parameters
+        ("experiment_search.begin_run", 3, True),  # a trial run exists, and is empty
+        ("experiment_search.log_values", 2, True),  # a trial run is written, and still RUNNING
+        ("experiment_search.end_run", 2, True),  # … and ended, but Optuna was not told
+        ("experiment_search.fit_and_evaluate", 1, False),
+        ("model_report.log_pipeline", 1, True),  # the model is written, but not noted on the run
+        ("model_report.model_card", 1, False),  # noted, without its card
+        ("experiment_search.register_version", 1, True),  # registered, the run still RUNNING
+        ("experiment_search.run_study", 2, False),
+        ("sentiment_mlflow_optuna.log_summary", 1, False),
+    ],
+)
+def test_a_pass_killed_anywhere_is_finished_by_resume(
+    target: str,
+    call: int,
+    after: bool,
+    empty_store: Path,
+    small_reviews: Path,
+    tmp_path: Path,
+    uninterrupted: dict[str, Any],
+) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(empty_store, folder)
+    options = arguments(small_reviews, folder)
+    assert killed_at(target, call, after=after, options=options) == -signal.SIGKILL
+
+    resume = ["--store", str(folder), "--resume", "--quiet"]  # the pass knows its own settings
+    assert script.main(resume) == 0
+    store = open_store(folder)
+    runs = every_run(store)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == RUNS
+    assert outcome(store) == uninterrupted
+    versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
+    assert sorted(str(version.version) for version in versions) == ["1", "2"]
+    assert len({version.run_id for version in versions}) == 2
+    experiments = [e.experiment_id for e in store.client.search_experiments()]
+    models = store.client.search_logged_models(experiments)
+    assert [str(model.status).split(".")[-1] for model in models] == ["READY", "READY"]
+
+
+@pytest.mark.slow
+def test_an_unfinished_pass_is_closed_and_mentioned_and_its_settings_are_kept(
+    empty_store: Path, small_reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(empty_store, folder)
+    options = arguments(small_reviews, folder)
+    assert killed_at("experiment_search.end_run", 2, after=False, options=options) == -9
+    store = open_store(folder)
+    assert "RUNNING" in {run.info.status for run in every_run(store)}
+
+    assert script.main(["--store", str(folder), "--resume", "--seed", "7"]) == 2
+    assert "was begun with seed 42, not 7" in capsys.readouterr().err
+    other = write_reviews(tmp_path / "other.csv", seed=9)
+    assert script.main(["--store", str(folder), "--resume", "--data", str(other)]) == 2
+    assert "was begun with data" in capsys.readouterr().err
+
+    quiet = [option for option in options if option != "--quiet"]
+    assert script.main(quiet) == 0
+    assert "1 earlier pass(es) did not finish; --resume" in capsys.readouterr().out
+    assert "RUNNING" not in {run.info.status for run in every_run(store)}
+    assert script.main(["--store", str(folder), "--resume", "--quiet"]) == 0
+    assert {run.info.status for run in every_run(store)} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_running(
+    small_reviews: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "store"
+    command = [sys.executable, str(PROJECT / "sentiment_mlflow_optuna.py")]
+    options = ["--data", str(small_reviews), "--store", str(folder), "--trials", "500"]
+    process = subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    deadline = time.monotonic() + 60
+    finished: list[Any] = []
+    while len(finished) < 3 and time.monotonic() < deadline:
+        time.sleep(0.5)
+        if (folder / "mlflow.db").exists():
+            finished = find_runs(
+                open_store(folder), "LogisticRegression", {"flipkart.kind": "trial"}
+            )
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.startswith("interrupted: pass ") and errors.count("\n") == 1
+    statuses = [run.info.status for run in every_run(open_store(folder))]
+    assert "RUNNING" not in statuses
+    assert statuses.count("KILLED") >= 2 and statuses.count("FINISHED") >= 3
+
+
+@pytest.mark.slow
+def test_two_passes_at_once_in_a_store_that_does_not_exist_yet(
+    small_reviews: Path, tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    command = [sys.executable, str(PROJECT / "sentiment_mlflow_optuna.py")]
+    both = [
+        subprocess.Popen(
+            [*command, *arguments(small_reviews, tmp_path / "store")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        _, errors = process.communicate(timeout=180)
+        assert (process.returncode, errors) == (0, "")
+    store = open_store(tmp_path / "store")
+    runs = every_run(store)
+    assert len(runs) == 2 * RUNS and {run.info.status for run in runs} == {"FINISHED"}
+    assert outcome(store) == uninterrupted
+    versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
+    assert sorted(int(version.version) for version in versions) == [1, 2, 3, 4]
