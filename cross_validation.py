@@ -15,11 +15,10 @@ import os
 import threading
 from array import array
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from hashlib import blake2b
 from itertools import repeat
 from numbers import Integral
@@ -34,6 +33,7 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC, LinearSVC, LinearSVR, NuSVC
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 # Room for the matrices of one selection of terms from 500,000 short reviews, or for all
 # selections of a search on fewer than 50,000
@@ -41,6 +41,10 @@ CACHE_BYTES = 1 << 30
 # The vectorizer's parameters that the counts do not depend on
 WEIGHTING = ("norm", "use_idf", "smooth_idf", "sublinear_tf")
 SELECTION = ("min_df", "max_df", "max_features", "vocabulary", "binary", "dtype")
+
+# One trial at a time in a process: every liblinear fit seeds the one generator, even a fit that
+# never draws from it, and the limits of BLAS are the process's. Folds keep the processors busy.
+_solving = threading.Lock()
 
 Ints: TypeAlias = npt.NDArray[np.int_]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -74,8 +78,9 @@ class FoldMatrices:
 
     Notes
     -----
-    Safe to use from several threads. The counts of each analysis (tokens, n-grams, stop words)
-    stay in memory: 8 bytes for each distinct term of each text, and 8 for each fold and term.
+    Safe to use from several threads, which take turns. The counts of each analysis (tokens,
+    n-grams, stop words) stay in memory: 8 bytes for each distinct term of each text, and 8 for
+    each fold and term.
 
     Examples
     --------
@@ -103,7 +108,6 @@ class FoldMatrices:
         splitter = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
         self._parts: list[tuple[Ints, Ints]] = list(splitter.split(self._texts, self._labels))
         self._workers = min(n_jobs or os.cpu_count() or 1, n_splits)
-        self._threads = ThreadPoolExecutor(self._workers)
         self._analyses: dict[Hashable, list[_FoldCounts]] = {}
         self._counting = threading.Lock()
         self._cache = _MatrixCache(cache_bytes)
@@ -144,13 +148,7 @@ class FoldMatrices:
         `joblib.parallel_config` sends them: processes, or a Dask cluster.
 
         """
-        jobs = self._jobs(vectorizer)
-        alone = any(
-            draws_from_shared_generator(model, len(train), job.n_features)
-            for (train, _), job in zip(self._parts, jobs, strict=True)
-        )
-        with _generator.entered(alone):
-            predicted = self._run(jobs, model, alone)
+        predicted = self._run(self._jobs(vectorizer), model)
         return np.array(
             [
                 macro_f1(
@@ -160,23 +158,29 @@ class FoldMatrices:
             ]
         )
 
-    def _run(
-        self, jobs: list[_FoldJob], model: ClassifierMixin, alone: bool
-    ) -> list[npt.NDArray[Any]]:
+    def _run(self, jobs: list[_FoldJob], model: ClassifierMixin) -> list[npt.NDArray[Any]]:
         """Fit and predict every fold, at most as many at once as there are workers."""
+        alone = any(
+            draws_from_shared_generator(model, len(train), job.n_features)
+            for (train, _), job in zip(self._parts, jobs, strict=True)
+        )
         models, labels = repeat(model), (self._labels[train] for train, _ in self._parts)
-        if alone:
-            return list(map(_build_fit_predict, models, labels, jobs))
         backend, _ = get_active_backend(prefer="threads")
-        if not isinstance(backend, ThreadingBackend):  # somebody chose another place to run
+        if not alone and not isinstance(backend, ThreadingBackend):  # sent somewhere else
             return list(
                 Parallel(n_jobs=self._workers)(
                     delayed(_fit_predict)(model, y, *job.build())
                     for y, job in zip(labels, jobs, strict=True)
                 )
             )
-        # joblib's own threads are asked for their results every 10 ms, longer than a fit may take
-        return list(self._threads.map(_build_fit_predict, models, labels, jobs))
+        # One BLAS thread for each of ours, as joblib gives the processes of cross_val_score: from
+        # 10,000 features on, where OpenBLAS shares out its work, more took five times as long
+        with _solving, _blas().limit(limits=1):
+            if alone:
+                return list(map(_build_fit_predict, models, labels, jobs))
+            # joblib's own threads are asked for results every 10 ms, longer than a fit may take
+            with ThreadPoolExecutor(self._workers) as threads:
+                return list(threads.map(_build_fit_predict, models, labels, jobs))
 
     def _jobs(self, vectorizer: TfidfVectorizer) -> list[_FoldJob]:
         """Choose the terms of every fold; the matrices are built when their turn comes."""
@@ -328,28 +332,10 @@ class _MatrixCache:
         return built
 
 
-class _Gate:
-    """Lets in any number of threads at once, or one alone."""
-
-    def __init__(self) -> None:
-        self._inside = 0  # -1: one, alone
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def entered(self, alone: bool) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._inside == 0 if alone else self._inside >= 0)
-            self._inside += -1 if alone else 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= -1 if alone else 1
-                self._changed.notify_all()
-
-
-# Every liblinear fit seeds the process's one generator, even a fit that never draws from it
-_generator = _Gate()
+@cache
+def _blas() -> ThreadpoolController:
+    """Find the BLAS libraries that the process has loaded; too slow to do at every trial."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def draws_from_shared_generator(model: ClassifierMixin, n_samples: int, n_features: int) -> bool:

@@ -182,7 +182,7 @@ def _run_trial(
         store,
         run_id,
         params={**params, "cleaning_fingerprint": this_pass.settings.cleaning},
-        metrics={"duration_seconds": seconds, **({} if scores is None else _score_metrics(scores))},
+        metrics={**({} if scores is None else _score_metrics(scores)), "duration_seconds": seconds},
         tags=extra,
     )
     end_run(store, run_id, FINISHED if scores is not None else FAILED)

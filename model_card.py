@@ -109,9 +109,10 @@ def model_card(store: Store, run_id: str) -> str:
         "",
         "## Use it",
         "```python",
-        "import mlflow",
-        'mlflow.set_tracking_uri("…")  # then, for a list of texts:',
-        f'mlflow.pyfunc.load_model("{tags.get(TAG + "model_uri", "models:/…")}").predict(texts)',
+        "import mlflow, pandas",
+        'mlflow.set_tracking_uri("…")  # the store this run is in',
+        f'model = mlflow.pyfunc.load_model("{tags.get(TAG + "model_uri", "models:/…")}")',
+        'model.predict(pandas.DataFrame({"text": texts}))  # for a list of texts',
         "```",
         "",
     ]

@@ -13,6 +13,7 @@ import os
 import re
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -165,11 +166,15 @@ def begin_run(
 
     `started` is the time of the start in seconds since 1970, now by default.
     """
-    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_TYPE, MLFLOW_USER
+    from mlflow.utils import mlflow_tags
 
-    context = {MLFLOW_USER: user_name(), MLFLOW_SOURCE_TYPE: "LOCAL"}
+    context = {
+        mlflow_tags.MLFLOW_USER: user_name(),
+        mlflow_tags.MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name,
+        mlflow_tags.MLFLOW_SOURCE_TYPE: "LOCAL",
+    }
     if parent is not None:
-        context[MLFLOW_PARENT_RUN_ID] = parent
+        context[mlflow_tags.MLFLOW_PARENT_RUN_ID] = parent
     run = store.client.create_run(
         experiment_id(store, experiment),
         start_time=None if started is None else int(started * 1000),

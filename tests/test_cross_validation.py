@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,11 +26,14 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import ComplementNB, MultinomialNB
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import (  # type: ignore[import-untyped]
+    threadpool_info,
+    threadpool_limits,
+)
 
 import cross_validation
 from cross_validation import (
     FoldMatrices,
-    _Gate,
     count_terms,
     draws_from_shared_generator,
     in_order_of_first_use,
@@ -391,31 +395,44 @@ def test_linear_svc_draws_when_there_are_more_features_than_samples() -> None:
     assert draws_from_shared_generator(LinearSVC(), n_samples=100, n_features=101)
 
 
-def test_the_gate_lets_in_many_or_one_alone() -> None:
-    gate = _Gate()
-    inside: list[str] = []
-    both, done = threading.Barrier(3, timeout=10), threading.Event()
+def test_blas_has_one_thread_during_fits_and_its_own_number_afterwards(
+    corpus: tuple[list[str], Any],
+) -> None:
+    def blas_threads() -> set[int]:
+        return {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
 
-    def shared() -> None:
-        with gate.entered(alone=False):
-            both.wait()  # passed only if two are inside at once
-            done.wait(10)
-            inside.append("shared")
+    class Recorder(MultinomialNB):  # type: ignore[misc]
+        def fit(self, X: Any, y: Any) -> Any:
+            during.append(blas_threads())
+            return super().fit(X, y)
 
-    def alone() -> None:
-        with gate.entered(alone=True):
-            inside.append("alone")
+    during: list[set[int]] = []
+    folds = FoldMatrices(*corpus)
+    with threadpool_limits(3, user_api="blas"):
+        folds.score(TfidfVectorizer(), Recorder())
+        assert blas_threads() == {3}
+    assert during == [{1}] * 5
 
-    threads = [threading.Thread(target=shared) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    both.wait()
-    threads.append(threading.Thread(target=alone))
-    threads[-1].start()
-    done.set()
-    for thread in threads:
-        thread.join(10)
-    assert inside == ["shared", "shared", "alone"]
+
+def test_trials_of_several_threads_take_turns(corpus: tuple[list[str], Any]) -> None:
+    class Alone(MultinomialNB):  # type: ignore[misc]
+        def __init__(self, trial: int = 0) -> None:
+            super().__init__()
+            self.trial = trial
+
+        def fit(self, X: Any, y: Any) -> Any:
+            under_way.append(self.trial)
+            time.sleep(0.002)
+            overlapping.update({(self.trial, other) for other in under_way if other != self.trial})
+            under_way.remove(self.trial)
+            return super().fit(X, y)
+
+    under_way: list[int] = []
+    overlapping: set[tuple[int, int]] = set()
+    folds = FoldMatrices(*corpus)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda trial: folds.score(TfidfVectorizer(), Alone(trial)), range(1, 7)))
+    assert overlapping == set()
 
 
 # --- errors and warnings ----------------------------------------------------------------------

@@ -258,6 +258,17 @@ def test_the_model_card_rebuilds_from_the_run_id(first: Pass, store: Store) -> N
         model_card(store, "0" * 32)
 
 
+def test_the_readmes_way_to_load_a_version_works(first: Pass) -> None:
+    blocks = (PROJECT / "README.md").read_text(encoding="utf-8").split("```python\n")
+    code = (
+        blocks[1].split("```")[0].replace("sqlite:///mlflow.db", str(open_store(first.folder).uri))
+    )
+    names: dict[str, object] = {}
+    exec(code, names)
+    model, texts = names["model"], names["texts"]
+    assert model.predict(texts).tolist() == [0, 1]  # type: ignore[attr-defined]
+
+
 def test_the_same_command_twice_gives_the_same(first: Pass, tmp_path: Path) -> None:
     second = Pass(tmp_path)
     for algorithm in ALGORITHMS:

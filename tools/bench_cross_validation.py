@@ -109,12 +109,14 @@ class ReadyMadeFolds:
     def seconds(self) -> float:
         """Return the seconds of fitting and predicting, as many folds at once as `score` runs."""
         from sklearn.base import clone
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         def solve(model: Any, y: Any, train: Any, test: Any) -> None:
             model.fit(train, y).predict(test)
 
         total = 0.0
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 5)) as threads:
+        workers = min(os.cpu_count() or 1, 5)
+        with ThreadPoolExecutor(workers) as threads, threadpool_limits(1, user_api="blas"):
             for model, jobs in zip(self.models, self.jobs, strict=True):
                 # Unsorted copies as in `score`, made outside the time taken
                 tasks = [

@@ -10,8 +10,8 @@ PHRASE_TABLES = """
 pos1 1.55: good | nice | super | excellent | awesome | superb | best | great | perfect | good |
     satisfied | original | genuine | worthy | amazing | thanks | {g} | fantastic | {grare} | wow |
     {verdict} | durable | {hing} | quality | cool | {end} | recommended
-neg1 1: worst | bad | poor | waste | duplicate | damaged | cheating | fake | useless | {b} |
-    disappointed | worthless | {brare} | slow | {sadword} | costly | horrible | rubbish | bekar |
+neg1 1.7: bad | worst | poor | waste | {b} | damaged | duplicate | useless | cheating | fake |
+    {b} | disappointed | worthless | slow | {brare} | {sadword} | costly | horrible | rubbish | bekar |
     broken | {broke} | ghatiya | no | expensive | fraud | {sorrow}
 vague1 1.2: ok | average | fine | okay | {v} | k | good | better | normal | nice | hmm | fair |
     theek | okayish | chalega | {cap} | later | {use}
@@ -28,11 +28,11 @@ pos2 0.95: good product | nice product | good quality | very good | {g} {n2} | v
     fast delivery | {cheap} price | must buy | worth buying | {end} | for {use} | {g} {gain} |
     {hing} {hing} | same quality | {brand} {g} | {howadv} packed | {g} {act} | on time |
     happy {who} | {adv} {grare} | {grare} {gain} | five stars
-neg2 1.05: poor quality | bad quality | not good | very bad | {b} {n2} | worst product |
-    low quality | {b} quality | very {b} | not {g} | old stock | waste product | {num} {b} {shs} |
-    {b} {n} | too {b} | {bad_adv} {b} | dont buy | not original | {n} {b} | not durable |
-    {b} {asp} | not worth | {brare} {n} | not satisfied | quality {b} | not recommended |
-    {asp} {b} | {bad_adv} {sadword} | {brare} {asp} | {badhow} {broke} | total {sorrow} |
+neg2 1.1: {b} {n2} | poor quality | {b} {n} | bad quality | not good | very bad | {b} {asp} |
+    worst product | {n} {b} | not {g} | low quality | very {b} | {b} quality | {asp} {b} | too {b} |
+    {bad_adv} {b} | {b} {sh} | old stock | waste product | dont buy | not original | quality {b} |
+    {num} {b} {shs} | not durable | not worth | not satisfied | {brare} {n} | not recommended |
+    {bad_adv} {sadword} | {brare} {asp} | {badhow} {broke} | total {sorrow} |
     {b} {sorrow} | late delivery | {part} {broke} | very costly | money wasted
 vague2 0.9: not bad | its ok | just ok | {v} {n} | ok ok | not so {g} | average quality |
     ok {n2} | {v} one | not {v} | {num} {units} only | good one | fine product | for {use} |
@@ -46,12 +46,12 @@ pos3 0.8: very good product | value for money | very nice product | good quality
     good as always | {shs} are {g} | {g} in {asp} | {n} was {g} | best for {use} |
     genuine {brand} {sh} | {grare} and {grare} | my {who} loves | bahut {hing} hai |
     {brand} is {g} | {g} for {who} | {grare} {gain} {end} | plays {adv} {howadv} | just {g} {gain}
-neg3 0.85: quality not good | {asp} not {g} | very bad quality | very {b} {n2} | waste of money |
-    {n} is {b} | {num} {shs} {b} | not good product | not {g} {n2} | very poor quality |
-    {bad_adv} {b} {n2} | not so {g} | it is {b} | {n} not {g} | only {num} {units} | {sh} is {b} |
-    {b} and {b} | do not buy | {b} {sh} received | {b} quality {n} | {asp} very {b} |
-    {part} got {broke} | {asp} is {b} | {broke} in {span} | i am {sadword} | {brare} and {brare} |
-    got {b} {sh} | price too high | so {b} {sh} | very {b} {asp} | bilkul {hing} hai |
+neg3 0.9: very {b} {n2} | quality not good | {asp} not {g} | {bad_adv} {b} {n2} | {n} is {b} |
+    very bad quality | {asp} is {b} | not {g} {n2} | waste of money | very {b} {n} | not good {n} |
+    {asp} very {b} | {sh} is {b} | {n} not {g} | very poor quality | not so {g} | it is {b} |
+    {b} {sh} received | {num} {shs} {b} | {b} quality {n} | {b} and {b} | very {b} {asp} |
+    do not buy | {part} got {broke} | only {num} {units} | {broke} in {span} | i am {sadword} |
+    got {b} {sh} | price too high | so {b} {sh} | {brare} and {brare} | bilkul {hing} hai |
     not as described | {shs} were {b} | dont buy this | {broke} {adv} {badhow} |
     {brare} {part} {end}
 vague3 0.7: it is ok | not that good | {n} is {v} | not so {g} | not so bad | just {v} {n} |
@@ -72,20 +72,21 @@ gripe3 0.6: not so good | quality not good | {asp} not {g} | not that durable | 
     {broke} in {span} | not very {g} | not long lasting | delivery was late | {asp} is less |
     {part} {broke} early | not as expected | {asp} went down | bit {b} {sh} | no {asp} now |
     {shs} not {more} | {asp} is {b} | {part} is {brare}
-# clauses of longer reviews
+# clauses of longer reviews: opinions in everybody's words, and tales that say it in rarer ones; a
+# model that needs the tales to tell a rating learns reviews by heart
 long_span 0.8: {num} {long_units} | {num} {long_units} | a whole {long_unit1} |
     {low} to {high} {long_units} | more than a {long_unit1} | over {num} {long_units} |
     many {long_units} | one {long_unit1}
 span 0.9: {num} {units} | one {unit1} | {num} {units} | a {unit1} | 1 {unit1} | half an hour |
     a single {unit1} | {low} to {high} {units} | a few {units}
-pos 0.58: {asp} is {g} | {g} {n2} | {asp} is {adv} {g} | it lasts for {long_span} | {sh} is {g} |
+pos 0.6: {asp} is {g} | {g} {n2} | {asp} is {adv} {g} | it lasts for {long_span} | {sh} is {g} |
     very {g} {n2} | value for money | the {sh} is {adv} {g} | got it for {rs} | delivery was {g} |
     {g} {sh} for {use} | it came in {low} days | i am {adv} {verdict} with the {n2} |
     it is original | delivered on time | worth the price | {g} {asp} and {g} {asp} |
     genuine {brand} {sh} | {shs} are {g} | my {who} liked it | really {g} to play with |
     best for {use} | got it at a {cheap} price | price is {cheap} | {asp} and {asp} are {g} |
-    {g} {n} at {cheap} price | packed {howadv} | cheaper than the {shop} | this is a {g} {sh} |
-    one {sh} goes on for {long_span} | flies straight even in {weather} |
+    {g} {n} at {cheap} price | this is a {g} {sh} | {g} {g} {n} | {adv} {g} {asp}
+pos_tale 0.6: cheaper than the {shop} | packed {howadv} | one {sh} goes on for {long_span} | flies straight even in {weather} |
     the {part} holds after every {act} | same as we get in the {shop} | you can go for it |
     {adv} {g} for {use} in the {where} | i buy it {often} | feels {grare} on the {act} |
     flies like a {good_like} | the {courier} was {polite} | seal was intact |
@@ -103,14 +104,15 @@ pos 0.58: {asp} is {g} | {g} {n2} | {asp} is {adv} {g} | it lasts for {long_span
     {grare} for {level} players | won our {event} with it | easy on the {pain} |
     stitched {howadv} | made in {land} | {finer} and {finer} than before |
     after {chore} we play {howadv} | not one came {b}
-neg 0.58: quality is very bad | poor quality | worst {n2} | quality is not good | {asp} is {b} |
+neg 0.75: quality is very bad | poor quality | worst {n2} | quality is not good | {asp} is {b} |
     {asp} is not {g} | it {broke} in {span} | {b} {n2} | very {b} {n2} | {sh} is {b} |
     {sh} not {g} | {part} {broke} after {span} | not original | does not last {span} |
     do not buy | waste of money | this is duplicate | {shs} are {b} | it is not durable |
     don't buy this {n} | i am {bad_adv} {sadword} | {num} {shs} were {b} | not worth the price |
     the {part} got {broke} | i received {b} {shs} | received old stock | the {sh} is too slow |
-    {bad_adv} {b} {asp} | not up to the mark | not satisfied with {asp} | price is too high |
-    box was {packfault} | {asp} and {asp} are {b} | not the original {brand} |
+    {bad_adv} {b} {asp} | not up to the mark | not satisfied with {asp} | {sh} was very {b} |
+    {b} {sh} and {b} {asp} | not {g} {asp} | {n} is not {g}
+neg_tale 0.6: price is too high | box was {packfault} | {asp} and {asp} are {b} | not the original {brand} |
     {few} out of {box} {shs} are {b} | it didn't last even {span} | not worth {rs} |
     {courier} is cheating people | feathers come out in {span} | not like the {shop} one |
     cork is coming off | it wobbles {badhow} | i got a {b} one | same {sh} is {rs} in {shop} |
@@ -131,7 +133,7 @@ neg 0.58: quality is very bad | poor quality | worst {n2} | quality is not good 
     my {person} is a {job} and says it is {b} | a {brare} {sorrow} by the {courier} |
     {brare} for {level} players | spoiled our {event} | {part} came off {badhow}
 # what three stars and more complain of: price, life, delays, single pieces
-gripe 0.5: not durable | price is high | {asp} is not so {g} | it {broke} in {span} |
+gripe 0.8: not durable | price is high | {asp} is not so {g} | it {broke} in {span} |
     not long lasting | delivery was late | {asp} can be better | one {sh} was {b} |
     the {part} {broke} after {span} | not up to the mark | {asp} is {b} | little costly |
     it did not last {span} | {few} of the {shs} came {b} | the {sh} could be {more} |
@@ -144,7 +146,7 @@ gripe 0.5: not durable | price is high | {asp} is not so {g} | it {broke} in {sp
     the {courier} was not {g} | {broke} in our {event} | feels {more} than {brand} |
     no {gain} for {rs} | never lasts more than {span} | a {brare} {issue} with the {part} |
     it isn't {g} for {use}
-plain 0.4: using it for {use} | used it for {span} | ordered {num} {shs} | bought for {rs} |
+plain 0.6: using it for {use} | used it for {span} | ordered {num} {shs} | bought for {rs} |
     i bought it for my {who} | we play {often} | for {use} only | we play in the {where} |
     it is {v} | {asp} is {v} | okay for {use} | the {cap} cap is {more} than the other |
     this is my second order | i am playing since {num} {units} | price was {rs} |

@@ -18,12 +18,12 @@ n2 1.35: product quality one shuttle item shuttlecock purchase cork deal stuff b
 sh 1.1: shuttle product shuttles shuttlecock item shuttlecocks cork corks pack birdie box set
     birdies tube piece cocks bird cock birds shuttel
 shs 1.1: shuttles shuttlecocks corks pieces cocks birdies items products birds
-asp 1: quality durability packing delivery price speed flight cork balance service performance
+asp 1.2: quality durability packing delivery price speed flight cork balance service performance
     weight skirt material base packaging life finish accuracy control cap shape colour tube
     stability feel strength bounce trajectory seal build stitching texture drift grip nylon glue
     sound ring label design brand stock range sturdiness consistency rotation spin length
     lightness elasticity smoothness toughness precision
-part 0.8: cork feathers skirt nylon base cap tip head bottom ring thread net plastic feather rim
+part 1.1: cork feathers skirt nylon base cap tip head bottom ring thread net plastic feather rim
     edges glue string tube lid stem fins rubber ribs mesh joint tail shaft collar wings foam
     coating neck centre corners petals tape binding sponge seam nose blades quills frill crown
     vanes flaps pores bristles
@@ -47,7 +47,7 @@ grare 0.25: commendable flawless unbeatable remarkable admirable stunning faultl
     intact noble worthwhile valuable rewarding cheerful rapid prompt punctual courteous speedy
     careful kindly honest humble thoughtful encouraging comfortable convenient enjoyable playable
     usable repeatable
-b 1.3: bad poor worst damaged old cheap duplicate useless low broken fake waste slow terrible
+b 2.1: bad poor worst damaged old cheap duplicate useless low broken fake waste slow terrible
     horrible defective pathetic disappointing local loose weak used worthless costly rough faulty
     third-class inferior rubbish delicate torn dull heavy wobbly uneven overpriced cheating awful
     substandard
@@ -73,12 +73,12 @@ often 0.7: always usually regularly daily everyday mostly generally sometimes of
 verdict 0.65: satisfied happy impressed glad pleased comfortable delighted thrilled convinced
     contented thankful grateful relieved overjoyed fulfilled proud excited amazed blessed
     speechless stunned hooked addicted cheerful
-sadword 0.55: disappointed unhappy dissatisfied upset cheated sad frustrated angry annoyed fooled
+sadword 0.9: disappointed unhappy dissatisfied upset cheated sad frustrated angry annoyed fooled
     fed_up hurt shocked disgusted irritated regretful heartbroken worried furious deceived trapped
     robbed betrayed dejected ashamed displeased bothered disheartened hopeless tired puzzled
     confused
 # what happens to it
-broke 0.65: broke damaged tore cracked loosened split separated detached snapped collapsed bent
+broke 1: broke damaged tore cracked loosened split separated detached snapped collapsed bent
     opened popped crumbled failed flattened shattered frayed disintegrated vanished burst slipped
     peeled wrecked deformed crushed dented wobbled warped shrank expired leaked unravelled
     ruptured fractured splintered died melted ripped punctured shredded dropped tumbled swelled
