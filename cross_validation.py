@@ -35,8 +35,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC, LinearSVC, LinearSVR, NuSVC
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-# Room for the matrices of one selection of terms from 500,000 short reviews, or for all
-# selections of a search on fewer than 50,000
+# Room for about fifteen selections of terms from 500,000 short reviews (70 MB for the five folds);
+# a search on 5,000 reviews needs 10 MB in all
 CACHE_BYTES = 1 << 30
 # The vectorizer's parameters that the counts do not depend on
 WEIGHTING = ("norm", "use_idf", "smooth_idf", "sublinear_tf")

@@ -29,6 +29,9 @@ from sklearn.pipeline import Pipeline
 from reviews import data_digest, load_reviews, split_reviews, to_labels
 from text_cleaning import clean_text
 
+# 60 reviews of a word each that no other has, in turn of 1 and of 5 stars
+UNIQUE_WORDS = [f"{'ab'[i % 2]}{'xyz'[i % 3] * (i + 1)},{1 + i % 2 * 4}\n" for i in range(60)]
+
 
 @pytest.fixture(scope="module")
 def guide_reviews() -> Path:
@@ -58,9 +61,9 @@ def test_differences_are_paired(capsys: pytest.CaptureFixture[str]) -> None:
     print_splits("LogisticRegression", scores, 3 / 7)
     lines = capsys.readouterr().out.splitlines()
     to_guide, to_code = (next(x for x in lines if f"(c) - {m}" in x) for m in ("(a)", "(b)"))
-    assert to_guide.split()[3:] == "+0.1000 [+0.1000, +0.1000] better on 2 of 2 splits".split()
+    assert "+0.1000   [+0.1000, +0.1000]   better on 2 of 2 splits" in to_guide
     # -.01 ± 12.7062 sqrt((1/2 + 3/7) · .0002) = ± .17316; equal is not better
-    assert to_code.split()[3:] == "-0.0100 [-0.1832, +0.1632] better on 0 of 2 splits".split()
+    assert "-0.0100   [-0.1832, +0.1632]   better on 0 of 2 splits" in to_code
 
 
 def test_agreement_is_to_six_decimals() -> None:
@@ -89,6 +92,13 @@ def test_a_marker_that_was_never_there_is_not_put_in(tmp_path: Path) -> None:
     file.write_text("Review text,Ratings\ngood grip,5\nbad cork,1\n", encoding="utf-8")
     texts = cleaned_by_method(load_reviews(file))
     assert texts["guide"] == texts["ours"] == ["good grip", "bad cork"]
+
+
+@pytest.mark.parametrize("algorithm", list(GUIDE))
+def test_the_guides_vectorizer_drops_not_and_weighs_by_plain_counts(algorithm: str) -> None:
+    vectorizer = guide_candidate(algorithm).vectorizer
+    assert vectorizer.build_analyzer()("not good grip") == ["good", "grip", "good grip"]
+    assert vectorizer.sublinear_tf is False
 
 
 def test_command_line_on_other_reviews(
@@ -169,15 +179,10 @@ def test_one_wrong_train_or_test_score_is_enough(
         ("Review text,Stars\ngood,5\n", [], "no column 'Ratings'"),
         ("Review text,Ratings\ngood,5\nbad,1\n", [], "negative reviews left"),
         ("Review text,Ratings\ngood,5\n", ["--splits", "1"], "--splits 1"),
-        (
-            "Review text,Ratings\n"
-            + "".join(f"{chr(97 + i % 26) * 4}{chr(97 + i // 26) * 4},{1 + i % 2 * 4}\n" for i in range(60)),
-            [],
-            "too few words recur",
-        ),
+        ("Review text,Ratings\n" + "".join(UNIQUE_WORDS), [], "too few words recur"),
     ],
     ids=["missing", "empty", "column", "class", "splits", "terms"],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_exit_code_2(
     content: str | None,
     options: list[str],

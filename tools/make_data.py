@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from review_writer import ReviewWriter, pick
+from review_writer import ReviewWriter
 
 COLUMNS = (
     "Reviewer Name",
@@ -69,19 +69,20 @@ def exactly(rng: random.Random, total: int, wanted: int) -> Iterator[bool]:
         yield hit
 
 
-def ratings_in_order(rng: random.Random, rows: int) -> Iterator[int]:
-    """Yield `rows` ratings in random order, each rating's share exact to one row."""
-    of = sum(RATING_COUNTS.values())
-    left = {rating: round(count * rows / of) for rating, count in RATING_COUNTS.items()}
-    left[5] += rows - sum(left.values())  # what rounding left over or took too much
+def in_order(rng: random.Random, counts: dict[int, int], rows: int) -> Iterator[int]:
+    """Yield `rows` of the keys of `counts` in random order, each one's share exact to a row."""
+    of = sum(counts.values())
+    left = {key: round(count * rows / of) for key, count in counts.items()}
+    # what rounding left over or took too much
+    left[max(counts, key=counts.__getitem__)] += rows - sum(left.values())
     for remaining in range(rows, 0, -1):
         point = rng.random() * remaining
-        for rating, count in left.items():  # noqa: B007
+        for key, count in left.items():  # noqa: B007
             point -= count
             if point < 0:
                 break
-        left[rating] -= 1
-        yield rating
+        left[key] -= 1
+        yield key
 
 
 def votes(rng: random.Random, index: int, rows: int) -> tuple[str, str]:
@@ -95,10 +96,8 @@ def votes(rng: random.Random, index: int, rows: int) -> tuple[str, str]:
     return str(min(up, MOST_UP_VOTES)), str(float(round(up * 0.5 * rng.random() ** 1.5)))
 
 
-def month(rng: random.Random) -> str:
+def month(rng: random.Random, year: int) -> str:
     """Return a month such as `Feb 2021`, from Dec 2015 to Jul 2022."""
-    counts = tuple(YEAR_COUNTS.values())
-    year = list(YEAR_COUNTS)[pick(rng, tuple(count / sum(counts) for count in counts))]
     first, past = {2015: (11, 12), 2022: (0, 7)}.get(year, (0, 12))
     return f"{MONTH_NAMES[first + int(rng.random() * (past - first))]} {year}"
 
@@ -116,13 +115,15 @@ def review_rows(seed: int, rows: int) -> Iterator[tuple[str, ...]]:
     stubs, textless = scaled(STUB_ROWS, rows), scaled(TEXTLESS_ROWS, rows)
     full = rows - stubs
     no_place = exactly(rng, full, min(full, scaled(MISSING_PLACES, rows)))
-    no_month = exactly(rng, full, min(full, scaled(MISSING_MONTHS, rows)))
-    ratings = ratings_in_order(rng, rows - textless)
+    monthless = min(full, scaled(MISSING_MONTHS, rows))
+    no_month = exactly(rng, full, monthless)
+    years = in_order(rng, YEAR_COUNTS, full - monthless)
+    ratings = in_order(rng, RATING_COUNTS, rows - textless)
     for index in range(full):
         rating = next(ratings)
         up, down = votes(rng, index, rows)
         where = "" if next(no_place) else place(writer)
-        when = "" if next(no_month) else month(rng)
+        when = "" if next(no_month) else month(rng, next(years))
         title = writer.fill(f"title{rating}")
         # what many found helpful says something
         least = LEAST_HELPFUL_WORDS if float(up) >= MUCH_HELPFUL else 1

@@ -57,9 +57,10 @@ Sizes are of joblib.dump of the pipeline of steps tfidf and model, fitted on cle
 depend on the packages, since a fitted estimator's attributes change between releases.
 """
 CV_NOTE = """\
-The published CV column cannot be had again: its folds were evidently drawn anew for every trial,
-so that it is the highest of 20 noisy draws. On fixed folds (seed 42) the recorded parameters give
-{fixed} here; what the folds alone do to that (mean ± sd and highest of {draws} seeds):"""
+The published CV column cannot be had again: no fixed folds that were tried give it. It fits folds
+drawn anew for every trial, so that it is the highest of 20 noisy draws. On fixed folds (seed 42)
+the recorded parameters give {fixed} here. What the draw of the folds alone does to
+that, mean ± sd and highest of {draws} seeds:"""
 SPLITS_NOTE = """
 Three methods on the same {splits} splits (seeds 0 to {last}): test macro-F1. The intervals are of
 Nadeau and Bengio (2003), since splits of the same reviews are correlated. The parameters are fixed:

@@ -7,12 +7,12 @@ an empty entry, for clauses that run into each other. All sentences are our own.
 
 PHRASE_TABLES = """
 # one to three words, by mood
-pos1 1.55: good | nice | super | excellent | awesome | superb | best | great | perfect | good |
+pos1 1.7: good | nice | super | excellent | awesome | superb | best | great | perfect | good |
     satisfied | original | genuine | worthy | amazing | thanks | {g} | fantastic | {grare} | wow |
     {verdict} | durable | {hing} | quality | cool | {end} | recommended
 neg1 1.7: bad | worst | poor | waste | {b} | damaged | duplicate | useless | cheating | fake |
-    {b} | disappointed | worthless | slow | {brare} | {sadword} | costly | horrible | rubbish | bekar |
-    broken | {broke} | ghatiya | no | expensive | fraud | {sorrow}
+    {b} | disappointed | worthless | slow | {brare} | {sadword} | costly | horrible | rubbish |
+    bekar | broken | {broke} | ghatiya | no | expensive | fraud | {sorrow}
 vague1 1.2: ok | average | fine | okay | {v} | k | good | better | normal | nice | hmm | fair |
     theek | okayish | chalega | {cap} | later | {use}
 mild1 1.75: good | nice | super | excellent | superb | best | awesome | satisfied | great | fine |
@@ -20,7 +20,7 @@ mild1 1.75: good | nice | super | excellent | superb | best | awesome | satisfie
 mild2 1: good product | nice product | good quality | very good | very nice | good one |
     nice one | {g} {n2} | nice shuttle | {g} {n} | its good | {adv} {g} | {n} {g} | best quality |
     {g} {asp} | {asp} {g} | {grare} {n2} | {v} {gain} | {brand} {g}
-pos2 0.95: good product | nice product | good quality | very good | {g} {n2} | very nice |
+pos2 1.0: good product | nice product | good quality | very good | {g} {n2} | very nice |
     good one | {g} {n2} | nice one | {adv} {g} | {g} {n} | its {g} | nice quality |
     super product | excellent product | {n} {g} | best quality | very {g} | 100% {g} |
     best product | genuine product | thanks flipkart | nice {sh} | {asp} {g} | {g} {asp} |
@@ -29,10 +29,10 @@ pos2 0.95: good product | nice product | good quality | very good | {g} {n2} | v
     {hing} {hing} | same quality | {brand} {g} | {howadv} packed | {g} {act} | on time |
     happy {who} | {adv} {grare} | {grare} {gain} | five stars
 neg2 1.1: {b} {n2} | poor quality | {b} {n} | bad quality | not good | very bad | {b} {asp} |
-    worst product | {n} {b} | not {g} | low quality | very {b} | {b} quality | {asp} {b} | too {b} |
-    {bad_adv} {b} | {b} {sh} | old stock | waste product | dont buy | not original | quality {b} |
-    {num} {b} {shs} | not durable | not worth | not satisfied | {brare} {n} | not recommended |
-    {bad_adv} {sadword} | {brare} {asp} | {badhow} {broke} | total {sorrow} |
+    worst product | {n} {b} | not {g} | low quality | very {b} | {b} quality | {asp} {b} |
+    too {b} | {bad_adv} {b} | {b} {sh} | old stock | waste product | dont buy | not original |
+    quality {b} | {num} {b} {shs} | not durable | not worth | not satisfied | {brare} {n} |
+    not recommended | {bad_adv} {sadword} | {brare} {asp} | {badhow} {broke} | total {sorrow} |
     {b} {sorrow} | late delivery | {part} {broke} | very costly | money wasted
 vague2 0.9: not bad | its ok | just ok | {v} {n} | ok ok | not so {g} | average quality |
     ok {n2} | {v} one | not {v} | {num} {units} only | good one | fine product | for {use} |
@@ -47,13 +47,13 @@ pos3 0.8: very good product | value for money | very nice product | good quality
     genuine {brand} {sh} | {grare} and {grare} | my {who} loves | bahut {hing} hai |
     {brand} is {g} | {g} for {who} | {grare} {gain} {end} | plays {adv} {howadv} | just {g} {gain}
 neg3 0.9: very {b} {n2} | quality not good | {asp} not {g} | {bad_adv} {b} {n2} | {n} is {b} |
-    very bad quality | {asp} is {b} | not {g} {n2} | waste of money | very {b} {n} | not good {n} |
-    {asp} very {b} | {sh} is {b} | {n} not {g} | very poor quality | not so {g} | it is {b} |
-    {b} {sh} received | {num} {shs} {b} | {b} quality {n} | {b} and {b} | very {b} {asp} |
-    do not buy | {part} got {broke} | only {num} {units} | {broke} in {span} | i am {sadword} |
-    got {b} {sh} | price too high | so {b} {sh} | {brare} and {brare} | bilkul {hing} hai |
-    not as described | {shs} were {b} | dont buy this | {broke} {adv} {badhow} |
-    {brare} {part} {end}
+    very bad quality | {asp} is {b} | not {g} {n2} | waste of money | very {b} {n} |
+    not good {n} | {asp} very {b} | {sh} is {b} | {n} not {g} | very poor quality | not so {g} |
+    it is {b} | {b} {sh} received | {num} {shs} {b} | {b} quality {n} | {b} and {b} |
+    very {b} {asp} | do not buy | {part} got {broke} | only {num} {units} | {broke} in {span} |
+    i am {sadword} | got {b} {sh} | price too high | so {b} {sh} | {brare} and {brare} |
+    bilkul {hing} hai | not as described | {shs} were {b} | dont buy this |
+    {broke} {adv} {badhow} | {brare} {part} {end}
 vague3 0.7: it is ok | not that good | {n} is {v} | not so {g} | not so bad | just {v} {n} |
     nothing to say | {num} {units} ok | {asp} is {v} | good not best | ok for {use} |
     not that {g} | {v} for {use} | its {v} {n} | could be better | nothing so {g} | {asp} ok ok |
@@ -86,14 +86,14 @@ pos 0.6: {asp} is {g} | {g} {n2} | {asp} is {adv} {g} | it lasts for {long_span}
     genuine {brand} {sh} | {shs} are {g} | my {who} liked it | really {g} to play with |
     best for {use} | got it at a {cheap} price | price is {cheap} | {asp} and {asp} are {g} |
     {g} {n} at {cheap} price | this is a {g} {sh} | {g} {g} {n} | {adv} {g} {asp}
-pos_tale 0.6: cheaper than the {shop} | packed {howadv} | one {sh} goes on for {long_span} | flies straight even in {weather} |
-    the {part} holds after every {act} | same as we get in the {shop} | you can go for it |
-    {adv} {g} for {use} in the {where} | i buy it {often} | feels {grare} on the {act} |
-    flies like a {good_like} | the {courier} was {polite} | seal was intact |
-    it helped my {skill} | love the {asp} | {brand} is always {g} | better than {brand} |
-    worth every {rs} rupees | no {issue} at all | survived {long_span} of {use} |
-    beats the {shop} price | all {num} {shs} came {grare} | {hing} {hing} hai |
-    came with a {extra} | a {grare} {gain} | perfect for a {act} |
+pos_tale 0.6: cheaper than the {shop} | packed {howadv} | one {sh} goes on for {long_span} |
+    flies straight even in {weather} | the {part} holds after every {act} |
+    same as we get in the {shop} | you can go for it | {adv} {g} for {use} in the {where} |
+    i buy it {often} | feels {grare} on the {act} | flies like a {good_like} |
+    the {courier} was {polite} | seal was intact | it helped my {skill} | love the {asp} |
+    {brand} is always {g} | better than {brand} | worth every {rs} rupees | no {issue} at all |
+    survived {long_span} of {use} | beats the {shop} price | all {num} {shs} came {grare} |
+    {hing} {hing} hai | came with a {extra} | a {grare} {gain} | perfect for a {act} |
     my {who} in {city} wants it too | i order {often} from here | {cap} cap is {g} in {weather} |
     stays stable in {weather} | my {skill} got {finer} with it | a {g} {gain} for my {who} |
     i {feel} it is super | used it in the {event} and everybody was {verdict} | glides {howadv} |
@@ -112,24 +112,24 @@ neg 0.75: quality is very bad | poor quality | worst {n2} | quality is not good 
     the {part} got {broke} | i received {b} {shs} | received old stock | the {sh} is too slow |
     {bad_adv} {b} {asp} | not up to the mark | not satisfied with {asp} | {sh} was very {b} |
     {b} {sh} and {b} {asp} | not {g} {asp} | {n} is not {g}
-neg_tale 0.6: price is too high | box was {packfault} | {asp} and {asp} are {b} | not the original {brand} |
-    {few} out of {box} {shs} are {b} | it didn't last even {span} | not worth {rs} |
-    {courier} is cheating people | feathers come out in {span} | not like the {shop} one |
-    cork is coming off | it wobbles {badhow} | i got a {b} one | same {sh} is {rs} in {shop} |
-    looks like a {b} copy | i can't play even {span} | never buying this again |
-    the {courier} sent a {packfault} pack | the {courier} does not reply |
-    return is not possible | {part} is {brare} | no {asp} and no {asp} | quality has gone down |
-    {asp} was {brare} | used {shs} in a {packfault} box | you can't even {act} with it |
-    flies like a {like} | {broke} on the first {act} | the {part} {broke} and the {part} {broke} |
-    it is a {sorrow} | please {wish} the {asp} | {often} got {b} ones |
-    nobody answers my {issue} | better to go to the {shop} | {hing} {hing} hai |
-    {sh} turns {more} in {weather} | my {who} got {sadword} | no {extra} inside |
-    looks {brare} and {brare} | a {brare} {sorrow} | even a {like} flies better |
-    i {feel} it is {b} | only {num} {shs} in the box | {part} looks {brare} on the {seen_on} |
-    worse than {brand} | shame on the {courier} | {broke} {badhow} in the {event} |
-    now they lie {fate} in my {kept_in} | flies {badhow} | my {animal} would not play with it |
-    hurts the {pain} | {few} of them are {fate} already | costs more than my {price_of} |
-    the {seen_on} is not matching | {courier} packed it {badhow} |
+neg_tale 0.6: price is too high | box was {packfault} | {asp} and {asp} are {b} |
+    not the original {brand} | {few} out of {box} {shs} are {b} | it didn't last even {span} |
+    not worth {rs} | {courier} is cheating people | feathers come out in {span} |
+    not like the {shop} one | cork is coming off | it wobbles {badhow} | i got a {b} one |
+    same {sh} is {rs} in {shop} | looks like a {b} copy | i can't play even {span} |
+    never buying this again | the {courier} sent a {packfault} pack |
+    the {courier} does not reply | return is not possible | {part} is {brare} |
+    no {asp} and no {asp} | quality has gone down | {asp} was {brare} |
+    used {shs} in a {packfault} box | you can't even {act} with it | flies like a {like} |
+    {broke} on the first {act} | the {part} {broke} and the {part} {broke} | it is a {sorrow} |
+    please {wish} the {asp} | {often} got {b} ones | nobody answers my {issue} |
+    better to go to the {shop} | {hing} {hing} hai | {sh} turns {more} in {weather} |
+    my {who} got {sadword} | no {extra} inside | looks {brare} and {brare} | a {brare} {sorrow} |
+    even a {like} flies better | i {feel} it is {b} | only {num} {shs} in the box |
+    {part} looks {brare} on the {seen_on} | worse than {brand} | shame on the {courier} |
+    {broke} {badhow} in the {event} | now they lie {fate} in my {kept_in} | flies {badhow} |
+    my {animal} would not play with it | hurts the {pain} | {few} of them are {fate} already |
+    costs more than my {price_of} | the {seen_on} is not matching | {courier} packed it {badhow} |
     my {person} is a {job} and says it is {b} | a {brare} {sorrow} by the {courier} |
     {brare} for {level} players | spoiled our {event} | {part} came off {badhow}
 # what three stars and more complain of: price, life, delays, single pieces

@@ -24,17 +24,17 @@ MOODS: dict[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
     5: ((0.982, 0.008, 0.0, 0.010), (0.927, 0.020, 0.045, 0.008)),
     4: ((0.910, 0.020, 0.0, 0.070), (0.755, 0.040, 0.170, 0.035)),
     3: ((0.500, 0.200, 0.0, 0.300), (0.150, 0.440, 0.290, 0.120)),
-    2: ((0.200, 0.680, 0.0, 0.120), (0.120, 0.730, 0.120, 0.030)),
-    1: ((0.200, 0.760, 0.0, 0.040), (0.120, 0.815, 0.060, 0.005)),
+    2: ((0.220, 0.660, 0.0, 0.120), (0.140, 0.710, 0.120, 0.030)),
+    1: ((0.220, 0.740, 0.0, 0.040), (0.140, 0.795, 0.060, 0.005)),
 }
 MOOD_NAMES = ("pos", "neg", "mixed", "vague")
 SHORT = 3  # words up to which a review is one phrase
 # Of all reviews of a rating: shares of one to six words, then the log-mean and log-sd of what a
 # longer one has beyond six.
 LENGTHS: dict[int, tuple[tuple[float, ...], float, float]] = {
-    5: ((0.285, 0.250, 0.100, 0.072, 0.066, 0.048), 1.32, 1.13),
-    4: ((0.322, 0.255, 0.080, 0.065, 0.060, 0.042), 1.68, 1.08),
-    3: ((0.246, 0.197, 0.070, 0.054, 0.067, 0.039), 1.80, 1.0),
+    5: ((0.285, 0.220, 0.100, 0.072, 0.086, 0.058), 1.32, 1.13),
+    4: ((0.322, 0.225, 0.080, 0.065, 0.080, 0.052), 1.68, 1.08),
+    3: ((0.246, 0.167, 0.070, 0.054, 0.087, 0.049), 1.80, 1.0),
     2: ((0.082, 0.160, 0.088, 0.114, 0.039, 0.052), 1.82, 1.02),
     1: ((0.052, 0.189, 0.114, 0.074, 0.074, 0.043), 1.86, 1.05),
 }
@@ -60,7 +60,7 @@ CLAUSES: dict[str, tuple[tuple[str, float], ...]] = {
 }
 # Of the complaints of three stars and more, those about price, life or single pieces only; it sets
 # how far apart the two classes are.
-LESSER_BLAME = 0.75
+LESSER_BLAME = 0.8
 KNOWS_AN = 0.85  # share of writers who put "an" before a vowel
 EMOJI_SHARE = {5: 0.042, 4: 0.03, 3: 0.012, 2: 0.02, 1: 0.03}
 # Most people type with care; a few do not, and bring most of the misspellings.
