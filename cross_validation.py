@@ -29,10 +29,12 @@ import numpy.typing as npt
 from joblib import Parallel, delayed
 from joblib.parallel import ThreadingBackend, get_active_backend
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import ClassifierMixin, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC, LinearSVC, LinearSVR, NuSVC
+from sklearn.utils import assert_all_finite
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 # Room for about fifteen selections of terms from 500,000 short reviews (70 MB for the five folds);
@@ -78,9 +80,9 @@ class FoldMatrices:
 
     Notes
     -----
-    Safe to use from several threads, which take turns. The counts of each analysis (tokens,
-    n-grams, stop words) stay in memory: 8 bytes for each distinct term of each text, and 8 for
-    each fold and term.
+    Safe to use from several threads, which take turns; not in a process forked off afterwards.
+    The counts of each analysis (tokens, n-grams, stop words) stay in memory: 8 bytes for each
+    distinct term of each text, and 8 for each fold and term.
 
     Examples
     --------
@@ -108,6 +110,7 @@ class FoldMatrices:
         splitter = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
         self._parts: list[tuple[Ints, Ints]] = list(splitter.split(self._texts, self._labels))
         self._workers = min(n_jobs or os.cpu_count() or 1, n_splits)
+        self._threads = ThreadPoolExecutor(self._workers)
         self._analyses: dict[Hashable, list[_FoldCounts]] = {}
         self._counting = threading.Lock()
         self._cache = _MatrixCache(cache_bytes)
@@ -179,8 +182,7 @@ class FoldMatrices:
             if alone:
                 return list(map(_build_fit_predict, models, labels, jobs))
             # joblib's own threads are asked for results every 10 ms, longer than a fit may take
-            with ThreadPoolExecutor(self._workers) as threads:
-                return list(threads.map(_build_fit_predict, models, labels, jobs))
+            return list(self._threads.map(_build_fit_predict, models, labels, jobs))
 
     def _jobs(self, vectorizer: TfidfVectorizer) -> list[_FoldJob]:
         """Choose the terms of every fold; the matrices are built when their turn comes."""
@@ -212,6 +214,8 @@ class FoldMatrices:
             fitted = clone(vectorizer)
             train_matrix = fitted.fit_transform([self._texts[row] for row in train])
             test_matrix = fitted.transform([self._texts[row] for row in test])
+            assert_all_finite(train_matrix)
+            assert_all_finite(test_matrix)
             build = partial(tuple, (train_matrix, test_matrix))
             jobs.append(_FoldJob(build, train_matrix.shape[1]))
         return jobs
@@ -474,9 +478,10 @@ def _build_fit_predict(
 def _fit_predict(
     model: ClassifierMixin, y: npt.NDArray[Any], train: Matrix, test: Matrix
 ) -> npt.NDArray[Any]:
-    # on copies: some fits sort the entries of what they are given (liblinear's logistic regression
-    # does), and the matrices have to serve other trials in the order they have
-    predicted: npt.NDArray[Any] = clone(model).fit(train.copy(), y).predict(test.copy())
+    # On copies: some fits sort the entries of what they are given (liblinear's logistic regression
+    # does), and the matrices have to serve other trials in the order they have. TF-IDF is finite.
+    with config_context(assume_finite=True):
+        predicted: npt.NDArray[Any] = clone(model).fit(train.copy(), y).predict(test.copy())
     return predicted
 
 

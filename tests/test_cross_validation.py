@@ -493,6 +493,15 @@ def test_another_vectorizer_is_fitted_fold_by_fold(
     assert ours.tolist() == plain(*corpus, vectorizer, MODELS["NB"]).tolist()
 
 
+def test_another_vectorizer_that_is_not_finite_fails(folds: FoldMatrices) -> None:
+    class Broken(CountVectorizer):  # type: ignore[misc]
+        def fit_transform(self, raw_documents: Any, y: Any = None) -> Any:
+            return super().fit_transform(raw_documents) * np.inf
+
+    with pytest.raises(ValueError, match="infinity"):
+        folds.score(Broken(), MODELS["NB"])
+
+
 # --- the parts, by hand -----------------------------------------------------------------------
 
 

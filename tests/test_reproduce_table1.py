@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import reproduce_table1
 from conftest import write_reviews
+from guide_table import GUIDE, TableRow, guide_candidate
 from reproduce_table1 import (
-    GUIDE,
     METHODS,
-    TableRow,
     agrees,
     cleaned_by_method,
     corrected_half_width,
     cut,
-    guide_candidate,
     main,
     print_splits,
 )

@@ -5,8 +5,8 @@
 
 First part, on `--data`: the same candidates, drawn once, are scored with
 `cross_val_score(n_jobs=-1)`, with `FoldMatrices` and with nothing but the fits and predictions on
-matrices made beforehand, in turn. Second part, on made-up reviews: seconds, processor seconds and peak
-memory of each stage, every number of rows in a process of its own.
+matrices made beforehand, in turn. Second part, on made-up reviews: seconds, processor seconds and
+peak memory of each stage, every number of rows in a process of its own.
 Exit code: 0; 1 when any score differs from scikit-learn's at all; 2 for bad input.
 """
 

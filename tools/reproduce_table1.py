@@ -16,9 +16,7 @@ import io
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on the path
@@ -27,14 +25,11 @@ if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on 
 import joblib  # noqa: E402
 import numpy as np  # noqa: E402
 import optuna  # noqa: E402
+from guide_table import GUIDE, GUIDE_DIGEST, TableRow, guide_candidate  # noqa: E402
 from scipy import stats  # noqa: E402
 from sklearn.base import clone  # noqa: E402
-from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: E402
-from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.model_selection import train_test_split  # noqa: E402
-from sklearn.naive_bayes import MultinomialNB  # noqa: E402
 from sklearn.pipeline import Pipeline  # noqa: E402
-from sklearn.svm import LinearSVC  # noqa: E402
 
 import reviews  # noqa: E402
 from candidate_models import RANDOM_STATE, Candidate, build_candidate, suggest_candidate  # noqa: E402
@@ -43,7 +38,6 @@ from evaluation import CONFIDENCE, Floats, Labels, score  # noqa: E402
 from optuna_search import TrialSeededSampler, chosen_trial  # noqa: E402
 from text_cleaning import clean_texts  # noqa: E402
 
-GUIDE_DIGEST = "c91f0c9154fd7040"  # `reviews.data_digest` of the guide's reviews
 DECIMALS = 6  # to which the guide's train and test scores come out again
 SEARCH_TRIALS = 20  # as the project's search and the guide's
 FOLD_SEEDS = range(20)  # as many draws as a study has trials
@@ -66,69 +60,6 @@ Three methods on the same {splits} splits (seeds 0 to {last}): test macro-F1. Th
 Nadeau and Bengio (2003), since splits of the same reviews are correlated. The parameters are fixed:
 (a) as recorded, (b) and (c) from a search of {trials} trials at seed 42 on the training part of
 split 42. The other splits' holdouts share reviews with that part, for all three methods."""
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """A row of the guide's Table 1: scores are macro-F1, 0–1, `size` is in bytes."""
-
-    cv: float
-    train: float
-    test: float
-    size: int
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The parameters that the guide records of a model, and what it reports of it."""
-
-    max_features: int
-    min_df: int
-    max_df: float
-    strength: float  # C, or naive Bayes' alpha
-    row: TableRow
-
-
-# Source: the guide's Table 1, and the parameters that it records of the three models
-GUIDE = {
-    "LogisticRegression": Recorded(
-        3500, 4, 0.8939611817674713, 0.5679623950117167,
-        TableRow(0.784749911, 0.819096141, 0.793250205, 43_780),
-    ),
-    "NaiveBayes": Recorded(
-        5000, 3, 0.8922913099465489, 0.09535328423429495,
-        TableRow(0.780273836, 0.849292859, 0.776283133, 89_953),
-    ),
-    "LinearSVM": Recorded(
-        10000, 3, 0.8578314284012837, 0.04661440313772793,
-        TableRow(0.784451240, 0.825544477, 0.800386671, 60_176),
-    ),
-}  # fmt: skip
-
-
-def guide_candidate(algorithm: str) -> Candidate:
-    """The model of the guide's table, unfitted.
-
-    Unlike the published code it has scikit-learn's list of English stop words, which holds *not*,
-    *no* and *nor*, no sublinear scaling, and logistic regression with the default solver, L-BFGS.
-    """
-    recorded = GUIDE[algorithm]
-    models: dict[str, Any] = {
-        "LogisticRegression": LogisticRegression(C=recorded.strength, class_weight="balanced"),
-        "NaiveBayes": MultinomialNB(alpha=recorded.strength),
-        # draws on the seed only where there are fewer reviews than terms
-        "LinearSVM": LinearSVC(
-            C=recorded.strength, class_weight="balanced", random_state=RANDOM_STATE
-        ),
-    }
-    vectorizer = TfidfVectorizer(
-        max_features=recorded.max_features,
-        min_df=recorded.min_df,
-        max_df=recorded.max_df,
-        ngram_range=(1, 2),
-        stop_words="english",
-    )
-    return Candidate(vectorizer, models[algorithm])
 
 
 def cleaned_by_method(loaded: reviews.LoadedReviews) -> dict[str, list[str]]:
