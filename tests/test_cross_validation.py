@@ -26,19 +26,15 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import ComplementNB, MultinomialNB
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
-from threadpoolctl import (  # type: ignore[import-untyped]
+from threadpoolctl import (
     threadpool_info,
     threadpool_limits,
 )
 
 import cross_validation
-from cross_validation import (
-    FoldMatrices,
-    count_terms,
-    draws_from_shared_generator,
-    in_order_of_first_use,
-    macro_f1,
-)
+import term_counts
+from cross_validation import FoldMatrices, draws_from_shared_generator, macro_f1
+from term_counts import count_terms, in_order_of_first_use
 
 VOCABULARY = (
     "court shoe string racket feather cork not good bad fine grip light heavy fast slow the and"
@@ -316,11 +312,11 @@ def test_the_cache_stays_below_its_limit(corpus: tuple[list[str], Any]) -> None:
 def test_the_least_recently_used_matrices_go_first() -> None:
     eye = sparse.csr_matrix(np.eye(4))
     pair = (eye, eye)
-    room_for_two = 2 * cross_validation._bytes(pair)
-    cache = cross_validation._MatrixCache(room_for_two)
+    room_for_two = 2 * term_counts.bytes_of(pair)
+    cache = term_counts.MatrixCache(room_for_two)
     built: list[str] = []
 
-    def build(key: str) -> cross_validation.FoldMatrix:
+    def build(key: str) -> term_counts.FoldMatrix:
         built.append(key)
         return pair
 

@@ -109,7 +109,7 @@ class ReadyMadeFolds:
     def seconds(self) -> float:
         """Return the seconds of fitting and predicting, as many folds at once as `score` runs."""
         from sklearn.base import clone
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         def solve(model: Any, y: Any, train: Any, test: Any) -> None:
             model.fit(train, y).predict(test)
