@@ -98,6 +98,7 @@ class FoldMatrices:
         self._classes, self._codes = np.unique(self._labels, return_inverse=True)
         splitter = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
         self._parts: list[tuple[Ints, Ints]] = list(splitter.split(self._texts, self._labels))
+        self._train_labels = [self._labels[train] for train, _ in self._parts]
         self._workers = min(n_jobs or os.cpu_count() or 1, n_splits)
         self._threads = ThreadPoolExecutor(self._workers)
         self._analyses: dict[Hashable, list[FoldCounts]] = {}
@@ -152,11 +153,11 @@ class FoldMatrices:
 
     def _run(self, jobs: list[_FoldJob], model: ClassifierMixin) -> list[npt.NDArray[Any]]:
         """Fit and predict every fold, at most as many at once as there are workers."""
-        alone = any(
-            draws_from_shared_generator(model, len(train), job.n_features)
-            for (train, _), job in zip(self._parts, jobs, strict=True)
-        )
-        models, labels = repeat(model), (self._labels[train] for train, _ in self._parts)
+        # few texts and many terms make a fit draw: if not the most extreme of both, then none
+        fewest = min(len(labels) for labels in self._train_labels)
+        most = max(job.n_features for job in jobs)
+        alone = draws_from_shared_generator(model, fewest, most)
+        models, labels = repeat(model), self._train_labels
         backend, _ = get_active_backend(prefer="threads")
         if not alone and not isinstance(backend, ThreadingBackend):  # sent somewhere else
             return list(
@@ -181,15 +182,16 @@ class FoldMatrices:
             or np.dtype(vectorizer.dtype) not in (np.float32, np.float64)
         ):
             return self._plain_jobs(vectorizer)
-        counting = {n: v for n, v in vectorizer.get_params().items() if n not in WEIGHTING}
+        params = vectorizer.get_params()
+        counting = {name: value for name, value in params.items() if name not in WEIGHTING}
         CountVectorizer(**{**counting, "vocabulary": ["a"]}).fit([])  # scikit-learn's own checks
         recipe = (
             np.dtype(vectorizer.dtype),
             vectorizer.binary,
-            *(getattr(vectorizer, name) for name in WEIGHTING),
+            *(params[name] for name in WEIGHTING),
         )
         jobs = []
-        for fold in self._counts(vectorizer):
+        for fold in self._counts(vectorizer, params):
             columns = fold.select(vectorizer)
             key = (fold, recipe, blake2b(columns.tobytes()).digest())
             build = partial(self._cache.get, key, partial(fold.matrices, columns, vectorizer))
@@ -209,11 +211,11 @@ class FoldMatrices:
             jobs.append(_FoldJob(build, train_matrix.shape[1]))
         return jobs
 
-    def _counts(self, vectorizer: TfidfVectorizer) -> list[FoldCounts]:
+    def _counts(self, vectorizer: TfidfVectorizer, params: dict[str, Any]) -> list[FoldCounts]:
         """Return the counts of all folds, made the first time an analysis is asked for."""
         analysis = tuple(
             (name, tuple(value) if isinstance(value, list) else value)
-            for name, value in sorted(vectorizer.get_params().items())
+            for name, value in sorted(params.items())
             if name not in WEIGHTING + SELECTION
         )
         with self._counting:
