@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -219,9 +220,11 @@ def log_model_and_card(
     return uri
 
 
-def installed_packages() -> list[str]:
+@cache
+def installed_packages() -> tuple[str, ...]:
     """`name==version` of every distribution in this environment, sorted."""
-    return sorted({f"{item.name}=={item.version}" for item in distributions()}, key=str.lower)
+    found = {f"{item.name}=={item.version}" for item in distributions()}
+    return tuple(sorted(found, key=str.lower))
 
 
 def _top_words(terms: Sequence[str], weights: Floats, count: int = 50) -> pd.DataFrame:

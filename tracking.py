@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,7 @@ class Store:
     folder: Path
     artifacts: Path | None  # None: a server decides where artifacts go
     client: MlflowClient
+    experiment_ids: dict[str, str] = field(default_factory=dict)  # known already, by name
 
     @property
     def studies(self) -> Path:
@@ -132,6 +133,12 @@ def use_uri(uri: str) -> None:
 
 def experiment_id(store: Store, name: str) -> str:
     """The id of the experiment, created when missing; two processes may ask at once."""
+    if name not in store.experiment_ids:
+        store.experiment_ids[name] = _find_or_create(store, name)
+    return store.experiment_ids[name]
+
+
+def _find_or_create(store: Store, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     found = _active_experiment(store, name)

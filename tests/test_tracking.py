@@ -68,6 +68,7 @@ def test_more_runs_than_a_page_are_all_found(store: Store, monkeypatch: pytest.M
 def test_a_deleted_experiment_is_restored(store: Store) -> None:
     first = tracking.experiment_id(store, "Deleted")
     store.client.delete_experiment(first)
+    store = open_store(store.folder)  # as the next process does
     assert tracking.experiment_id(store, "Deleted") == first
     begin_run(store, "Deleted", {})
 
