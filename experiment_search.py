@@ -17,7 +17,6 @@ from candidate_models import build_candidate, logged_parameters, suggest_candida
 from cross_validation import FoldMatrices
 from evaluation import Floats, Interval
 from experiment_pass import PARENT_KIND, TRIAL, TRIAL_KIND, ExperimentPass, reopen
-from model_registry import register_version
 from model_report import (
     MODEL_URI,
     PreparedReviews,
@@ -45,6 +44,7 @@ from tracking import (
     git_commit,
     log_values,
 )
+from version_lifecycle import register_version
 
 # Our own sentences: the input example of each model, shown in the MLflow UI.
 EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not worth the money")

@@ -63,9 +63,17 @@ class FittedModel:
 
 
 def prepare_reviews(loaded: reviews.LoadedReviews) -> PreparedReviews:
-    """Split and clean checked reviews, and audit them. Raises `ReviewDataError`."""
-    split = reviews.split_reviews(loaded.frame)
-    cleaned_train, cleaned_test = clean_texts(split.train_texts), clean_texts(split.test_texts)
+    """Clean and split checked reviews, and audit them. Raises `ReviewDataError`."""
+    split = reviews.split_reviews(loaded.frame)  # first: a class that is too small fails at once
+    return combine(loaded, clean_texts(loaded.frame["text"]), split)
+
+
+def combine(
+    loaded: reviews.LoadedReviews, cleaned: Sequence[str], split: reviews.Split
+) -> PreparedReviews:
+    """Checked reviews, their cleaned texts row by row, and the split of these rows."""
+    cleaned_train = [cleaned[row] for row in split.train_rows]
+    cleaned_test = [cleaned[row] for row in split.test_rows]
     return PreparedReviews(
         loaded=loaded,
         split=split,
@@ -76,20 +84,34 @@ def prepare_reviews(loaded: reviews.LoadedReviews) -> PreparedReviews:
     )
 
 
-def fit_and_evaluate(algorithm: str, candidate: Candidate, data: PreparedReviews) -> FittedModel:
-    """Fit on the training part and touch the holdout, once.
+@dataclass(frozen=True)
+class Matrices:
+    """TF-IDF of both parts, sparse, rows as in the split and a column a term."""
 
-    Cleaning is stateless, so the texts cleaned before serve here, and the cleaning step is put in
-    front of the fitted ones: the pipeline takes raw text and predicts the same to the last bit.
-    """
-    train_matrix = candidate.vectorizer.fit_transform(data.cleaned_train)
-    test_matrix = candidate.vectorizer.transform(data.cleaned_test)
+    train: Any
+    test: Any
+
+
+def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
+    """Fit the candidate's vectorizer on the training part and turn both parts into TF-IDF."""
+    train = candidate.vectorizer.fit_transform(data.cleaned_train)
     # scikit-learn leaves NumPy integers in the vocabulary, which skops keeps as a file each:
     # 281 kB instead of 36 for the same model
     vocabulary = candidate.vectorizer.vocabulary_
     candidate.vectorizer.vocabulary_ = {term: int(column) for term, column in vocabulary.items()}
-    model = candidate.model.fit(train_matrix, data.split.y_train)
-    truth, predicted = data.split.y_test, model.predict(test_matrix)
+    return Matrices(train, candidate.vectorizer.transform(data.cleaned_test))
+
+
+def evaluate(
+    algorithm: str, candidate: Candidate, data: PreparedReviews, matrices: Matrices
+) -> FittedModel:
+    """Score a fitted candidate on both parts: the one time the holdout is touched.
+
+    Cleaning is stateless, so the texts cleaned before serve here, and the cleaning step is put in
+    front of the fitted ones: the pipeline takes raw text and predicts the same to the last bit.
+    """
+    model = candidate.model
+    truth, predicted = data.split.y_test, model.predict(matrices.test)
     new = reviews.unseen(data.cleaned_test, data.cleaned_train)
     if not new.any():  # a tiny file: there is nothing else to tell apart
         new[:] = True
@@ -100,13 +122,20 @@ def fit_and_evaluate(algorithm: str, candidate: Candidate, data: PreparedReviews
             [("clean", TextCleaner()), ("tfidf", candidate.vectorizer), ("model", model)]
         ),
         predicted=predicted,
-        decision=decision_values(model, test_matrix),
-        train_f1=evaluation.score(data.split.y_train, model.predict(train_matrix)),
+        decision=decision_values(model, matrices.test),
+        train_f1=evaluation.score(data.split.y_train, model.predict(matrices.train)),
         test_f1=evaluation.bootstrap_interval(truth, predicted),
         test_f1_unseen=evaluation.bootstrap_interval(truth[new], predicted[new]),
         test_accuracy=evaluation.bootstrap_interval(truth, predicted, "accuracy"),
         test_recall_negative=evaluation.bootstrap_interval(truth, predicted, "recall_negative"),
     )
+
+
+def fit_and_evaluate(algorithm: str, candidate: Candidate, data: PreparedReviews) -> FittedModel:
+    """Vectorize, fit on the training part, and score."""
+    matrices = vectorize(candidate, data)
+    candidate.model.fit(matrices.train, data.split.y_train)
+    return evaluate(algorithm, candidate, data, matrices)
 
 
 def decision_values(model: Any, matrix: Any) -> Floats:
@@ -160,12 +189,13 @@ def log_report(
     run_id: str,
     fitted: FittedModel,
     data: PreparedReviews,
-    trials: pd.DataFrame,
-    importances: Mapping[str, float],
+    trials: pd.DataFrame | None = None,
+    importances: Mapping[str, float] | None = None,
 ) -> None:
     """Write the tables, the figures, the hashes of the training texts and the packages.
 
-    `trials` has `number`, `value` and a column a parameter, one row a scored trial.
+    `trials` has `number`, `value` and a column a parameter, one row a scored trial; without a
+    search there are neither trials nor importances, and no figures of them.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -186,13 +216,14 @@ def log_report(
             "precision_recall": figures.precision_recall_figure(
                 truth, fitted.decision, f"{title}: precision and recall"
             ),
-            "optimisation_history": figures.optimisation_history_figure(
-                trials, f"{title}: the search"
-            ),
-            "parallel_coordinates": figures.parallel_coordinates_figure(
-                trials, f"{title}: the trials"
-            ),
         }
+        if trials is not None:
+            drawn["optimisation_history"] = figures.optimisation_history_figure(
+                trials, f"{title}: the search"
+            )
+            drawn["parallel_coordinates"] = figures.parallel_coordinates_figure(
+                trials, f"{title}: the trials"
+            )
         if importances:
             drawn["parameter_importance"] = figures.parameter_importance_figure(
                 dict(importances), f"{title}: what the score depends on"

@@ -61,12 +61,14 @@ class LoadedReviews:
 
 @dataclass(frozen=True)
 class Split:
-    """Raw texts and 0/1 labels of the training part and of the holdout."""
+    """Raw texts, 0/1 labels and row numbers in the frame, of training part and holdout."""
 
     train_texts: list[str]
     test_texts: list[str]
     y_train: Labels
     y_test: Labels
+    train_rows: Labels
+    test_rows: Labels
 
 
 def load_reviews(
@@ -137,12 +139,8 @@ def split_reviews(frame: pd.DataFrame, folds: int = 5) -> Split:
         np.arange(len(frame)), test_size=HOLDOUT_SHARE, random_state=SPLIT_SEED, stratify=labels
     )
     texts = frame["text"].tolist()
-    return Split(
-        train_texts=[texts[i] for i in train],
-        test_texts=[texts[i] for i in test],
-        y_train=labels[train],
-        y_test=labels[test],
-    )
+    train_texts, test_texts = [texts[i] for i in train], [texts[i] for i in test]
+    return Split(train_texts, test_texts, labels[train], labels[test], train, test)
 
 
 def data_digest(frame: pd.DataFrame) -> str:

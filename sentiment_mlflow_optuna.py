@@ -7,7 +7,8 @@
 A pass reads and checks the reviews, cleans them once, and for each algorithm runs one Optuna
 study of cross-validated trials, refits the best one on the whole training part, scores it once on
 the holdout and registers it as a version of `FlipkartSentimentModel`. With the defaults that is
-3 parent runs and 60 nested trial runs in MLflow.
+3 parent runs and 60 nested trial runs in MLflow. The version with the best cross-validation score
+becomes the challenger; `--promote` also puts it through the gate for production.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ from experiment_pass import (
 )
 from experiment_search import PassContext, SearchError, SearchResult, search_and_register
 from model_artifact import FORMATS
+from model_registry import promotion_command
 from model_report import PreparedReviews, prepare_reviews
 from optuna_search import StudyStorageError, open_database, open_journal
+from registry_ledger import ConflictError, RegistryError
+from registry_tables import show_verdict
 from reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, ReviewDataError, load_reviews
 from terminal import Terminal
 from text_cleaning import cleaning_fingerprint
@@ -50,9 +54,19 @@ from tracking import (
     open_store,
     without_password,
 )
+from version_lifecycle import judge_version, production_version, promote, stage_challenger
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+INPUT_ERRORS = (
+    ReviewDataError,
+    TrackingError,
+    StudyStorageError,
+    ResumeError,
+    SearchError,
+    RegistryError,
+    ConflictError,
+)
 EXPERIMENTS = list(ALGORITHMS)  # each algorithm has an MLflow experiment of its name
 DEFAULTS = {
     "data": str(PROJECT / "data.csv"),
@@ -95,8 +109,12 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="PASS",
     )
     add("--no-register", "log the models, but register no version", action="store_true")
+    add("--promote", "put the best version through the gate for production", action="store_true")
     add("--quiet", "print the final summary only", action="store_true")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.promote and options.no_register:
+        parser.error("--promote needs a version; leave --no-register out")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     terminal = Terminal(quiet=options.quiet)
     try:
         return run_experiment(options, terminal)
-    except (ReviewDataError, TrackingError, StudyStorageError, ResumeError, SearchError) as error:
+    except INPUT_ERRORS as error:
         print(f"sentiment_mlflow_optuna: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
@@ -151,6 +169,7 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
             search_and_register(context, algorithm, register=not options.no_register)
             for algorithm in this_pass.settings.models.split(",")
         ]
+        challenge(store, this_pass, results)
         log_summary(store, this_pass, results)
     except KeyboardInterrupt:
         return stop(store, this_pass)
@@ -158,6 +177,7 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
         kill_running(store, this_pass.id, EXPERIMENTS)
         raise
     print_summary(store, results, terminal)
+    offer(context, winner(results).version, terminal, promote_now=options.promote)
     return 0
 
 
@@ -202,6 +222,40 @@ def log_summary(store: Store, this_pass: ExperimentPass, results: list[SearchRes
 def winner(results: list[SearchResult]) -> SearchResult:
     """The model with the best cross-validation score: the holdout is not for choosing."""
     return max(results, key=lambda result: result.cv_f1_macro)
+
+
+def challenge(store: Store, this_pass: ExperimentPass, results: list[SearchResult]) -> None:
+    """Make the best new version the challenger, in staging; a resumed pass does it once."""
+    best = winner(results)
+    if best.version is not None:
+        why = f"best of pass {this_pass.id}, CV macro-F1 {best.cv_f1_macro:.4f}"
+        stage_challenger(store, best.version, why)
+
+
+def offer(
+    context: PassContext, version: str | None, terminal: Terminal, *, promote_now: bool
+) -> None:
+    """Say what can be done with the challenger, or do it: the gate decides, not the pass."""
+    store, settings = context.store, context.this_pass.settings
+    if version is None:
+        return
+    production = production_version(store)
+    if promote_now and production != version:
+        verdict = judge_version(store, version, context.data.split)
+        show_verdict(verdict, terminal)
+        if verdict.promoted:
+            promote(store, verdict)
+        production = production_version(store)
+    if production == version:
+        terminal.say(f"Version {version} is in production.", always=True)
+        return
+    columns = settings.text_column, settings.rating_column
+    command = promotion_command(store, version, settings.data, *columns)
+    terminal.say(
+        f"Version {version} is the challenger; in production is {production or 'none yet'}. "
+        f"Promote it with:\n  {command}",
+        always=True,
+    )
 
 
 def print_summary(store: Store, results: list[SearchResult], terminal: Terminal) -> None:

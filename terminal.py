@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+WIDEST = 10_000  # characters of a table row that is piped
+
 
 class SearchProgress:
     """Progress of one study; `advance` after each trial with the best score so far, if any."""
@@ -43,6 +45,8 @@ class Terminal:
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._console = Console(highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console.width = WIDEST
 
     def say(self, text: str = "", *, always: bool = False) -> None:
         """One or more lines."""
@@ -50,7 +54,10 @@ class Terminal:
             self._console.print(text, markup=False)
 
     def table(self, title: str, frame: pd.DataFrame) -> None:
-        """A frame as a table: whole numbers with thousands separators, shares in per cent."""
+        """A frame as a table: whole numbers with thousands separators, shares in per cent.
+
+        On a terminal it is folded to fit; elsewhere every row stays on its line.
+        """
         if self._quiet:
             return
         table = Table(title=title, title_justify="left")

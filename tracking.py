@@ -83,6 +83,7 @@ def open_store(folder: str | Path | None = None) -> Store:
     # A server that is away should be said in seconds, not after MLflow's seven tries.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
     home = Path(folder).resolve() if folder is not None else PROJECT
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
     local = uri == f"sqlite:///{home / 'mlflow.db'}"
@@ -98,7 +99,12 @@ def open_store(folder: str | Path | None = None) -> Store:
     from sqlalchemy.exc import SQLAlchemyError
 
     # Alembic's and MLflow's progress is of no concern to the user; their warnings are.
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    for name in (
+        "alembic",
+        "mlflow.store.db.utils",
+        "mlflow.store.model_registry.abstract_store",
+        "mlflow.tracking.fluent",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         if local:

@@ -103,7 +103,7 @@ def test_every_trial_is_a_finished_nested_run(first: Pass) -> None:
             assert ("alpha" if algorithm == "NaiveBayes" else "C") in run.data.params
     every = [run for name in (*ALGORITHMS, LEDGER) for run in first.runs(name)]
     assert {run.info.status for run in every} == {"FINISHED"}
-    assert len(every) == 3 * (1 + TRIALS) + 1
+    assert len(every) == 3 * (1 + TRIALS) + 1 + 1  # the pass, and the challenger it staged
 
 
 def test_a_trials_score_is_scikit_learns(first: Pass) -> None:
@@ -135,6 +135,9 @@ def test_the_summary_says_what_mlflow_holds(first: Pass) -> None:
         assert f"{metrics['test_f1_low']:.4f}–{metrics['test_f1_high']:.4f}" in first.output
     best = max(ALGORITHMS, key=lambda name: first.parent(name).data.metrics["cv_f1_macro"])
     assert f"Winner by cross-validation: {best} " in first.output
+    version = ALGORITHMS.index(best) + 1
+    assert f"Version {version} is the challenger; in production is none yet." in first.output
+    assert f"python model_registry.py promote {version} --to production --store" in first.output
 
 
 def test_a_parent_holds_scores_tables_figures_dataset_and_packages(

@@ -244,7 +244,8 @@ def test_text_hashes_are_sorted_distinct_and_stable() -> None:
 def test_audit_counts_by_hand(tmp_path: Path) -> None:
     file = write(tmp_path, HEADER + "A,a,5\nA,a,5\nB,,3\nC,b,1\nD,c,2\nE,d,5\n")
     loaded = load_reviews(file)
-    split = reviews.Split(["a", "b"], ["c", "d"], np.array([1, 0]), np.array([0, 1]))
+    rows = np.array([0, 1]), np.array([2, 3])
+    split = reviews.Split(["a", "b"], ["c", "d"], np.array([1, 0]), np.array([0, 1]), *rows)
     table = reviews.audit_reviews(loaded, split, ["x", "x"], ["x", ""])
     counts = dict(zip(table["check"], table["count"], strict=True))
     assert counts == {

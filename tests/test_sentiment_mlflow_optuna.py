@@ -17,6 +17,7 @@ import pytest
 from conftest import write_reviews
 
 import sentiment_mlflow_optuna as script
+from registry_ledger import read_events
 from tracking import LEDGER, Store, find_runs, open_store
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -164,8 +165,17 @@ def outcome(store: Store) -> dict[str, Any]:
 
 
 def every_run(store: Store) -> list[Any]:
+    """All runs but the registry's own: what was staged is in `staged`."""
     names = [experiment.experiment_id for experiment in store.client.search_experiments()]
-    return list(store.client.search_runs(names, max_results=1000))
+    runs = store.client.search_runs(names, max_results=1000)
+    return [run for run in runs if run.data.tags.get("flipkart.kind") != "registry"]
+
+
+def staged(store: Store) -> list[str]:
+    """The versions that were made challenger, in order; nothing may be left under way."""
+    runs = find_runs(store, LEDGER, {"flipkart.kind": "registry"})
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    return [event.target for event in read_events(store) if event.action == "stage"]
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +208,10 @@ def uninterrupted(
         ("model_report.model_card", 1, False),  # noted, without its card
         ("experiment_search.register_version", 1, True),  # registered, the run still RUNNING
         ("experiment_search.run_study", 2, False),
+        ("sentiment_mlflow_optuna.stage_challenger", 1, False),
+        ("version_lifecycle.append", 1, True),  # in the ledger, without alias and stage
+        ("version_lifecycle.reconcile", 1, True),
+        ("registry_ledger.begin_run", 1, True),  # a claim that nobody stands behind any more
         ("sentiment_mlflow_optuna.log_summary", 1, False),
     ],
 )
@@ -224,6 +238,11 @@ def test_a_pass_killed_anywhere_is_finished_by_resume(
     assert outcome(store) == uninterrupted
     versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     assert sorted(str(version.version) for version in versions) == ["1", "2"]
+    best = str(max(versions, key=lambda version: float(version.tags["cv_f1_macro"])).version)
+    assert staged(store) == [best]
+    aliases = store.client.get_registered_model("FlipkartSentimentModel").aliases
+    assert {str(version) for version in aliases.values()} == {best}
+    assert set(aliases) == {"challenger", "staging"}
     assert len({version.run_id for version in versions}) == 2
     experiments = [e.experiment_id for e in store.client.search_experiments()]
     models = store.client.search_logged_models(experiments)
@@ -309,3 +328,6 @@ def test_two_passes_at_once_in_a_store_that_does_not_exist_yet(
     assert outcome(store) == uninterrupted
     versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     assert sorted(int(version.version) for version in versions) == [1, 2, 3, 4]
+    assert len(set(staged(store))) == len(staged(store)) == 2  # each pass its own, in turn
+    aliases = store.client.get_registered_model("FlipkartSentimentModel").aliases
+    assert str(aliases["challenger"]) == staged(store)[-1]

@@ -81,9 +81,8 @@ def cut(texts: Sequence[str], labels: Labels, seed: int) -> reviews.Split:
     train, test = train_test_split(
         rows, test_size=reviews.HOLDOUT_SHARE, random_state=seed, stratify=labels
     )
-    return reviews.Split(
-        [texts[i] for i in train], [texts[i] for i in test], labels[train], labels[test]
-    )
+    train_texts, test_texts = [texts[i] for i in train], [texts[i] for i in test]
+    return reviews.Split(train_texts, test_texts, labels[train], labels[test], train, test)
 
 
 def fit(candidate: Candidate, split: reviews.Split) -> tuple[Pipeline, float, float]:

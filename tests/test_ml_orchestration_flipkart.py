@@ -1,0 +1,392 @@
+"""The scheduled flow against a real Prefect server and a real MLflow store."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT, write_reviews
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    DeploymentFilter,
+    FlowRunFilter,
+    TaskRunFilter,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+import flow_service
+import ml_orchestration_flipkart as script
+from prefect_server import Server, server_for, stop_group
+from tracking import KILLED, LEDGER, RUNNING, Store, find_runs, open_store
+from version_lifecycle import production_version
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
+
+TASKS = [
+    "load_data",
+    "preprocess_data",
+    "split_train_test",
+    "vectorize_text",
+    "train_model",
+    "evaluate_model",
+    "log_to_mlflow",
+    "promotion_gate",
+]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    named = os.environ.pop("PREFECT_API_URL", None)
+    with server_for(tmp_path_factory.mktemp("prefect"), say=lambda _: None) as started:
+        yield started
+    if named is not None:
+        os.environ["PREFECT_API_URL"] = named
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[SyncPrefectClient]:
+    with (
+        temporary_settings({PREFECT_API_URL: server.api_url}),
+        get_client(sync_client=True) as opened,
+    ):
+        yield opened
+
+
+def retraining_runs(store: Store) -> list[Any]:
+    return find_runs(store, LEDGER, {"flipkart.kind": "retraining"})
+
+
+# --- one run ------------------------------------------------------------------------------------
+
+
+def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
+    server: Server,
+    client: SyncPrefectClient,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = write_reviews(tmp_path / "reviews.csv", rows=800)
+    parameters = {"data": str(data), "store": str(tmp_path / "store")}
+    assert flow_service.run_once(server, script.flipkart_sentiment_flow, parameters) == 0
+    printed = caplog.text
+    assert re.search(r"Train F1 Score: [01]\.\d{4}\n", printed)
+    assert re.search(r"Test F1 Score : [01]\.\d{4}\n", printed)
+    assert "configuration: the published one" in printed
+
+    store = open_store(tmp_path / "store")
+    (run,) = retraining_runs(store)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["stop_words"] == "english" and run.data.params["C"] == "0.5"
+    assert {"train_f1", "test_f1", "test_f1_low", "test_f1_high"} <= set(run.data.metrics)
+    assert run.data.tags["flipkart.flow_run_url"].startswith(server.ui_url)
+    assert run.data.tags["flipkart.verdict"].startswith("promoted: the first in production")
+    assert production_version(store) == "1"
+    listed = {item.path for item in store.client.list_artifacts(run.info.run_id, "figures")}
+    assert "figures/confusion_matrix.png" in listed
+
+    flow_run_id = run.data.tags["flipkart.flow_run"]
+    runs = client.read_task_runs(
+        flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}}),
+        task_run_filter=TaskRunFilter(),
+    )
+    found = sorted(runs, key=lambda task_run: task_run.start_time or task_run.created)  # type: ignore[arg-type, return-value]
+    assert [task_run.name.rsplit("-", 1)[0] for task_run in found] == TASKS
+    assert all(getattr(script, name).__doc__ for name in TASKS)
+    artifacts = client.read_artifacts(
+        artifact_filter=ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
+    )
+    kept = {artifact.key: str(artifact.data) for artifact in artifacts}
+    assert set(kept) == {"retraining-report", "confusion-matrix"}
+    assert "promoted: the first in production" in kept["retraining-report"]
+    assert run.info.run_id in kept["retraining-report"]
+    assert "95 % interval" in kept["retraining-report"]
+
+    # the same again registers nothing; other data is another version, and passes the gate
+    flow_service.run_once(server, script.flipkart_sentiment_flow, parameters)
+    assert "unchanged since version 1" in caplog.text
+    write_reviews(data, rows=900, seed=5)
+    flow_service.run_once(server, script.flipkart_sentiment_flow, {**parameters, "promote": False})
+    assert "not carried out: " in caplog.text
+    assert len(retraining_runs(store)) == 3
+    versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
+    assert sorted(str(version.version) for version in versions) == ["1", "2"]
+    assert production_version(store) == "1"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cron", "every day"], "not a cron expression"),
+        (["--data", "none.csv"], "no such file"),
+        (["--keep", "0"], "expected 1 or more"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_starts(
+    options: list[str], said: str, run_script: Run, tmp_path: Path
+) -> None:
+    done = run_script("ml_orchestration_flipkart.py", "--store", tmp_path / "store", *options)
+    assert done.returncode == 2
+    assert said in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+    assert not (tmp_path / "store" / "mlflow.db").exists()
+
+
+# --- the service --------------------------------------------------------------------------------
+
+
+class Service:
+    """The script serving its deployment in a process of its own."""
+
+    def __init__(self, server: Server, folder: Path, *options: str, **env: str) -> None:
+        self.folder, self.store_folder = folder, folder / "store"
+        self.data = folder / "reviews.csv"
+        if not self.data.exists():
+            write_reviews(self.data, rows=800)
+        self.log = folder / "service.log"
+        said_before = len(self.log.read_text()) if self.log.exists() else 0
+        command = [sys.executable, str(PROJECT / "ml_orchestration_flipkart.py")]
+        paths = ["--data", str(self.data), "--store", str(self.store_folder)]
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*command, *paths, *options],
+                env={
+                    **os.environ,
+                    "PREFECT_API_URL": server.api_url,
+                    "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+                    **env,
+                },
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.said_before = said_before
+        self.wait_for("serving 'flipkart-sentiment-logistic-deployment'")
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        """Wait until the service has printed a text since the last such wait."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            printed = self.log.read_text()
+            if text in printed[self.said_before :]:
+                self.said_before = len(printed)
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{text!r} was not printed:\n{self.log.read_text()[-3000:]}")
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(120)
+
+
+def trigger(client: SyncPrefectClient) -> FlowRun:
+    ours = flow_service.deployment(client)
+    assert ours is not None
+    return client.create_flow_run_from_deployment(ours.id)
+
+
+def wait_for_state(
+    client: SyncPrefectClient, run: FlowRun, *states: str, seconds: float = 90
+) -> str:
+    until = time.monotonic() + seconds
+    name = "?"
+    while time.monotonic() < until:
+        state = client.read_flow_run(run.id).state
+        name = state.type.value if state is not None else "?"
+        if name in states:
+            return name
+        time.sleep(0.2)
+    raise AssertionError(f"run {run.name} is {name}, expected one of {states}")
+
+
+def runner_children(service: Service) -> list[int]:
+    """Processes below the service that execute a flow run."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                stat = (entry / "stat").read_text()
+                commands[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+
+    def below(pid: int) -> bool:
+        while pid in parents:
+            pid = parents[pid]
+            if pid == service.process.pid:
+                return True
+        return False
+
+    return [p for p in parents if below(p) and "serve-child" not in commands[p]]
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    received: list[dict[str, str]] = []
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{listening.server_port}/alert", received
+    listening.shutdown()
+
+
+def test_the_service_from_schedule_to_sigterm(
+    server: Server,
+    client: SyncPrefectClient,
+    tmp_path: Path,
+    webhook: tuple[str, list[dict[str, str]]],
+) -> None:
+    """One service through its whole life, since starting one takes most of a test's time."""
+    address, received = webhook
+    service = Service(server, tmp_path, "--cron", "* * * * *", ALERT_WEBHOOK_URL=address)
+    ours = flow_service.deployment(client)
+    assert ours is not None
+    assert [schedule.schedule.cron for schedule in ours.schedules] == ["* * * * *"]  # type: ignore[union-attr]
+    assert ours.parameters["data"] == str(service.data)
+
+    # a run that the schedule made executes by itself
+    scheduled: list[FlowRun] = []
+    until = time.monotonic() + 100
+    while not scheduled and time.monotonic() < until:
+        time.sleep(0.5)
+        found = client.read_flow_runs(
+            deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [ours.id]}}),
+            flow_run_filter=FlowRunFilter.model_validate(
+                {"state": {"type": {"any_": ["COMPLETED"]}}}
+            ),
+        )
+        scheduled = [run for run in found if run.auto_scheduled]
+    assert scheduled, service.log.read_text()[-3000:]
+    client.update_deployment_schedule(ours.id, ours.schedules[0].id, active=False)
+    time.sleep(1)
+    assert production_version(open_store(service.store_folder)) == "1"
+
+    # three at once: one runs, the others are cancelled, nothing waits
+    three = [trigger(client) for _ in range(3)]
+    states = [wait_for_state(client, run, "COMPLETED", "CANCELLED") for run in three]
+    assert sorted(states) == ["CANCELLED", "CANCELLED", "COMPLETED"]
+
+    # bad data is a failed run with the clear line, and an alert; the next good file is a good run
+    good = service.data.read_text()
+    service.data.write_text(good.replace("Ratings", "Stars", 1))
+    bad = trigger(client)
+    assert wait_for_state(client, bad, "FAILED", "COMPLETED") == "FAILED"
+    state = client.read_flow_run(bad.id).state
+    assert state is not None and "no column 'Ratings'" in str(state.message)
+    until = time.monotonic() + 10
+    while not received and time.monotonic() < until:
+        time.sleep(0.1)
+    assert received[0]["state"] == "Failed" and received[0]["run"] == str(bad.id)
+    assert "no column 'Ratings'" in received[0]["message"]
+    service.data.write_text(good)
+    assert wait_for_state(client, trigger(client), "FAILED", "COMPLETED") == "COMPLETED"
+
+    # kill -9 of a run: it is a crashed run, and the next one is a good one
+    doomed = trigger(client)
+    wait_for_state(client, doomed, "RUNNING")
+    for pid in runner_children(service):
+        os.kill(pid, signal.SIGKILL)
+    assert wait_for_state(client, doomed, "CRASHED", "COMPLETED") == "CRASHED"
+    assert wait_for_state(client, trigger(client), "FAILED", "COMPLETED") == "COMPLETED"
+    store = open_store(service.store_folder)
+    assert RUNNING not in {run.info.status for run in retraining_runs(store)}
+
+    # SIGTERM while one is running: it ends first, then the service, with exit code 0
+    last = trigger(client)
+    wait_for_state(client, last, "RUNNING")
+    assert service.stop() == 0
+    assert wait_for_state(client, last, "COMPLETED", "CRASHED", "CANCELLED") == "COMPLETED"
+    assert "Traceback" not in service.log.read_text().split("stopping: ")[1]
+    assert production_version(store) == "1"
+
+
+def test_a_killed_service_is_tidied_up_after_and_downtime_is_not_caught_up_with(
+    server: Server, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    service = Service(server, tmp_path, "--cron", "0 3 1 1 *")
+    run = trigger(client)
+    wait_for_state(client, run, "RUNNING")
+    children = runner_children(service)
+    runner = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal() and _is_runner(p)]
+    service.process.kill()
+    for pid in {*children, *runner}:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    service.process.wait()
+    missed = [trigger(client) for _ in range(3)]  # came due while nothing was served
+    time.sleep(1)
+
+    again = Service(server, tmp_path, "--cron", "0 3 1 1 *")
+    assert "left behind by a service that was killed: closed as crashed" in again.log.read_text()
+    assert wait_for_state(client, run, "CRASHED", "COMPLETED") == "CRASHED"
+    assert {wait_for_state(client, one, "CANCELLED", "COMPLETED") for one in missed} == {
+        "CANCELLED"
+    }
+    assert wait_for_state(client, trigger(client), "COMPLETED", "FAILED") == "COMPLETED"
+    statuses = [found.info.status for found in retraining_runs(open_store(again.store_folder))]
+    assert RUNNING not in statuses and set(statuses) <= {"FINISHED", KILLED}
+
+    second = subprocess.run(
+        [
+            *(sys.executable, str(PROJECT / "ml_orchestration_flipkart.py")),
+            *("--store", str(again.store_folder), "--data", str(again.data)),
+        ],
+        env={**os.environ, "PREFECT_API_URL": server.api_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2 and "another process serves the store" in second.stderr
+    assert again.stop() == 0
+
+
+def _is_runner(process: Path) -> bool:
+    try:
+        return "--serve-child" in (process / "cmdline").read_text()
+    except OSError:
+        return False
+
+
+def test_a_server_that_went_away_and_came_back(
+    server: Server, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    service = Service(server, tmp_path, "--cron", "0 3 1 1 *")
+    assert server.process is not None
+    stop_group(server.process)
+    time.sleep(3)
+    server.restart_if_ours_died()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            client.api_healthcheck()
+            run = trigger(client)
+            break
+        except Exception:
+            time.sleep(0.5)
+    assert wait_for_state(client, run, "COMPLETED", "FAILED", seconds=120) == "COMPLETED"
+    assert service.stop() == 0

@@ -1,0 +1,140 @@
+"""Retraining: the configuration chosen, what counts as a change, which versions are retired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import write_reviews
+
+import retraining
+import sentiment_mlflow_optuna
+from candidate_models import build_candidate
+from model_report import PreparedReviews, fit_and_evaluate, prepare_reviews
+from retraining import ALGORITHM, Chosen, Outcome
+from reviews import load_reviews
+from tracking import LEDGER, RUNNING, Store, begin_run, find_runs, open_store
+from version_lifecycle import judge_version, production_version, promote
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedReviews:
+    file = write_reviews(tmp_path_factory.mktemp("data") / "reviews.csv", rows=800)
+    return prepare_reviews(load_reviews(file))
+
+
+def retrain(store: Store, chosen: Chosen, data: PreparedReviews, flow_run: str) -> Outcome:
+    fitted = fit_and_evaluate(ALGORITHM, chosen.candidate, data)
+    return retraining.log_retraining(store, chosen, fitted, data, (flow_run, "http://ui"))
+
+
+def test_published_is_the_guides_configuration() -> None:
+    candidate = retraining.published_candidate()
+    vectorizer, model = candidate.vectorizer.get_params(), candidate.model.get_params()
+    assert {k: vectorizer[k] for k in ("ngram_range", "max_features", "min_df", "max_df")} == {
+        "ngram_range": (1, 2),
+        "max_features": 5000,
+        "min_df": 3,
+        "max_df": 0.9,
+    }
+    assert vectorizer["stop_words"] == "english" and vectorizer["sublinear_tf"] is False
+    assert (model["C"], model["max_iter"], model["class_weight"]) == (0.5, 1000, "balanced")
+
+
+@pytest.mark.slow
+def test_the_configuration_follows_production_then_the_search_then_the_guide(
+    prepared: PreparedReviews, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path)
+    assert retraining.choose(store, "champion").config == "published"  # nothing was run yet
+
+    options = ["--data", str(prepared.loaded.source), "--store", str(tmp_path), "--trials", "3"]
+    assert sentiment_mlflow_optuna.main([*options, "--quiet"]) == 0
+    parents = find_runs(store, ALGORITHM, {"flipkart.kind": "search"})
+    searched = parents[0].data.params
+    chosen = retraining.choose(store, "champion")
+    assert "best search" in chosen.origin
+    assert str(chosen.parameters()["C"]) == searched["C"]
+    assert chosen.candidate.vectorizer.sublinear_tf is True
+    assert retraining.choose(store, "published").parameters()["C"] == 0.5
+
+    # production that is no logistic regression has no parameters to take
+    versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
+    number = {version.tags["model"]: str(version.version) for version in versions}
+    promote(store, judge_version(store, number["NaiveBayes"], prepared.split))
+    assert "best search" in retraining.choose(store, "champion").origin
+    verdict = judge_version(store, number[ALGORITHM], prepared.split)
+    promote(store, verdict, force=True, why="to have a logistic regression there")
+    chosen = retraining.choose(store, "champion")
+    assert chosen.origin == f"that of production version {number[ALGORITHM]}"
+    assert str(chosen.parameters()["max_features"]) == searched["max_features"]
+
+
+@pytest.mark.slow
+def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
+    prepared: PreparedReviews, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path / "store")
+    published = Chosen(retraining.published_candidate(), "published", "x")
+    assert retrain(store, published, prepared, "run-1") == Outcome(
+        find_runs(store, LEDGER, {"flipkart.flow_run": "run-1"})[0].info.run_id, "1", new=True
+    )
+    # a retry of the same flow run finds its MLflow run and its version again
+    published = Chosen(retraining.published_candidate(), "published", "x")
+    assert retrain(store, published, prepared, "run-1").new
+    assert len(find_runs(store, LEDGER, {"flipkart.flow_run": "run-1"})) == 1
+    published = Chosen(retraining.published_candidate(), "published", "x")
+    unchanged = retrain(store, published, prepared, "run-2")
+    assert (unchanged.version, unchanged.new) == ("1", False)
+    assert unchanged.sentence() == "unchanged since version 1"
+
+    params = {"C": 1.0, "max_features": 3000, "min_df": 3, "max_df": 0.9}
+    other = Chosen(build_candidate(ALGORITHM, params), "champion", "x")
+    assert retrain(store, other, prepared, "run-3").version == "2"  # configuration
+    file = write_reviews(tmp_path / "more.csv", rows=850)
+    more = prepare_reviews(load_reviews(file))
+    other = Chosen(build_candidate(ALGORITHM, params), "champion", "x")
+    assert retrain(store, other, more, "run-4").version == "3"  # data
+
+    # the gate's verdict is written whether or not it is carried out
+    outcome = Outcome(
+        find_runs(store, LEDGER, {"flipkart.flow_run": "run-4"})[0].info.run_id, "3", True
+    )
+    said = retraining.pass_gate(store, outcome, more, carry_out=False)
+    assert said.startswith("not carried out: promoted: the first in production")
+    assert production_version(store) is None
+    assert retraining.pass_gate(store, outcome, more, carry_out=True).startswith("promoted")
+    assert production_version(store) == "3"
+    assert (
+        retraining.pass_gate(store, outcome, more, carry_out=True) == "version 3 is in production"
+    )
+
+    # the oldest go; what is or was in production, or holds an alias, stays and is not counted
+    assert retraining.retire_versions(store, keep=1) == ["1"]
+    assert retraining.retire_versions(store, keep=1) == []
+    left = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
+    assert sorted(str(version.version) for version in left) == ["2", "3"]
+
+
+def test_fingerprint_depends_on_data_parameters_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = Chosen(retraining.published_candidate(), "published", "a")
+    same = Chosen(retraining.published_candidate(), "champion", "b")  # by another name
+    first = retraining.training_fingerprint("digest", published)
+    assert first == retraining.training_fingerprint("digest", same) and len(first) == 16
+    assert first != retraining.training_fingerprint("other", published)
+    changed = retraining.published_candidate()
+    changed.model.set_params(max_iter=2000)
+    assert first != retraining.training_fingerprint("digest", Chosen(changed, "published", "a"))
+    monkeypatch.setattr(retraining, "CODE", retraining.CODE[:1])
+    assert first != retraining.training_fingerprint("digest", published)
+
+
+def test_runs_that_a_crash_left_running_are_closed(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    begin_run(store, LEDGER, {"flipkart.kind": "retraining"})
+    other = begin_run(store, LEDGER, {"flipkart.kind": "experiment"})
+    retraining.close_dead_runs(store)
+    assert [r.info.status for r in find_runs(store, LEDGER, {"flipkart.kind": "retraining"})] == [
+        "KILLED"
+    ]
+    assert store.client.get_run(other).info.status == RUNNING
