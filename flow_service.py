@@ -6,20 +6,23 @@ reaches this process alone, which then lets the run in progress end before it ta
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import (
@@ -31,12 +34,12 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import APILogWorker
-from prefect.logging.loggers import flow_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Crashed
 
 from prefect_server import Server, answers, stop_group
-from tracking import PRIVATE, PROJECT, Store
+from reviews import ReviewDataError
+from tracking import PRIVATE, PROJECT, Store, TrackingError
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
@@ -48,7 +51,6 @@ DEPLOYMENT_NAME = "flipkart-sentiment-logistic-deployment"
 POLL_SECONDS = 0.5
 DEPLOYED_SECONDS = 90  # the child imports Prefect, MLflow and scikit-learn first
 DRAIN_SECONDS = 600  # a run takes seconds; one that hangs must not keep the service up for ever
-WEBHOOK_SECONDS = 5
 DRAIN_LOGS_SECONDS = 10
 ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
@@ -67,38 +69,20 @@ def check_cron(cron: str) -> None:
         ) from None
 
 
-def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Hook of a run that failed or crashed: log it, and post it to `ALERT_WEBHOOK_URL` if set.
-
-    The body is JSON: `flow`, `run`, `state`, `message`. Nothing that goes wrong here is raised.
-    """
-    message = (state.message or "").splitlines()[:1]
-    body = {
-        "flow": flow.name,
-        "run": str(flow_run.id),
-        "state": state.name,
-        "message": message[0] if message else "",
-    }
-    log = flow_run_logger(flow_run, flow)
-    log.error("run %s: %s: %s", body["run"], body["state"], body["message"])
-    url = os.environ.get("ALERT_WEBHOOK_URL")
-    if not url:
-        return
-    try:
-        request = urllib.request.Request(
-            url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS).close()
-    except (OSError, ValueError) as error:
-        log.error("the alert could not be posted: %s", error)
-
-
 def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> int:
-    """Run the flow in this process, visible on the server. Returns 0; a failure raises."""
+    """Run the flow in this process, visible on the server; 0 when it ended well, else 1.
+
+    Raises what concerns the user: `ReviewDataError`, `TrackingError`.
+    """
     started = time.perf_counter()
     with temporary_settings({PREFECT_API_URL: server.api_url}):
         try:
             flow(**parameters)
+        except (ReviewDataError, TrackingError):
+            raise  # one line for the user already
+        except Exception as error:  # Prefect has printed it whole
+            print(f"the run failed: {type(error).__name__}: {error}", file=sys.stderr)
+            return 1
         finally:
             # now, while the server is there: at exit Prefect would wait for one that is gone
             APILogWorker.drain_all(timeout=DRAIN_LOGS_SECONDS)
@@ -110,18 +94,17 @@ def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]
 def serve(
     server: Server,
     script: Path,
-    store: Store,
     cron: str,
     parameters: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> int:
     """Serve the deployment until SIGTERM or Ctrl-C, then let the run in progress end; returns 0.
 
-    Raises `ServiceError` when another process already serves this store.
+    Raises `ServiceError` when the deployment is served already, or the server refuses.
     """
     stopping = threading.Event()
-    with _only_one(store), _on_signals(stopping), _client(server) as client:
-        tidy_up(client, say)
+    with _only_server(server), _on_signals(stopping), _client(server) as client:
+        missed = tidy_up(client, say)
         command = [
             sys.executable,
             str(script),
@@ -132,6 +115,9 @@ def serve(
         child = _start(command, env)
         try:
             _wait_until_deployed(client, child, stopping)
+            ours = deployment(client)
+            if missed and ours is not None:
+                client.create_flow_run_from_deployment(ours.id)
             say(f"serving '{DEPLOYMENT_NAME}' on cron {cron}; Prefect UI: {server.ui_url}")
             while not stopping.wait(POLL_SECONDS):
                 if child.poll() is None:
@@ -139,7 +125,9 @@ def serve(
                 say("the runner ended; it is started again when the Prefect server answers")
                 while not answers(server.api_url) and not stopping.wait(POLL_SECONDS):
                     server.restart_if_ours_died()
+                stop_group(child, signal.SIGINT)  # what is left of its runs
                 if not stopping.is_set():
+                    tidy_up(client, say)
                     child = _start(command, env)
             say("stopping: no new runs; a run in progress ends first")
             stopping.clear()
@@ -150,7 +138,11 @@ def serve(
 
 
 def serve_child(flow: Flow[Any, Any], cron: str, parameters: dict[str, Any]) -> None:
-    """What the runner's process does: create the deployment and execute its scheduled runs."""
+    """What the runner's process does: create the deployment and execute its scheduled runs.
+
+    It ends by itself when the service that started it is gone, however that died.
+    """
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     flow.serve(
         name=DEPLOYMENT_NAME,
         cron=cron,
@@ -161,7 +153,14 @@ def serve_child(flow: Flow[Any, Any], cron: str, parameters: dict[str, Any]) -> 
             limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
         ),
         print_starting_message=False,
+        pause_on_shutdown=False,  # `drain` does it; a runner that dies late must not
     )
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def deployment(client: SyncPrefectClient) -> DeploymentResponse | None:
@@ -172,35 +171,46 @@ def deployment(client: SyncPrefectClient) -> DeploymentResponse | None:
         return None
 
 
-def tidy_up(client: SyncPrefectClient, say: Callable[[str], None]) -> None:
-    """Close what an earlier service left behind: runs that died, and runs that came due since.
+def tidy_up(client: SyncPrefectClient, say: Callable[[str], None]) -> int:
+    """Close what an earlier service left behind; returns how many runs came due since.
 
-    A dead run would hold the one place for ever, and hours of downtime would be caught up with.
+    A dead run would hold the one place for ever, and hours of downtime would be caught up with;
+    so the missed runs are cancelled, and the caller makes one in their stead.
     """
-    ours = deployment(client)
-    if ours is None:
-        return
-    for run in flow_runs(client, ours, ACTIVE):
-        client.set_flow_run_state(run.id, Crashed(message="its service was killed"), force=True)
-        say(f"run '{run.name}' was left behind by a service that was killed: closed as crashed")
-    due = [
-        run
-        for run in flow_runs(client, ours, [StateType.SCHEDULED])
-        if run.estimated_start_time_delta.total_seconds() > 0
-    ]
-    for run in due:
-        client.set_flow_run_state(run.id, Cancelled(message="due while not served"), force=True)
-    if due:
-        say(f"{len(due)} runs came due while nothing served them: cancelled, not caught up with")
+    try:
+        ours = deployment(client)
+        if ours is None:
+            return 0
+        for run in flow_runs(client, ours, ACTIVE):
+            client.set_flow_run_state(run.id, Crashed(message="its service was killed"), force=True)
+            say(f"run '{run.name}' was left behind by a service that was killed: closed as crashed")
+        missed = 0
+        while due := flow_runs(client, ours, [StateType.SCHEDULED], due=True):
+            for run in due:
+                state: State[Any] = Cancelled(message="due while not served")
+                client.set_flow_run_state(run.id, state, force=True)
+            missed += len(due)
+    except HTTPError as error:
+        raise ServiceError(f"the Prefect server refuses: {str(error).splitlines()[0]}") from None
+    if missed:
+        say(f"{missed} runs came due while nothing served them: one run makes up for all")
+    return missed
 
 
 def flow_runs(
-    client: SyncPrefectClient, ours: DeploymentResponse, states: list[StateType]
+    client: SyncPrefectClient,
+    ours: DeploymentResponse,
+    states: list[StateType],
+    *,
+    due: bool = False,
 ) -> list[FlowRun]:
-    """The deployment's runs in these states."""
+    """The deployment's runs in these states, at most 200; `due` leaves out what lies ahead."""
+    wanted: dict[str, Any] = {"state": {"type": {"any_": states}}}
+    if due:
+        wanted["next_scheduled_start_time"] = {"before_": datetime.now(UTC)}
     return client.read_flow_runs(
         deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [ours.id]}}),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": states}}}),
+        flow_run_filter=FlowRunFilter.model_validate(wanted),
         limit=200,
     )
 
@@ -216,7 +226,7 @@ def drain(client: SyncPrefectClient, hurry: threading.Event) -> None:
         while flow_runs(client, ours, ACTIVE) and time.monotonic() < until:
             if hurry.wait(POLL_SECONDS):
                 return
-    except OSError:  # the server is away: there is nobody to ask
+    except (OSError, HTTPError):  # the server is away: there is nobody to ask
         return
 
 
@@ -235,18 +245,33 @@ def _wait_until_deployed(
 
 
 @contextmanager
-def _only_one(store: Store) -> Iterator[None]:
-    lock = FileLock(store.studies / "serve.lock")
+def only_one(store: Store) -> Iterator[None]:
+    """Hold the store's lock for services and single runs. Raises `ServiceError` when it is held."""
+    with _held(store.studies / "flow.lock", f"the store in {store.folder}"):
+        yield
+
+
+@contextmanager
+def _only_server(server: Server) -> Iterator[None]:
+    """Hold this machine's lock for the deployment, of which a Prefect server has one."""
+    name = hashlib.sha256(server.api_url.encode()).hexdigest()[:16]
+    file = Path(tempfile.gettempdir()) / f"{DEPLOYMENT_NAME}-{name}.lock"
+    with _held(file, f"this deployment on {server.ui_url}"):
+        yield
+
+
+@contextmanager
+def _held(file: Path, what: str) -> Iterator[None]:
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise ServiceError(
-            f"another process serves the store in {store.folder}; end it first"
+            f"another process serves {what}: start the run in its UI, or end it first"
         ) from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
+    lock.release()
 
 
 @contextmanager

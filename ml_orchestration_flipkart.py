@@ -14,42 +14,52 @@ answers, one is started on loopback and taken down at the end.
 
 import argparse
 import json
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import State, Task, flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
+from pydantic import Field
 
 import evaluation
 import flow_service
 import retraining
-from flow_service import FLOW_NAME, alert
+from alerts import alert
+from flow_service import FLOW_NAME
 from model_report import FittedModel, Matrices, PreparedReviews, combine, evaluate, vectorize
 from prefect_server import ServerError, server_for
+from registry_ledger import ConflictError
 from retraining import ALGORITHM, Chosen, Config, Outcome
+from retraining_report import report
 from reviews import (
     CLASS_NAMES,
     RATING_COLUMN,
     TEXT_COLUMN,
     LoadedReviews,
     ReviewDataError,
+    ReviewReadError,
     Split,
     load_reviews,
     split_reviews,
 )
 from text_cleaning import clean_texts
 from tracking import PROJECT, Store, TrackingError, open_store
+from version_scoring import VersionError
 
 CRON = "*/5 * * * *"
 KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
 RETRIES = 3  # 2, 4 and 8 seconds apart: a server that restarts is back by then
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 # No result is stored, or hashed for a cache: frames and matrices are passed on in memory only.
 IN_MEMORY: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -57,12 +67,15 @@ IN_MEMORY: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 def is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again may help: a server or a disk that is away, never data that is wrong."""
+    from mlflow.exceptions import MlflowException
+
+    away = (OSError, ReviewReadError, MlflowException, TrackingError, ConflictError)
     try:
         state.result(raise_on_failure=True)
-    except ReviewDataError:
+    except VersionError:  # a TrackingError, and final
         return False
-    except Exception:
-        return True
+    except Exception as error:
+        return isinstance(error, away)
     return False
 
 
@@ -71,6 +84,16 @@ TRANSIENT: dict[str, Any] = {
     "retry_delay_seconds": exponential_backoff(2),
     "retry_condition_fn": is_transient,
 }
+
+
+@task(name="choose_configuration", **IN_MEMORY, **TRANSIENT)
+def choose_configuration(store: str | None, config: Config) -> tuple[Store, Chosen]:
+    """Open the tracking store, close runs that a crash left open, and choose what to train."""
+    opened = open_store(store)
+    retraining.close_dead_runs(opened)
+    chosen = retraining.choose(opened, config)
+    print(f"configuration: {chosen.origin}")
+    return opened, chosen
 
 
 @task(name="load_data", **IN_MEMORY, **TRANSIENT)
@@ -150,7 +173,7 @@ def flipkart_sentiment_flow(
     data: str = str(PROJECT / "data.csv"),
     config: Config = "champion",
     promote: bool = True,
-    keep: int = KEEP,
+    keep: Annotated[int, Field(ge=1)] = KEEP,
     store: str | None = None,
     text_column: str = TEXT_COLUMN,
     rating_column: str = RATING_COLUMN,
@@ -167,23 +190,23 @@ def flipkart_sentiment_flow(
         rating_column: the file's column of ratings, 1 to 5.
 
     """
-    opened = open_store(store)
-    retraining.close_dead_runs(opened)
+    began = time.perf_counter()
+    opened, chosen = choose_configuration(store, config)
     loaded = load_data(data, text_column, rating_column)
     cleaned = preprocess_data(loaded)
     prepared = split_train_test(loaded, cleaned)
-    chosen = retraining.choose(opened, config)
-    print(f"configuration: {chosen.origin}")
     matrices = vectorize_text(chosen, prepared)
     train_model(chosen, prepared, matrices)
     fitted = evaluate_model(chosen, prepared, matrices)
     outcome = log_to_mlflow(opened, chosen, fitted, prepared)
     verdict = promotion_gate(opened, outcome, prepared, promote=promote, keep=keep)
-    leave_artifacts(chosen, fitted, prepared, outcome, verdict)
+    leave_artifacts(opened, chosen, fitted, prepared, outcome, verdict)
+    print(f"this run took {time.perf_counter() - began:.1f} s")
     return verdict
 
 
 def leave_artifacts(
+    store: Store,
     chosen: Chosen,
     fitted: FittedModel,
     prepared: PreparedReviews,
@@ -191,8 +214,8 @@ def leave_artifacts(
     verdict: str,
 ) -> None:
     """Leave the report and the confusion matrix of this run in the Prefect UI."""
-    report = retraining.report(chosen, fitted, prepared, outcome, verdict)
-    create_markdown_artifact(report, key="retraining-report", description=verdict)
+    markdown = report(store, chosen, fitted, prepared, outcome, verdict)
+    create_markdown_artifact(markdown, key="retraining-report", description=verdict)
     counts = evaluation.confusion(prepared.split.y_test, fitted.predicted).astype(int)
     rows = [
         {
@@ -211,9 +234,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--cron", default=CRON, help="schedule (default: %(default)s)")
     parser.add_argument("--once", action="store_true", help="one run now, then exit")
-    parser.add_argument(
-        "--data", default=str(PROJECT / "data.csv"), help="file of reviews (default: %(default)s)"
-    )
+    data = str(PROJECT / "data.csv")
+    parser.add_argument("--data", default=data, help="file of reviews (default: %(default)s)")
     parser.add_argument(
         "--text-column", default=TEXT_COLUMN, help="its column of texts (default: %(default)s)"
     )
@@ -228,15 +250,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default="champion",
         help="parameters of production, or of the published flow (default: %(default)s)",
     )
-    parser.add_argument(
-        "--no-promote", action="store_true", help="report the verdict, promote nothing"
-    )
-    parser.add_argument(
-        "--keep",
-        type=int,
-        default=KEEP,
-        help="versions to keep in the registry (default: %(default)s)",
-    )
+    parser.add_argument("--no-promote", action="store_true", help="only report the verdict")
+    kept = "versions to keep in the registry (default: %(default)s)"
+    parser.add_argument("--keep", type=int, default=KEEP, help=kept)
     parser.add_argument("--serve-child", help=argparse.SUPPRESS)  # the runner's own process
     parser.add_argument(
         "--store", help="folder of mlflow.db and mlruns (default: the project's own)"
@@ -245,7 +261,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def flow_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """The options as parameters of the flow; paths are made absolute for the runner's processes."""
+    """The options as parameters of the flow, with absolute paths: a runner works elsewhere."""
     return {
         "data": str(Path(options.data).resolve()),
         "config": options.config,
@@ -258,7 +274,10 @@ def flow_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the deployment, or run once. Exit codes: 0 done, 2 bad input, no store, no server."""
+    """Serve the deployment, or run once.
+
+    Exit codes: 0 done, 1 the one run failed, 2 bad input, no store or no server, 130 interrupted.
+    """
     options = parse_options(arguments)
     if options.serve_child:
         flow_service.serve_child(flipkart_sentiment_flow, *json.loads(options.serve_child))
@@ -270,17 +289,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # a schedule that could only fail is refused at once, in one line
         split_reviews(load_reviews(options.data, options.text_column, options.rating_column).frame)
         store = open_store(options.store)
-        with server_for(store.folder / ".prefect", say=_say) as server:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the service has its own
+        with (
+            flow_service.only_one(store),
+            server_for(store.folder / ".prefect", say=_say) as server,
+        ):
             if options.once:
                 return flow_service.run_once(
                     server, flipkart_sentiment_flow, flow_parameters(options)
                 )
             return flow_service.serve(
-                server, Path(__file__), store, options.cron, flow_parameters(options), say=_say
+                server, Path(__file__), options.cron, flow_parameters(options), say=_say
             )
     except (ReviewDataError, TrackingError, ServerError, flow_service.ServiceError) as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except (KeyboardInterrupt, TerminationSignal):
+        print("interrupted: production is as it was", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _say(text: str) -> None:

@@ -106,9 +106,10 @@ def server_for(folder: Path, say: Callable[[str], None]) -> Iterator[Server]:
 def _wait_until_it_answers(server: Server, say: Callable[[str], None]) -> None:
     started = time.monotonic()
     said = 0
-    while not answers(server.api_url, timeout=1.0):
+    time.sleep(1)  # one that finds its port taken meanwhile is gone by then
+    while _ended(server) or not answers(server.api_url, timeout=1.0):
         seconds = time.monotonic() - started
-        if server.process is None or server.process.poll() is not None or seconds > START_SECONDS:
+        if _ended(server) or seconds > START_SECONDS:
             raise ServerError(
                 f"the Prefect server did not start within {seconds:.0f} s; its output is in "
                 f"{server.log}"
@@ -119,13 +120,17 @@ def _wait_until_it_answers(server: Server, say: Callable[[str], None]) -> None:
         time.sleep(0.25)
 
 
+def _ended(server: Server) -> bool:
+    return server.process is None or server.process.poll() is not None
+
+
 def _stop_orphan(folder: Path, say: Callable[[str], None]) -> None:
     """End the server of a service that was killed: two on one database would both schedule."""
     try:
         pid, api_url = (folder / PID_FILE).read_text().split()
     except (OSError, ValueError):
         return
-    if not answers(api_url):
+    if not answers(api_url) or "prefect" not in _command(int(pid)):
         return
     say("a Prefect server was left behind by a service that was killed: ended")
     for sign in (signal.SIGTERM, signal.SIGKILL):
@@ -136,6 +141,14 @@ def _stop_orphan(folder: Path, say: Callable[[str], None]) -> None:
         until = time.monotonic() + STOP_SECONDS
         while answers(api_url, timeout=1.0) and time.monotonic() < until:
             time.sleep(0.25)
+
+
+def _command(pid: int) -> str:
+    """The command line of a process; where it cannot be told, one is taken for a server of ours."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except FileNotFoundError:
+        return "" if Path("/proc/self").exists() else "prefect"
 
 
 def stop_group(process: subprocess.Popen[bytes], first: int = signal.SIGTERM) -> None:

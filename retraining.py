@@ -42,21 +42,23 @@ from tracking import (
     log_values,
 )
 from version_lifecycle import (
-    all_versions,
     judge_version,
     production_version,
     promote,
+    reconcile,
     register_version,
     registry_state,
 )
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 Config = Literal["champion", "published"]
 ALGORITHM = "LogisticRegression"
 RETRAINING_KIND = "retraining"
 CONFIG_PARAMETER = "config"  # on runs of the flow: which of the two it trained
+GATED = "gate"  # tag of a version: the verdict that was carried out
 FINGERPRINT = "training_fingerprint"  # tag of a version: data, configuration and code
 # What a fitted model depends on besides data and configuration.
 CODE = ("text_cleaning.py", "reviews.py", "candidate_models.py", "model_report.py")
@@ -125,9 +127,9 @@ def choose(store: Store, config: Config) -> Chosen:
     if config == "published":
         return Chosen(published_candidate(), "published", "the published configuration")
     production = production_version(store)
-    if production is not None:
-        found = store.client.get_model_version(REGISTERED_MODEL, production)
-        run = store.client.get_run(found.run_id or "")
+    version = registered_versions(store).get(production or "")
+    if version is not None and version.run_id:  # it may have been deleted by hand
+        run = store.client.get_run(version.run_id)
         if run.data.params.get("model") == ALGORITHM:
             return _from_run(run, f"that of production version {production}")
     searched = [
@@ -141,6 +143,12 @@ def choose(store: Store, config: Config) -> Chosen:
     return Chosen(
         published_candidate(), "published", "the published one, since nothing was searched yet"
     )
+
+
+def registered_versions(store: Store) -> dict[str, ModelVersion]:
+    """Every version by its number, oldest first; none is no error here."""
+    found = store.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    return {str(v.version): v for v in sorted(found, key=lambda v: int(v.version))}
 
 
 def _from_run(run: Run, origin: str) -> Chosen:
@@ -173,11 +181,7 @@ def training_fingerprint(data_digest: str, chosen: Chosen) -> str:
 
 def unchanged_since(store: Store, fingerprint: str) -> str | None:
     """The newest retrained version's number when it has this fingerprint, else None."""
-    versions = [
-        version
-        for version in store.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
-        if FINGERPRINT in version.tags
-    ]
+    versions = [v for v in registered_versions(store).values() if FINGERPRINT in v.tags]
     newest = max(versions, key=lambda version: int(version.version), default=None)
     if newest is None or newest.tags[FINGERPRINT] != fingerprint:
         return None
@@ -204,15 +208,15 @@ def log_retraining(
     when a first attempt broke off.
     """
     flow_run_id, flow_run_url = flow_run
-    tags = {KIND: RETRAINING_KIND, RUN_TAG: flow_run_id}
+    fingerprint = training_fingerprint(prepared.digest, chosen)
+    # with the fingerprint: a run that is retried after the data changed is another run
+    tags = {KIND: RETRAINING_KIND, RUN_TAG: flow_run_id, TAG + FINGERPRINT: fingerprint}
     earlier = find_runs(store, LEDGER, tags)
     context = {TAG + "flow_run_url": flow_run_url, TAG + "git_commit": git_commit()}
     run_id = earlier[0].info.run_id if earlier else begin_run(store, LEDGER, {**tags, **context})
     log_scores(store, run_id, fitted, prepared)
     log_values(store, run_id, params=chosen.parameters())
     log_report(store, run_id, fitted, prepared)
-
-    fingerprint = training_fingerprint(prepared.digest, chosen)
     unchanged = unchanged_since(store, fingerprint)
     if unchanged is not None and not _registered_by(store, run_id):
         log_values(store, run_id, tags={TAG + "unchanged_since": unchanged})
@@ -237,15 +241,18 @@ def log_retraining(
 
 
 def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carry_out: bool) -> str:
-    """The gate's verdict on a new version in a sentence, carried out when `carry_out`.
+    """The gate's verdict on a version in a sentence, carried out when `carry_out`.
 
-    The verdict is written on the run in any case. Somebody else's promotion that came first
-    raises `ConflictError`; a version that is in production already is said to be so.
+    A version passes the gate once: its verdict, once carried out, is a tag of it, so that one
+    whose run broke off before, or was not to be promoted then, is judged by the next run. Raises
+    `ConflictError` when somebody else's promotion came first.
     """
-    if not outcome.new:
-        return f"{outcome.sentence()}: nothing to promote"
-    if outcome.version == production_version(store):  # an attempt before this one got so far
-        return f"version {outcome.version} is in production"
+    reconcile(store)  # what a crash left between the ledger and the aliases
+    if outcome.version == production_version(store):
+        return f"{outcome.sentence()}: it is in production"
+    version = registered_versions(store)[outcome.version]
+    if GATED in version.tags:
+        return f"{outcome.sentence()}: {version.tags[GATED]}"
     verdict: Verdict = judge_version(store, outcome.version, prepared.split)
     log_values(
         store,
@@ -257,6 +264,7 @@ def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carr
         return f"not carried out: {verdict.sentence()}"
     if verdict.promoted:
         promote(store, verdict)
+    store.client.set_model_version_tag(REGISTERED_MODEL, outcome.version, GATED, verdict.sentence())
     return verdict.sentence()
 
 
@@ -267,40 +275,11 @@ def retire_versions(store: Store, keep: int) -> list[str]:
     """
     aliased = set(store.client.get_registered_model(REGISTERED_MODEL).aliases.values())
     held = registry_state(store).promoted | {str(version) for version in aliased}
-    free = [version for number, version in all_versions(store).items() if number not in held]
+    free = [version for number, version in registered_versions(store).items() if number not in held]
     retired = free[: max(0, len(free) - keep)]
     for version in retired:
         store.client.delete_model_version(REGISTERED_MODEL, version.version)
     return [str(version.version) for version in retired]
-
-
-def report(
-    chosen: Chosen, fitted: FittedModel, prepared: PreparedReviews, outcome: Outcome, said: str
-) -> str:
-    """The run in Markdown: scores with intervals, verdict, what changed, where to look."""
-    scores = {
-        "test macro-F1": fitted.test_f1,
-        "… on texts not in training": fitted.test_f1_unseen,
-        "test accuracy": fitted.test_accuracy,
-        "recall of negative": fitted.test_recall_negative,
-    }
-    rows = [f"| {name} | {s.value:.4f} | {s.low:.4f}–{s.high:.4f} |" for name, s in scores.items()]
-    return "\n".join(
-        [
-            f"**{said}**",
-            "",
-            "| score | value | 95 % interval |",
-            "|---|---|---|",
-            f"| train macro-F1 | {fitted.train_f1:.4f} | |",
-            *rows,
-            "",
-            f"- Outcome: {outcome.sentence()}",
-            f"- Configuration: {chosen.origin}",
-            f"- Data: `{prepared.loaded.source.name}`, digest `{prepared.digest}`, "
-            f"{prepared.loaded.dropped()}",
-            f"- MLflow run: `{outcome.run_id}` in experiment `{LEDGER}`",
-        ]
-    )
 
 
 def _registered_by(store: Store, run_id: str) -> bool:

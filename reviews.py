@@ -40,6 +40,10 @@ class ReviewDataError(ValueError):
     """The reviews cannot be used as they are; the message is one line for the user."""
 
 
+class ReviewReadError(ReviewDataError):
+    """The file is there and could not be read just now; trying again may help."""
+
+
 @dataclass(frozen=True)
 class LoadedReviews:
     """A checked file: `frame` has `text` (str, never blank) and `rating` (int, 1–5)."""
@@ -206,7 +210,7 @@ def _read_table(source: Path, columns: tuple[str, str]) -> pd.DataFrame:
     except FileNotFoundError:
         raise ReviewDataError(f"{source}: no such file; give one with --data") from None
     except OSError as error:
-        raise ReviewDataError(f"{source}: cannot be read: {error.strerror}") from None
+        raise ReviewReadError(f"{source}: cannot be read: {error.strerror}") from None
     if not magic:
         raise ReviewDataError(f"{source}: is empty, expected a header and one row per review")
     if magic == b"PAR1":

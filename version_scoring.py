@@ -98,8 +98,8 @@ class _LoadedVersion:
 def _load(store: Store, version: str) -> _LoadedVersion:
     import mlflow
 
-    found = store.client.get_model_version(REGISTERED_MODEL, version)
     try:
+        found = store.client.get_model_version(REGISTERED_MODEL, version)
         pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}/{version}")
     except Exception as error:  # a damaged file fails in as many ways as there are libraries
         raise VersionError(version, f"will not load: {_one_line(error)}") from None

@@ -11,6 +11,7 @@ import retraining
 import sentiment_mlflow_optuna
 from candidate_models import build_candidate
 from model_report import PreparedReviews, fit_and_evaluate, prepare_reviews
+from promotion_gate import Verdict
 from retraining import ALGORITHM, Chosen, Outcome
 from reviews import load_reviews
 from tracking import LEDGER, RUNNING, Store, begin_run, find_runs, open_store
@@ -72,7 +73,7 @@ def test_the_configuration_follows_production_then_the_search_then_the_guide(
 
 @pytest.mark.slow
 def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
-    prepared: PreparedReviews, tmp_path: Path
+    prepared: PreparedReviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(tmp_path / "store")
     published = Chosen(retraining.published_candidate(), "published", "x")
@@ -105,9 +106,19 @@ def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
     assert production_version(store) is None
     assert retraining.pass_gate(store, outcome, more, carry_out=True).startswith("promoted")
     assert production_version(store) == "3"
-    assert (
-        retraining.pass_gate(store, outcome, more, carry_out=True) == "version 3 is in production"
+    again = retraining.pass_gate(store, outcome, more, carry_out=True)
+    assert again.endswith("it is in production")
+
+    # a version is judged once: its verdict is kept, and said again by the runs that change nothing
+    first = Outcome(
+        find_runs(store, LEDGER, {"flipkart.flow_run": "run-3"})[0].info.run_id, "2", False
     )
+    refusal = Verdict(False, "no evidence", "2", "3")
+    monkeypatch.setattr(retraining, "judge_version", lambda *_: refusal)
+    assert retraining.pass_gate(store, first, more, carry_out=True) == "refused: no evidence"
+    monkeypatch.undo()
+    said = retraining.pass_gate(store, first, more, carry_out=True)
+    assert said == "unchanged since version 2: refused: no evidence"
 
     # the oldest go; what is or was in production, or holds an alias, stays and is not counted
     assert retraining.retire_versions(store, keep=1) == ["1"]
