@@ -269,9 +269,10 @@ def _held(file: Path, what: str) -> Iterator[None]:
         raise ServiceError(
             f"another process serves {what}: start the run in its UI, or end it first"
         ) from None
-    with lock:
+    try:
         yield
-    lock.release()
+    finally:
+        lock.release()
 
 
 @contextmanager
