@@ -7,9 +7,10 @@ READY := $(VENV)/.ready
 ALONE := tests/test_ml_orchestration_flipkart.py
 DATA ?= data.csv
 ARGS ?=
+BROWSER := $(or $(CHROMIUM),$(shell command -v chromium || command -v chromium-browser || command -v google-chrome))
 
 .DEFAULT_GOAL := help
-.PHONY: help experiment test lint mlflow-ui bench clean
+.PHONY: help experiment serve test browser lint mlflow-ui bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,9 +18,23 @@ help: ## print this list
 experiment: $(READY) ## run the experiment: 63 runs, 3 versions (DATA=reviews.csv, ARGS="--trials 5")
 	@$(BIN)/python sentiment_mlflow_optuna.py --data "$(DATA)" $(ARGS)
 
-test: $(READY) lint ## lint, then run all tests
+serve: $(READY) ## the version in production as an API and a page, http://127.0.0.1:8000
+	@$(BIN)/python serve_sentiment.py $(ARGS)
+
+test: $(READY) lint browser ## lint, then run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore $(ALONE) $(ARGS)
 	@$(BIN)/python -m pytest $(ALONE)
+
+browser: ## Chromium for the test of the page: installed where it is missing and this is Debian, as root
+	@if [ -n "$(BROWSER)" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "installing Chromium for the test of the page"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -qq -y --no-install-recommends chromium > /dev/null; \
+	else \
+		echo "no Chromium here: the tests of the page in a browser will be skipped; install it" \
+			"or name it in CHROMIUM" >&2; \
+	fi
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -25,10 +25,11 @@ from sklearn import config_context
 from sklearn.base import ClassifierMixin, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.model_selection import StratifiedKFold
-from sklearn.svm import SVC, LinearSVC, LinearSVR, NuSVC
 from sklearn.utils import assert_all_finite
 from threadpoolctl import ThreadpoolController
 
+from calibration import decision_values
+from shared_generator import draws_from_shared_generator
 from term_counts import (
     SELECTION,
     WEIGHTING,
@@ -48,6 +49,7 @@ CACHE_BYTES = 1 << 30
 _solving = threading.Lock()
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Answer: TypeAlias = Callable[[Any, Matrix], npt.NDArray[Any]]  # of a fitted model to a matrix
 
 
 class FoldMatrices:
@@ -141,7 +143,7 @@ class FoldMatrices:
         `joblib.parallel_config` sends them: processes, or a Dask cluster.
 
         """
-        predicted = self._run(self._jobs(vectorizer), model)
+        predicted = self._run(self._jobs(vectorizer), model, _labels)
         return np.array(
             [
                 macro_f1(
@@ -151,18 +153,31 @@ class FoldMatrices:
             ]
         )
 
-    def _run(self, jobs: list[_FoldJob], model: ClassifierMixin) -> list[npt.NDArray[Any]]:
-        """Fit and predict every fold, at most as many at once as there are workers."""
+    def decisions(self, vectorizer: TfidfVectorizer, model: ClassifierMixin) -> Floats:
+        """Decision value of each text, shape (n,), by the model of the fold that held it out.
+
+        Parameters and errors are those of `score`; values are `calibration.decision_values`.
+        """
+        found = np.empty(len(self._texts))
+        values = self._run(self._jobs(vectorizer), model, decision_values)
+        for (_, test), of_fold in zip(self._parts, values, strict=True):
+            found[test] = of_fold
+        return found
+
+    def _run(
+        self, jobs: list[_FoldJob], model: ClassifierMixin, answer: Answer
+    ) -> list[npt.NDArray[Any]]:
+        """Fit every fold and let it answer, at most as many at once as there are workers."""
         # few texts and many terms make a fit draw: if not the most extreme of both, then none
         fewest = min(len(labels) for labels in self._train_labels)
         most = max(job.n_features for job in jobs)
         alone = draws_from_shared_generator(model, fewest, most)
-        models, labels = repeat(model), self._train_labels
+        models, labels, answers = repeat(model), self._train_labels, repeat(answer)
         backend, _ = get_active_backend(prefer="threads")
         if not alone and not isinstance(backend, ThreadingBackend):  # sent somewhere else
             return list(
                 Parallel(n_jobs=self._workers)(
-                    delayed(_fit_predict)(model, y, *job.build())
+                    delayed(_fit_predict)(model, y, answer, *job.build())
                     for y, job in zip(labels, jobs, strict=True)
                 )
             )
@@ -170,9 +185,9 @@ class FoldMatrices:
         # 10,000 features on, where OpenBLAS shares out its work, more took five times as long
         with _solving, _blas().limit(limits=1):
             if alone:
-                return list(map(_build_fit_predict, models, labels, jobs))
+                return list(map(_build_fit_predict, models, labels, answers, jobs))
             # joblib's own threads are asked for results every 10 ms, longer than a fit may take
-            return list(self._threads.map(_build_fit_predict, models, labels, jobs))
+            return list(self._threads.map(_build_fit_predict, models, labels, answers, jobs))
 
     def _jobs(self, vectorizer: TfidfVectorizer) -> list[_FoldJob]:
         """Choose the terms of every fold; the matrices are built when their turn comes."""
@@ -239,43 +254,6 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def draws_from_shared_generator(model: ClassifierMixin, n_samples: int, n_features: int) -> bool:
-    """Tell whether a fit draws from the one random generator that liblinear has per process.
-
-    Two such fits at a time would draw each other's numbers (scikit-learn's newrand.h has a
-    global Mersenne Twister). Liblinear's coordinate descent draws: all its dual solvers and those
-    with an l1 penalty. Its primal Newton solvers do not.
-
-    Parameters
-    ----------
-    model : classifier
-        Unfitted. Estimators among its parameters are looked at too, and taken to draw where
-        only the data they will be given can tell.
-    n_samples, n_features : int
-        Shape of the training matrix: `LinearSVC(dual="auto")` decides by it.
-
-    Returns
-    -------
-    bool
-        True also for the support vector machines of libsvm, which share a generator likewise.
-
-    """
-
-    def draws(part: Any) -> bool:
-        if isinstance(part, LinearSVC):
-            primal = part.dual is False or (
-                part.dual == "auto" and part is model and n_samples >= n_features
-            )
-            newton = (part.penalty, part.loss, part.multi_class) == ("l2", "squared_hinge", "ovr")
-            return not (primal and newton)
-        if getattr(part, "solver", None) == "liblinear":
-            l2 = part.penalty != "l1" and getattr(part, "l1_ratio", None) == 0
-            return bool(part.dual) or not l2
-        return isinstance(part, (LinearSVR, SVC, NuSVC))
-
-    return any(map(draws, (model, *model.get_params().values())))
-
-
 def macro_f1(true: Ints, predicted: Ints, n_classes: int) -> float:
     """Unweighted mean of the classes' F1, each 2 TP / (2 TP + FP + FN).
 
@@ -303,17 +281,21 @@ def macro_f1(true: Ints, predicted: Ints, n_classes: int) -> float:
     return float(np.mean(2 * np.diag(confusion)[present] / members[present]))
 
 
+def _labels(fitted: Any, matrix: Matrix) -> npt.NDArray[Any]:
+    predicted: npt.NDArray[Any] = fitted.predict(matrix)
+    return predicted
+
+
 def _build_fit_predict(
-    model: ClassifierMixin, y: npt.NDArray[Any], job: _FoldJob
+    model: ClassifierMixin, y: npt.NDArray[Any], answer: Answer, job: _FoldJob
 ) -> npt.NDArray[Any]:
-    return _fit_predict(model, y, *job.build())
+    return _fit_predict(model, y, answer, *job.build())
 
 
 def _fit_predict(
-    model: ClassifierMixin, y: npt.NDArray[Any], train: Matrix, test: Matrix
+    model: ClassifierMixin, y: npt.NDArray[Any], answer: Answer, train: Matrix, test: Matrix
 ) -> npt.NDArray[Any]:
     # On copies: some fits sort the entries of what they are given (liblinear's logistic regression
     # does), and the matrices have to serve other trials in the order they have. TF-IDF is finite.
     with config_context(assume_finite=True):
-        predicted: npt.NDArray[Any] = clone(model).fit(train.copy(), y).predict(test.copy())
-    return predicted
+        return answer(clone(model).fit(train.copy(), y), test.copy())

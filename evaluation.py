@@ -118,6 +118,35 @@ def paired_difference(
     )
 
 
+def brier_interval(y_true: Labels, probability: Floats, *, seed: int = 42) -> Interval:
+    """Brier score of probabilities of label 1 with its 95 % percentile interval; 0 is best.
+
+    The mean squared difference to the labels, 0–1 (Brier 1950, "Verification of forecasts
+    expressed in terms of probability"); a constant forecast at the share s scores s(1 - s).
+    """
+    squared = (np.asarray(probability) - np.asarray(y_true)) ** 2
+    if len(squared) == 0:
+        raise ValueError("no rows to resample; expected at least one prediction")
+    generator = np.random.default_rng(seed)
+    means = [squared[generator.integers(0, len(squared), len(squared))].mean() for _ in range(1000)]
+    return _interval(squared.mean(), np.asarray(means))
+
+
+def reliability_table(y_true: Labels, probability: Floats, bins: int = 10) -> pd.DataFrame:
+    """How often forecasts came true: rows of `bins` groups of equal size, by probability.
+
+    Columns `forecast` (mean probability of label 1), `share` (of reviews with label 1) and
+    `reviews`. Groups whose probabilities are all alike fall together.
+    """
+    edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
+    group = np.searchsorted(edges, probability, side="right")
+    frame = pd.DataFrame({"group": group, "forecast": probability, "share": y_true})
+    table = frame.groupby("group").agg(
+        forecast=("forecast", "mean"), share=("share", "mean"), reviews=("share", "size")
+    )
+    return table.reset_index(drop=True)
+
+
 def per_class_table(y_true: Labels, y_pred: Labels, class_names: tuple[str, ...]) -> pd.DataFrame:
     """One row a class: `class`, `precision`, `recall`, `f1` (0–1) and `reviews` (true count)."""
     matrix = confusion(y_true, y_pred, len(class_names))

@@ -44,6 +44,7 @@ from tracking import (
     git_commit,
     log_values,
 )
+from training_fingerprint import FINGERPRINT, training_fingerprint
 from version_lifecycle import register_version
 
 # Our own sentences: the input example of each model, shown in the MLflow UI.
@@ -201,7 +202,7 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
     store, data = context.store, context.data
     settings, best = context.this_pass.settings, chosen_trial(study)
     candidate = build_candidate(algorithm, best.params, settings.search_space)
-    fitted = fit_and_evaluate(algorithm, candidate, data)
+    fitted = fit_and_evaluate(algorithm, candidate, data, context.folds)
     trials = finished_trials(study)
     log_values(
         store,
@@ -211,7 +212,10 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
             "cv_f1_macro_best": study.best_value,
             "fit_time": sum(trial.user_attrs["seconds"] for trial in trials),
         },
-        tags={TAG + "chosen_trial": str(best.number)},
+        tags={
+            TAG + "chosen_trial": str(best.number),
+            TAG + FINGERPRINT: training_fingerprint(settings.data_digest, candidate),
+        },
     )
     log_scores(store, parent, fitted, data)
     log_report(store, parent, fitted, data, trial_table(trials), parameter_importances(study))
@@ -227,6 +231,8 @@ def _register(store: Store, parent: str, this_pass: ExperimentPass) -> str:
         "data_digest": this_pass.settings.data_digest,
         "cleaning_fingerprint": this_pass.settings.cleaning,
     }
+    if TAG + FINGERPRINT in run.data.tags:  # not in a pass that an older version of this began
+        tags[FINGERPRINT] = run.data.tags[TAG + FINGERPRINT]
     return register_version(store, parent, run.data.tags[MODEL_URI], tags)
 
 

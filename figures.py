@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from evaluation import Floats, Labels, confusion
+from evaluation import Floats, Interval, Labels, confusion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +58,24 @@ def precision_recall_figure(y_true: Labels, decision: Floats, title: str) -> Fig
     axes.axhline(negative.mean(), color=NEUTRAL, linestyle="--", label="always negative")
     axes.set(xlabel="recall of negative", ylabel="precision of negative", ylim=(0, 1.02))
     axes.legend(loc="lower left")
+    return figure
+
+
+def reliability_figure(reliability: pd.DataFrame, brier: Interval, title: str) -> Figure:
+    """Share of positive reviews against the forecast; `evaluation.reliability_table` has both."""
+    figure, axes = _canvas(title)
+    axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle="--", label="every forecast true")
+    axes.plot(
+        reliability["forecast"],
+        reliability["share"],
+        "o-",
+        color=POSITIVE,
+        label=f"Brier score {brier.value:.3f}",
+    )
+    axes.set(
+        xlabel="probability of positive", ylabel="share of positive", xlim=(0, 1), ylim=(0, 1.02)
+    )
+    axes.legend(loc="upper left")
     return figure
 
 

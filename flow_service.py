@@ -1,7 +1,7 @@
-"""Flow service: run the flow once, or keep its deployment served until a signal ends it.
+"""Flow service: run a flow once, or keep deployments served until a signal ends it.
 
 The runner that executes scheduled runs is a child process in a session of its own, so that Ctrl-C
-reaches this process alone, which then lets the run in progress end before it takes things down.
+reaches this process alone, which then lets a run in progress end before it takes things down.
 """
 
 from __future__ import annotations
@@ -15,57 +15,51 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from httpx import HTTPError
+from prefect import serve as serve_deployments
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
-from prefect.client.schemas.objects import (
-    ConcurrencyLimitConfig,
-    ConcurrencyLimitStrategy,
-    StateType,
-)
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelled, Crashed
 
+from flow_deployments import (
+    POLL_SECONDS,
+    DeploymentError,
+    Scheduled,
+    deployments,
+    drain,
+    tidy_up,
+)
 from prefect_server import Server, answers, stop_group
 from reviews import ReviewDataError
 from tracking import PRIVATE, PROJECT, Store, TrackingError
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun, State
-    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.flows import Flow
 
-FLOW_NAME = "Flipkart Sentiment Analysis Flow (Logistic)"
-DEPLOYMENT_NAME = "flipkart-sentiment-logistic-deployment"
-POLL_SECONDS = 0.5
 DEPLOYED_SECONDS = 90  # the child imports Prefect, MLflow and scikit-learn first
-DRAIN_SECONDS = 600  # a run takes seconds; one that hangs must not keep the service up for ever
 DRAIN_LOGS_SECONDS = 10
-ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
 class ServiceError(RuntimeError):
     """The flow cannot be served as asked; the message is one line for the user."""
 
 
-def check_cron(cron: str) -> None:
-    """Raise `ServiceError` unless `cron` is a schedule that Prefect takes."""
+def check_cron(option: str, cron: str) -> None:
+    """Raise `ServiceError` unless `cron`, given as `option`, is a schedule that Prefect takes."""
     try:
         CronSchedule(cron=cron)
     except ValueError:
         raise ServiceError(
-            f"--cron '{cron}': not a cron expression; expected five fields such as '*/5 * * * *'"
+            f"{option} '{cron}': not a cron expression; expected five fields such as '*/5 * * * *'"
         ) from None
 
 
@@ -94,31 +88,34 @@ def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]
 def serve(
     server: Server,
     script: Path,
-    cron: str,
-    parameters: Mapping[str, Any],
+    scheduled: Sequence[Scheduled],
     say: Callable[[str], None],
 ) -> int:
-    """Serve the deployment until SIGTERM or Ctrl-C, then let the run in progress end; returns 0.
+    """Serve the deployments until SIGTERM or Ctrl-C, then let runs in progress end; returns 0.
 
-    Raises `ServiceError` when the deployment is served already, or the server refuses.
+    One that has no schedule is not served, and is paused where an earlier service left it. Raises
+    `ServiceError` when the first is served already, or the server refuses.
     """
     stopping = threading.Event()
-    with _only_server(server), _on_signals(stopping), _client(server) as client:
-        missed = tidy_up(client, say)
+    served = [one for one in scheduled if one.cron]
+    with (
+        _only_server(server, served[0].deployment),
+        _on_signals(stopping),
+        _client(server) as client,
+    ):
+        missed = _tidied(client, scheduled, say)
         command = [
-            sys.executable,
-            str(script),
-            "--serve-child",
-            json.dumps([cron, dict(parameters)]),
+            *(sys.executable, str(script), "--serve-child"),
+            json.dumps([asdict(one) for one in served]),
         ]
         env = {**PRIVATE, **os.environ, "PREFECT_API_URL": server.api_url}
         child = _start(command, env)
         try:
-            _wait_until_deployed(client, child, stopping)
-            ours = deployment(client)
-            if missed and ours is not None:
-                client.create_flow_run_from_deployment(ours.id)
-            say(f"serving '{DEPLOYMENT_NAME}' on cron {cron}; Prefect UI: {server.ui_url}")
+            _wait_until_deployed(client, served, child, stopping)
+            for one, ours in zip(served, deployments(client, served), strict=True):
+                if ours is not None and one.deployment in missed:
+                    client.create_flow_run_from_deployment(ours.id)
+                say(f"serving '{one.deployment}' on cron {one.cron}; Prefect UI: {server.ui_url}")
             while not stopping.wait(POLL_SECONDS):
                 if child.poll() is None:
                     continue
@@ -127,31 +124,40 @@ def serve(
                     server.restart_if_ours_died()
                 stop_group(child, signal.SIGINT)  # what is left of its runs
                 if not stopping.is_set():
-                    tidy_up(client, say)
+                    _tidied(client, scheduled, say)
                     child = _start(command, env)
             say("stopping: no new runs; a run in progress ends first")
             stopping.clear()
-            drain(client, stopping)
+            drain(client, served, stopping)
         finally:
             stop_group(child, signal.SIGINT)  # a runner takes SIGTERM with a warning of its own
     return 0
 
 
-def serve_child(flow: Flow[Any, Any], cron: str, parameters: dict[str, Any]) -> None:
-    """What the runner's process does: create the deployment and execute its scheduled runs.
+def serve_child(flows: Mapping[str, Flow[Any, Any]], scheduled: Sequence[Scheduled]) -> None:
+    """What the runner's process does: create the deployments and execute their scheduled runs.
 
-    It ends by itself when the service that started it is gone, however that died.
+    It ends by itself when the service that started it is gone, however that died. `flows` are those
+    of this process, by name.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    flow.serve(
-        name=DEPLOYMENT_NAME,
-        cron=cron,
-        paused=False,
-        parameters=parameters,
-        # one run at a time; a run that is due while another is under way is cancelled, not queued
-        global_limit=ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-        ),
+    made: list[Any] = [
+        flows[one.flow].to_deployment(
+            one.deployment,
+            cron=one.cron,
+            paused=False,
+            parameters=dict(one.parameters),
+            # One run of each at a time: one that is due while another is under way is cancelled,
+            # not queued. A limit for both would have cancelled each check, since some retraining
+            # is always due at the same minute.
+            concurrency_limit=ConcurrencyLimitConfig(
+                limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+            ),
+        )
+        for one in scheduled
+    ]
+    serve_deployments(
+        *made,
         print_starting_message=False,
         pause_on_shutdown=False,  # `drain` does it; a runner that dies late must not
     )
@@ -163,85 +169,32 @@ def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def deployment(client: SyncPrefectClient) -> DeploymentResponse | None:
-    """Our deployment on the server, or None."""
+def _tidied(
+    client: SyncPrefectClient, scheduled: Sequence[Scheduled], say: Callable[[str], None]
+) -> set[str]:
+    """The deployments of which runs came due since they were served; all are tidied up."""
     try:
-        return client.read_deployment_by_name(f"{FLOW_NAME}/{DEPLOYMENT_NAME}")
-    except ObjectNotFound:
-        return None
-
-
-def tidy_up(client: SyncPrefectClient, say: Callable[[str], None]) -> int:
-    """Close what an earlier service left behind; returns how many runs came due since.
-
-    A dead run would hold the one place for ever, and hours of downtime would be caught up with;
-    so the missed runs are cancelled, and the caller makes one in their stead.
-    """
-    try:
-        ours = deployment(client)
-        if ours is None:
-            return 0
-        for run in flow_runs(client, ours, ACTIVE):
-            client.set_flow_run_state(run.id, Crashed(message="its service was killed"), force=True)
-            say(f"run '{run.name}' was left behind by a service that was killed: closed as crashed")
-        missed = 0
-        while due := flow_runs(client, ours, [StateType.SCHEDULED], due=True):
-            for run in due:
-                state: State[Any] = Cancelled(message="due while not served")
-                client.set_flow_run_state(run.id, state, force=True)
-            missed += len(due)
-    except HTTPError as error:
-        raise ServiceError(f"the Prefect server refuses: {str(error).splitlines()[0]}") from None
-    if missed:
-        say(f"{missed} runs came due while nothing served them: one run makes up for all")
-    return missed
-
-
-def flow_runs(
-    client: SyncPrefectClient,
-    ours: DeploymentResponse,
-    states: list[StateType],
-    *,
-    due: bool = False,
-) -> list[FlowRun]:
-    """The deployment's runs in these states, at most 200; `due` leaves out what lies ahead."""
-    wanted: dict[str, Any] = {"state": {"type": {"any_": states}}}
-    if due:
-        wanted["next_scheduled_start_time"] = {"before_": datetime.now(UTC)}
-    return client.read_flow_runs(
-        deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [ours.id]}}),
-        flow_run_filter=FlowRunFilter.model_validate(wanted),
-        limit=200,
-    )
-
-
-def drain(client: SyncPrefectClient, hurry: threading.Event) -> None:
-    """Pause the schedule and wait for the run in progress; a second signal ends the wait."""
-    try:
-        ours = deployment(client)
-        if ours is None:
-            return
-        client.set_deployment_paused_state(ours.id, True)
-        until = time.monotonic() + DRAIN_SECONDS
-        while flow_runs(client, ours, ACTIVE) and time.monotonic() < until:
-            if hurry.wait(POLL_SECONDS):
-                return
-    except (OSError, HTTPError):  # the server is away: there is nobody to ask
-        return
+        return {one.deployment for one in scheduled if tidy_up(client, one, say)}
+    except DeploymentError as error:
+        raise ServiceError(str(error)) from None
 
 
 def _wait_until_deployed(
-    client: SyncPrefectClient, child: subprocess.Popen[bytes], stopping: threading.Event
+    client: SyncPrefectClient,
+    served: Sequence[Scheduled],
+    child: subprocess.Popen[bytes],
+    stopping: threading.Event,
 ) -> None:
-    before = deployment(client)
-    stamp = before.updated if before is not None else None
+    def stamps() -> list[Any]:
+        return [found and found.updated for found in deployments(client, served)]
+
+    before = stamps()
     until = time.monotonic() + DEPLOYED_SECONDS
     while not stopping.wait(POLL_SECONDS):
-        now = deployment(client)
-        if now is not None and now.updated != stamp:
+        if all(now != then for now, then in zip(stamps(), before, strict=True)):
             return
         if child.poll() is not None or time.monotonic() > until:
-            raise ServiceError("the runner did not create the deployment; its output is above")
+            raise ServiceError("the runner did not create its deployments; its output is above")
 
 
 @contextmanager
@@ -252,10 +205,10 @@ def only_one(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def _only_server(server: Server) -> Iterator[None]:
+def _only_server(server: Server, deployment: str) -> Iterator[None]:
     """Hold this machine's lock for the deployment, of which a Prefect server has one."""
     name = hashlib.sha256(server.api_url.encode()).hexdigest()[:16]
-    file = Path(tempfile.gettempdir()) / f"{DEPLOYMENT_NAME}-{name}.lock"
+    file = Path(tempfile.gettempdir()) / f"{deployment}-{name}.lock"
     with _held(file, f"this deployment on {server.ui_url}"):
         yield
 

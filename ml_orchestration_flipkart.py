@@ -4,9 +4,11 @@
     python ml_orchestration_flipkart.py --once           # one run now
     python ml_orchestration_flipkart.py --cron "0 3 * * *" --config published
 
-Seven tasks load, clean, split, vectorize, train, evaluate and log a logistic regression; then the
-gate compares it with the production version. Where `PREFECT_API_URL` names no server that
-answers, one is started on loopback and taken down at the end.
+A run checks for drift first. Where nothing drifted and no data changed it trains nothing; else
+tasks load, clean, split, vectorize, train, evaluate and log a logistic regression on the file and
+the feedback, and the gate compares it with the production version. A second deployment checks each
+hour without training. Where `PREFECT_API_URL` names no server that answers, one is started on
+loopback and taken down at the end.
 """
 
 # No `from __future__ import annotations` here: a runner loads the flow by its file's path, and then
@@ -19,157 +21,72 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from prefect import State, Task, flow, task
+from prefect import Flow, flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
 from prefect.exceptions import TerminationSignal
-from prefect.runtime import flow_run
-from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 import evaluation
 import flow_service
-import retraining
 from alerts import alert
-from flow_service import FLOW_NAME
-from model_report import FittedModel, Matrices, PreparedReviews, combine, evaluate, vectorize
+from drift_flow import (
+    DRIFT_CRON,
+    DRIFT_DEPLOYMENT_NAME,
+    DRIFT_FLOW_NAME,
+    DRIFTED,
+    Finding,
+    check_drift,
+    flipkart_drift_flow,
+)
+from flow_deployments import Scheduled
+from flow_tasks import (
+    add_feedback,
+    choose_configuration,
+    evaluate_model,
+    load_data,
+    log_to_mlflow,
+    look_for_change,
+    preprocess_data,
+    promotion_gate,
+    split_train_test,
+    train_model,
+    vectorize_text,
+)
+from labelled_feedback import with_feedback
+from model_report import PreparedReviews
 from prefect_server import ServerError, server_for
-from registry_ledger import ConflictError
-from retraining import ALGORITHM, Chosen, Config, Outcome
-from retraining_report import report
+from retraining import Config
+from retraining_report import ScheduledRun, report
 from reviews import (
     CLASS_NAMES,
     RATING_COLUMN,
     TEXT_COLUMN,
-    LoadedReviews,
     ReviewDataError,
-    ReviewReadError,
-    Split,
     load_reviews,
     split_reviews,
 )
-from text_cleaning import clean_texts
 from tracking import PROJECT, Store, TrackingError, open_store
-from version_scoring import VersionError
 
+FLOW_NAME = "Flipkart Sentiment Analysis Flow (Logistic)"
+DEPLOYMENT_NAME = "flipkart-sentiment-logistic-deployment"
 CRON = "*/5 * * * *"
 KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
-RETRIES = 3  # 2, 4 and 8 seconds apart: a server that restarts is back by then
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
-
-# No result is stored, or hashed for a cache: frames and matrices are passed on in memory only.
-IN_MEMORY: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
-
-
-def is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again may help: a server or a disk that is away, never data that is wrong."""
-    from mlflow.exceptions import MlflowException
-
-    away = (OSError, ReviewReadError, MlflowException, TrackingError, ConflictError)
-    try:
-        state.result(raise_on_failure=True)
-    except VersionError:  # a TrackingError, and final
-        return False
-    except Exception as error:
-        return isinstance(error, away)
-    return False
-
-
-TRANSIENT: dict[str, Any] = {
-    "retries": RETRIES,
-    "retry_delay_seconds": exponential_backoff(2),
-    "retry_condition_fn": is_transient,
-}
-
-
-@task(name="choose_configuration", **IN_MEMORY, **TRANSIENT)
-def choose_configuration(store: str | None, config: Config) -> tuple[Store, Chosen]:
-    """Open the tracking store, close runs that a crash left open, and choose what to train."""
-    opened = open_store(store)
-    retraining.close_dead_runs(opened)
-    chosen = retraining.choose(opened, config)
-    print(f"configuration: {chosen.origin}")
-    return opened, chosen
-
-
-@task(name="load_data", **IN_MEMORY, **TRANSIENT)
-def load_data(data: str, text_column: str, rating_column: str) -> LoadedReviews:
-    """Read and check the file of reviews; a file that cannot be used fails the run, unretried."""
-    loaded = load_reviews(data, text_column, rating_column)
-    print(f"{loaded.source.name}: {loaded.dropped()}")
-    return loaded
-
-
-@task(name="preprocess_data", **IN_MEMORY)
-def preprocess_data(loaded: LoadedReviews) -> list[str]:
-    """Clean every text, row by row; cleaning is stateless, so nothing leaks from the holdout."""
-    return clean_texts(loaded.frame["text"])
-
-
-@task(name="split_train_test", **IN_MEMORY)
-def split_train_test(loaded: LoadedReviews, cleaned: list[str]) -> PreparedReviews:
-    """The project's one stratified split, 70/30 at seed 42, with the audit of the data."""
-    split: Split = split_reviews(loaded.frame)
-    return combine(loaded, cleaned, split)
-
-
-@task(name="vectorize_text", **IN_MEMORY)
-def vectorize_text(chosen: Chosen, prepared: PreparedReviews) -> Matrices:
-    """Fit TF-IDF on the training part and turn both parts into matrices."""
-    return vectorize(chosen.candidate, prepared)
-
-
-@task(name="train_model", **IN_MEMORY)
-def train_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -> None:
-    """Fit the logistic regression, in place, on the training part."""
-    chosen.candidate.model.fit(matrices.train, prepared.split.y_train)
-
-
-@task(name="evaluate_model", **IN_MEMORY)
-def evaluate_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -> FittedModel:
-    """Score the model on both parts; the holdout's score comes with its 95 % interval."""
-    fitted = evaluate(ALGORITHM, chosen.candidate, prepared, matrices)
-    print(f"Train F1 Score: {fitted.train_f1:.4f}")
-    print(f"Test F1 Score : {fitted.test_f1.value:.4f}")
-    return fitted
-
-
-@task(name="log_to_mlflow", **IN_MEMORY, **TRANSIENT)
-def log_to_mlflow(
-    store: Store, chosen: Chosen, fitted: FittedModel, prepared: PreparedReviews
-) -> Outcome:
-    """Log the run, and register a version when data, configuration or code changed."""
-    outcome = retraining.log_retraining(
-        store, chosen, fitted, prepared, (str(flow_run.id), str(flow_run.ui_url or ""))
-    )
-    print(outcome.sentence())
-    return outcome
-
-
-@task(name="promotion_gate", **IN_MEMORY, **TRANSIENT)
-def promotion_gate(
-    store: Store, outcome: Outcome, prepared: PreparedReviews, *, promote: bool, keep: int
-) -> str:
-    """Compare a new version with production, promote it if it is better, retire old versions."""
-    verdict = retraining.pass_gate(store, outcome, prepared, carry_out=promote)
-    print(verdict)
-    for retired in retraining.retire_versions(store, keep):
-        print(f"retired version {retired}")
-    return verdict
+NOT_ASKED = Finding(None, ("not checked: drift is off",))
 
 
 @flow(
     name=FLOW_NAME,
-    description="Retrains the logistic regression; the gate decides whether it goes to production.",
+    description="Retrains the logistic regression where that is due; the gate decides whether it "
+    "goes to production.",
     log_prints=True,
     on_failure=[alert],
     on_crashed=[alert],
 )
-def flipkart_sentiment_flow(
+def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one change for a run
     data: str = str(PROJECT / "data.csv"),
     config: Config = "champion",
     promote: bool = True,
@@ -177,8 +94,10 @@ def flipkart_sentiment_flow(
     store: str | None = None,
     text_column: str = TEXT_COLUMN,
     rating_column: str = RATING_COLUMN,
+    drift: Literal["check", "off"] = "check",
+    log_url: str | None = None,
 ) -> str:
-    """Retrain once and return the verdict in a sentence.
+    """Retrain once, where drift or other data ask for it, and return the verdict in a sentence.
 
     Args:
         data: file of reviews (CSV, TSV or Parquet).
@@ -188,35 +107,38 @@ def flipkart_sentiment_flow(
         store: folder of mlflow.db and mlruns; the project's own when empty.
         text_column: the file's column of review texts.
         rating_column: the file's column of ratings, 1 to 5.
+        drift: `off` trains on the file in any case, without a check and without feedback.
+        log_url: the prediction log; the SQLite file beside the store when empty.
 
     """
     began = time.perf_counter()
+    found = check_drift(store, log_url) if drift == "check" else NOT_ASKED
     opened, chosen = choose_configuration(store, config)
     loaded = load_data(data, text_column, rating_column)
-    cleaned = preprocess_data(loaded)
-    prepared = split_train_test(loaded, cleaned)
-    matrices = vectorize_text(chosen, prepared)
-    train_model(chosen, prepared, matrices)
-    fitted = evaluate_model(chosen, prepared, matrices)
-    outcome = log_to_mlflow(opened, chosen, fitted, prepared)
+    labelled = add_feedback(opened, loaded, log_url) if drift == "check" else with_feedback(loaded)
+    outcome, fitted = None, None
+    if found.verdict is not None:  # a check that could not be made keeps nothing from being trained
+        outcome = look_for_change(opened, chosen, labelled, exactly=found.verdict == DRIFTED)
+    cleaned = preprocess_data(labelled.loaded)
+    prepared = split_train_test(labelled.loaded, cleaned)
+    if outcome is None:
+        matrices = vectorize_text(chosen, prepared)
+        train_model(chosen, prepared, matrices)
+        fitted = evaluate_model(chosen, prepared, matrices)
+        outcome = log_to_mlflow(opened, chosen, fitted, prepared, labelled)
     verdict = promotion_gate(opened, outcome, prepared, promote=promote, keep=keep)
-    leave_artifacts(opened, chosen, fitted, prepared, outcome, verdict)
+    run = ScheduledRun(found.lines, chosen, labelled, fitted, outcome, verdict)
+    leave_artifacts(opened, run, prepared)
     print(f"this run took {time.perf_counter() - began:.1f} s")
     return verdict
 
 
-def leave_artifacts(
-    store: Store,
-    chosen: Chosen,
-    fitted: FittedModel,
-    prepared: PreparedReviews,
-    outcome: Outcome,
-    verdict: str,
-) -> None:
-    """Leave the report and the confusion matrix of this run in the Prefect UI."""
-    markdown = report(store, chosen, fitted, prepared, outcome, verdict)
-    create_markdown_artifact(markdown, key="retraining-report", description=verdict)
-    counts = evaluation.confusion(prepared.split.y_test, fitted.predicted).astype(int)
+def leave_artifacts(store: Store, run: ScheduledRun, prepared: PreparedReviews) -> None:
+    """Leave the report and, of a model, the confusion matrix of this run in the Prefect UI."""
+    create_markdown_artifact(report(store, run), key="retraining-report", description=run.verdict)
+    if run.fitted is None:
+        return
+    counts = evaluation.confusion(prepared.split.y_test, run.fitted.predicted).astype(int)
     rows = [
         {
             "true": name,
@@ -233,6 +155,11 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description="Retrain the logistic regression on a schedule, through the promotion gate."
     )
     parser.add_argument("--cron", default=CRON, help="schedule (default: %(default)s)")
+    parser.add_argument(
+        "--drift-cron",
+        default=DRIFT_CRON,
+        help="schedule of the drift check alone (default: %(default)s)",
+    )
     parser.add_argument("--once", action="store_true", help="one run now, then exit")
     data = str(PROJECT / "data.csv")
     parser.add_argument("--data", default=data, help="file of reviews (default: %(default)s)")
@@ -249,6 +176,18 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         choices=("champion", "published"),
         default="champion",
         help="parameters of production, or of the published flow (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--drift",
+        choices=("check", "off"),
+        default="check",
+        help="check for drift first, and train where it or other data ask for it; off always "
+        "trains, on the file alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-url",
+        help="prediction log (default: SQLite beside the store); a password is better kept in "
+        "PGPASSWORD, since the Prefect UI shows this",
     )
     parser.add_argument("--no-promote", action="store_true", help="only report the verdict")
     kept = "versions to keep in the registry (default: %(default)s)"
@@ -270,20 +209,39 @@ def flow_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "store": None if options.store is None else str(Path(options.store).resolve()),
         "text_column": options.text_column,
         "rating_column": options.rating_column,
+        "drift": options.drift,
+        "log_url": options.log_url,
     }
 
 
+def schedules(options: argparse.Namespace) -> list[Scheduled]:
+    """The two deployments; that of the drift check has no schedule where it is off."""
+    parameters = flow_parameters(options)
+    of_check = {name: parameters[name] for name in ("store", "log_url")}
+    cron = options.drift_cron if options.drift == "check" else None
+    return [
+        Scheduled(FLOW_NAME, DEPLOYMENT_NAME, options.cron, parameters),
+        Scheduled(DRIFT_FLOW_NAME, DRIFT_DEPLOYMENT_NAME, cron, of_check),
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the deployment, or run once.
+    """Serve the deployments, or run once.
 
     Exit codes: 0 done, 1 the one run failed, 2 bad input, no store or no server, 130 interrupted.
     """
     options = parse_options(arguments)
     if options.serve_child:
-        flow_service.serve_child(flipkart_sentiment_flow, *json.loads(options.serve_child))
+        flows: dict[str, Flow[Any, Any]] = {
+            FLOW_NAME: flipkart_sentiment_flow,
+            DRIFT_FLOW_NAME: flipkart_drift_flow,
+        }
+        served = [Scheduled(**one) for one in json.loads(options.serve_child)]
+        flow_service.serve_child(flows, served)
         return 0
     try:
-        flow_service.check_cron(options.cron)
+        flow_service.check_cron("--cron", options.cron)
+        flow_service.check_cron("--drift-cron", options.drift_cron)
         if options.keep < 1:
             raise flow_service.ServiceError(f"--keep {options.keep}: expected 1 or more")
         # a schedule that could only fail is refused at once, in one line
@@ -298,9 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return flow_service.run_once(
                     server, flipkart_sentiment_flow, flow_parameters(options)
                 )
-            return flow_service.serve(
-                server, Path(__file__), options.cron, flow_parameters(options), say=_say
-            )
+            return flow_service.serve(server, Path(__file__), schedules(options), say=_say)
     except (ReviewDataError, TrackingError, ServerError, flow_service.ServiceError) as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -7,6 +7,7 @@ a list of this module's own, whatever the artifact itself asks to be trusted. A 
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -15,14 +16,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import text_cleaning
-from tracking import Store, TrackingError, quiet, use_uri
+from tracking import PROJECT, Store, TrackingError, quiet, use_uri
 
 FORMATS = {"skops": "model.skops", "cloudpickle": "model.pkl"}
-TRUSTED_TYPES = ["text_cleaning.TextCleaner"]  # all else in the pipeline skops trusts by itself
+# all else in the pipeline skops trusts by itself
+TRUSTED_TYPES = ["calibration.CalibratedClassifier", "text_cleaning.TextCleaner"]
 # What a model needs to answer, pinned to what it was trained with. Given, not inferred: MLflow's
 # inference loads the model in a process of its own and takes eight seconds a model.
 REQUIREMENTS = ("scikit-learn", "scipy", "numpy", "pandas", "nltk", "emoji")
+CODE = ("calibration.py", "text_cleaning.py")  # the rooms a model needs to be loaded anywhere
 INPUT_COLUMN = "text"
 
 
@@ -60,7 +62,7 @@ def log_pipeline(
             serialization_format=file_format,
             skops_trusted_types=TRUSTED_TYPES if file_format == "skops" else None,
             pip_requirements=[f"{name}=={version(name)}" for name in (*REQUIREMENTS, file_format)],
-            code_paths=[str(Path(text_cleaning.__file__).resolve())],
+            code_paths=[str(PROJECT / name) for name in CODE],
             signature=ModelSignature(
                 inputs=Schema([ColSpec(DataType.string, INPUT_COLUMN)]),
                 outputs=Schema([ColSpec(DataType.long)]),
@@ -84,12 +86,14 @@ def load_pipeline(store: Store, uri: str, *, trust_pickle: bool = False) -> Any:
     from mlflow.exceptions import MlflowException
 
     use_uri(store.uri)
-    try:
-        with quiet("mlflow.store.artifact"):
-            folder = mlflow.artifacts.download_artifacts(artifact_uri=uri)
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"{uri}: no model to load ({error})") from None
-    return read_pipeline(Path(folder), trust_pickle=trust_pickle)
+    # a folder of our own: MLflow leaves behind what it fetches, and a server loads for months
+    with tempfile.TemporaryDirectory() as copied:
+        try:
+            with quiet("mlflow.store.artifact"):
+                folder = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=copied)
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"{uri}: no model to load ({error})") from None
+        return read_pipeline(Path(folder), trust_pickle=trust_pickle)
 
 
 def read_pipeline(folder: Path, *, trust_pickle: bool = False) -> Any:

@@ -23,6 +23,7 @@ SCORES = {
     "macro-F1, texts not in training": "test_f1_unseen",
     "accuracy": "test_accuracy",
     "recall of negative": "test_recall_negative",
+    "Brier score of the probabilities": "test_brier",
 }
 
 
@@ -52,6 +53,7 @@ def model_card(store: Store, run_id: str) -> str:
         f"| {label} | {metrics[key]:.4f} "
         f"| {metrics[key + '_low']:.4f}–{metrics[key + '_high']:.4f} |"
         for label, key in SCORES.items()
+        if key in metrics  # runs from before there were probabilities
     ]
     classes = [
         f"| {row['class']} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} "
@@ -71,7 +73,7 @@ def model_card(store: Store, run_id: str) -> str:
         "## What it does",
         "Takes the text of a product review and says whether its writer was content: 1 (positive,",
         "three to five stars) or 0 (negative, one or two). Cleaning, TF-IDF and classifier are one",
-        "artifact.",
+        "artifact. Probabilities come from a sigmoid on decision values of five held-out folds.",
         "",
         "## How it was trained",
         f"On `{tags.get(TAG + 'data_name')}` (digest `{tags.get(TAG + 'data_digest')}`): 70 % of",

@@ -22,16 +22,19 @@ from sklearn.pipeline import Pipeline
 import evaluation
 import figures
 import reviews
+from calibration import CalibratedClassifier, fit_sigmoid, term_weights
 from candidate_models import Candidate, logged_parameters
+from cross_validation import FoldMatrices
 from evaluation import Floats, Interval, Labels
 from model_artifact import log_pipeline
 from model_card import CARD, model_card
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 from tracking import TAG, Store, log_values
+from training_profile import log_profile, reference_reviews
 
 MODEL_URI = TAG + "model_uri"  # set when the model is complete, so that a resumed pass skips it
 TEXT_HASHES = "training_text_hashes.npy"
-TABLES = ("audit", "per_class", "top_words")
+TABLES = ("audit", "per_class", "reliability", "top_words")
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ class FittedModel:
     pipeline: Pipeline
     predicted: Labels
     decision: Floats
+    probability: Floats
     train_f1: float
     test_f1: Interval
     test_f1_unseen: Interval
     test_accuracy: Interval
     test_recall_negative: Interval
+    test_brier: Interval
 
 
 def prepare_reviews(loaded: reviews.LoadedReviews) -> PreparedReviews:
@@ -102,16 +107,35 @@ def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
     return Matrices(train, candidate.vectorizer.transform(data.cleaned_test))
 
 
+def calibrate(
+    candidate: Candidate, data: PreparedReviews, folds: FoldMatrices
+) -> CalibratedClassifier:
+    """The candidate's fitted model with a sigmoid on what folds of the training part gave it."""
+    decisions = folds.decisions(candidate.vectorizer, candidate.model)
+    slope, offset = fit_sigmoid(decisions, data.split.y_train)
+    return CalibratedClassifier(candidate.model, slope, offset, float(data.split.y_train.mean()))
+
+
+def folds_of(data: PreparedReviews) -> FoldMatrices:
+    """The five folds of the training part."""
+    return FoldMatrices(data.cleaned_train, data.split.y_train)
+
+
 def evaluate(
-    algorithm: str, candidate: Candidate, data: PreparedReviews, matrices: Matrices
+    algorithm: str,
+    candidate: Candidate,
+    data: PreparedReviews,
+    matrices: Matrices,
+    folds: FoldMatrices,
 ) -> FittedModel:
-    """Score a fitted candidate on both parts: the one time the holdout is touched.
+    """Calibrate a fitted candidate and score it on both parts: the holdout is touched this once.
 
     Cleaning is stateless, so the texts cleaned before serve here, and the cleaning step is put in
     front of the fitted ones: the pipeline takes raw text and predicts the same to the last bit.
     """
-    model = candidate.model
+    model = calibrate(candidate, data, folds)
     truth, predicted = data.split.y_test, model.predict(matrices.test)
+    probability = model.predict_proba(matrices.test)[:, 1]
     new = reviews.unseen(data.cleaned_test, data.cleaned_train)
     if not new.any():  # a tiny file: there is nothing else to tell apart
         new[:] = True
@@ -122,37 +146,24 @@ def evaluate(
             [("clean", TextCleaner()), ("tfidf", candidate.vectorizer), ("model", model)]
         ),
         predicted=predicted,
-        decision=decision_values(model, matrices.test),
+        decision=model.decision_function(matrices.test),
+        probability=probability,
         train_f1=evaluation.score(data.split.y_train, model.predict(matrices.train)),
         test_f1=evaluation.bootstrap_interval(truth, predicted),
         test_f1_unseen=evaluation.bootstrap_interval(truth[new], predicted[new]),
         test_accuracy=evaluation.bootstrap_interval(truth, predicted, "accuracy"),
         test_recall_negative=evaluation.bootstrap_interval(truth, predicted, "recall_negative"),
+        test_brier=evaluation.brier_interval(truth, probability),
     )
 
 
-def fit_and_evaluate(algorithm: str, candidate: Candidate, data: PreparedReviews) -> FittedModel:
-    """Vectorize, fit on the training part, and score."""
+def fit_and_evaluate(
+    algorithm: str, candidate: Candidate, data: PreparedReviews, folds: FoldMatrices
+) -> FittedModel:
+    """Vectorize, fit on the training part, calibrate, and score."""
     matrices = vectorize(candidate, data)
     candidate.model.fit(matrices.train, data.split.y_train)
-    return evaluate(algorithm, candidate, data, matrices)
-
-
-def decision_values(model: Any, matrix: Any) -> Floats:
-    """A score per row that grows with the positive class: the margin, or the log odds."""
-    if hasattr(model, "decision_function"):
-        return np.asarray(model.decision_function(matrix), dtype=np.float64)
-    log_odds = model.predict_joint_log_proba(matrix)
-    return np.asarray(log_odds[:, 1] - log_odds[:, 0], dtype=np.float64)
-
-
-def term_weights(model: Any) -> Floats | None:
-    """The weight of each term towards positive; None for models that have no such thing."""
-    if hasattr(model, "coef_"):
-        return np.asarray(model.coef_[0], dtype=np.float64)
-    if hasattr(model, "feature_log_prob_"):
-        return np.asarray(model.feature_log_prob_[1] - model.feature_log_prob_[0])
-    return None
+    return evaluate(algorithm, candidate, data, matrices, folds)
 
 
 def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
@@ -162,6 +173,7 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
         "test_f1_unseen": fitted.test_f1_unseen,
         "test_accuracy": fitted.test_accuracy,
         "test_recall_negative": fitted.test_recall_negative,
+        "test_brier": fitted.test_brier,
     }
     metrics = {"train_f1": fitted.train_f1}
     for name, interval in intervals.items():
@@ -192,7 +204,7 @@ def log_report(
     trials: pd.DataFrame | None = None,
     importances: Mapping[str, float] | None = None,
 ) -> None:
-    """Write the tables, the figures, the hashes of the training texts and the packages.
+    """Write tables, figures, hashes of the training texts, packages and the reference profile.
 
     `trials` has `number`, `value` and a column a parameter, one row a scored trial; without a
     search there are neither trials nor importances, and no figures of them.
@@ -205,6 +217,8 @@ def log_report(
         data.audit.to_csv(out / "tables/audit.csv", index=False)
         table = evaluation.per_class_table(truth, fitted.predicted, names)
         table.to_csv(out / "tables/per_class.csv", index=False)
+        reliability = evaluation.reliability_table(truth, fitted.probability)
+        reliability.to_csv(out / "tables/reliability.csv", index=False)
         np.save(out / TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
         (out / "packages.txt").write_text("\n".join(installed_packages()) + "\n")
 
@@ -215,6 +229,9 @@ def log_report(
             ),
             "precision_recall": figures.precision_recall_figure(
                 truth, fitted.decision, f"{title}: precision and recall"
+            ),
+            "reliability": figures.reliability_figure(
+                reliability, fitted.test_brier, f"{title}: forecast and outcome"
             ),
         }
         if trials is not None:
@@ -236,6 +253,14 @@ def log_report(
         for name, figure in drawn.items():
             figure.savefig(out / f"figures/{name}.png")
         store.client.log_artifacts(run_id, folder)
+    frame = data.loaded.frame
+    reference = reference_reviews(
+        frame["text"].tolist(),
+        reviews.to_labels(frame["rating"]),
+        frame["copies"].to_numpy(),
+        data.split,
+    )
+    log_profile(store, run_id, fitted.pipeline, *reference)
 
 
 def log_model_and_card(

@@ -5,18 +5,16 @@ No Prefect here: the flow in `ml_orchestration_flipkart.py` calls these function
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-import sklearn
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from candidate_models import RANDOM_STATE, Candidate, build_candidate, logged_parameters
 from experiment_pass import KIND, PARENT_KIND
 from experiment_search import EXAMPLES
+from labelled_feedback import LabelledReviews
 from model_report import (
     FittedModel,
     PreparedReviews,
@@ -30,7 +28,6 @@ from tracking import (
     FINISHED,
     KILLED,
     LEDGER,
-    PROJECT,
     REGISTERED_MODEL,
     RUNNING,
     TAG,
@@ -41,45 +38,52 @@ from tracking import (
     git_commit,
     log_values,
 )
+from training_fingerprint import FINGERPRINT, training_fingerprint
 from version_lifecycle import (
     judge_version,
     production_version,
     promote,
     reconcile,
     register_version,
+    registered_versions,
     registry_state,
 )
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 Config = Literal["champion", "published"]
 ALGORITHM = "LogisticRegression"
 RETRAINING_KIND = "retraining"
 CONFIG_PARAMETER = "config"  # on runs of the flow: which of the two it trained
 GATED = "gate"  # tag of a version: the verdict that was carried out
-FINGERPRINT = "training_fingerprint"  # tag of a version: data, configuration and code
-# What a fitted model depends on besides data and configuration.
-CODE = ("text_cleaning.py", "reviews.py", "candidate_models.py", "model_report.py")
-
-
+# Tags of a version: the file's share of its data, and how many reviews of it are from feedback
+FILE_DIGEST, FEEDBACK = "file_digest", "feedback"
+# New labels make other data of the same file once they are so large a share of it. If each did,
+# there would be a new version every five minutes, and none would answer enough reviews to be
+# watched for drift; like this their number grows with the logarithm of the data.
+GROWTH = 0.05
 RUN_TAG = TAG + "flow_run"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a retraining left in MLflow; `new` says whether `version` was registered just now."""
+    """What a retraining left in MLflow; `new` says whether `version` was registered just now.
+
+    `waiting` is how many reviews were labelled since, too few to be trained on now.
+    """
 
     run_id: str
     version: str
     new: bool
+    waiting: int = 0
 
     def sentence(self) -> str:
         """The outcome as one line."""
         if self.new:
             return f"registered version {self.version} of {REGISTERED_MODEL}"
-        return f"unchanged since version {self.version}"
+        but = f" but for {self.waiting:,} new labels, which wait for more" if self.waiting else ""
+        return f"unchanged since version {self.version}{but}"
 
 
 @dataclass(frozen=True)
@@ -145,12 +149,6 @@ def choose(store: Store, config: Config) -> Chosen:
     )
 
 
-def registered_versions(store: Store) -> dict[str, ModelVersion]:
-    """Every version by its number, oldest first; none is no error here."""
-    found = store.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
-    return {str(v.version): v for v in sorted(found, key=lambda v: int(v.version))}
-
-
 def _from_run(run: Run, origin: str) -> Chosen:
     if run.data.params.get(CONFIG_PARAMETER) == "published":
         return Chosen(published_candidate(), "published", origin)
@@ -159,33 +157,26 @@ def _from_run(run: Run, origin: str) -> Chosen:
     return Chosen(candidate, "champion", origin)
 
 
-def training_fingerprint(data_digest: str, chosen: Chosen) -> str:
-    """16 hexadecimal digits of all that a trained model follows from."""
-    code = hashlib.sha256()
-    for name in CODE:
-        code.update((PROJECT / name).read_bytes())
-    # every parameter, logged or not; the configuration's name is none of them
-    parameters = [
-        sorted((name, str(value)) for name, value in part.get_params(deep=False).items())
-        for part in (chosen.candidate.vectorizer, chosen.candidate.model)
-    ]
-    followed: dict[str, Any] = {
-        "data": data_digest,
-        "parameters": parameters,
-        "cleaning": cleaning_fingerprint(),
-        "scikit-learn": sklearn.__version__,
-        "code": code.hexdigest(),
-    }
-    return hashlib.sha256(json.dumps(followed, sort_keys=True).encode()).hexdigest()[:16]
+def unchanged_since(
+    store: Store, candidate: Candidate, labelled: LabelledReviews, *, exactly: bool = True
+) -> Outcome | None:
+    """The newest version that training now would only repeat, as an outcome, or None.
 
-
-def unchanged_since(store: Store, fingerprint: str) -> str | None:
-    """The newest retrained version's number when it has this fingerprint, else None."""
-    versions = [v for v in registered_versions(store).values() if FINGERPRINT in v.tags]
-    newest = max(versions, key=lambda version: int(version.version), default=None)
-    if newest is None or newest.tags[FINGERPRINT] != fingerprint:
-        return None
-    return str(newest.version)
+    Any version counts, whoever registered it and wherever it is now. With `exactly` all data must
+    be the same; without, a few labels more (less than `GROWTH`) are no change.
+    """
+    for number, version in reversed(registered_versions(store).items()):
+        tags = version.tags
+        digest = tags.get("data_digest", "")
+        if tags.get(FINGERPRINT) != training_fingerprint(digest, candidate):
+            continue  # another configuration or other code
+        if digest == labelled.digest:
+            return Outcome(version.run_id or "", number, new=False)
+        waiting = labelled.added - int(tags.get(FEEDBACK, 0))
+        few = waiting < GROWTH * len(labelled.loaded.frame)  # below 0: the log retired some
+        if few and not exactly and tags.get(FILE_DIGEST, digest) == labelled.file_digest:
+            return Outcome(version.run_id or "", number, new=False, waiting=max(waiting, 0))
+    return None
 
 
 def close_dead_runs(store: Store) -> None:
@@ -200,15 +191,16 @@ def log_retraining(
     chosen: Chosen,
     fitted: FittedModel,
     prepared: PreparedReviews,
+    labelled: LabelledReviews,
     flow_run: tuple[str, str],
 ) -> Outcome:
     """Write the run and, when anything changed, its model and a version; safe to repeat.
 
-    `flow_run` is the id and the address of the Prefect run; the id finds the MLflow run again
-    when a first attempt broke off.
+    `prepared` are the `labelled` reviews. `flow_run` is the id and the address of the Prefect run;
+    the id finds the MLflow run again when a first attempt broke off.
     """
     flow_run_id, flow_run_url = flow_run
-    fingerprint = training_fingerprint(prepared.digest, chosen)
+    fingerprint = training_fingerprint(labelled.digest, chosen.candidate)
     # with the fingerprint: a run that is retried after the data changed is another run
     tags = {KIND: RETRAINING_KIND, RUN_TAG: flow_run_id, TAG + FINGERPRINT: fingerprint}
     earlier = find_runs(store, LEDGER, tags)
@@ -217,11 +209,11 @@ def log_retraining(
     log_scores(store, run_id, fitted, prepared)
     log_values(store, run_id, params=chosen.parameters())
     log_report(store, run_id, fitted, prepared)
-    unchanged = unchanged_since(store, fingerprint)
+    unchanged = unchanged_since(store, chosen.candidate, labelled)
     if unchanged is not None and not _registered_by(store, run_id):
-        log_values(store, run_id, tags={TAG + "unchanged_since": unchanged})
+        log_values(store, run_id, tags={TAG + "unchanged_since": unchanged.version})
         end_run(store, run_id)
-        return Outcome(run_id, unchanged, new=False)
+        return replace(unchanged, run_id=run_id)
     uri = log_model_and_card(store, run_id, fitted, EXAMPLES, "skops")
     version = register_version(
         store,
@@ -231,7 +223,9 @@ def log_retraining(
             "model": ALGORITHM,
             "config": chosen.config,
             "test_f1": f"{fitted.test_f1.value:.6f}",
-            "data_digest": prepared.digest,
+            "data_digest": labelled.digest,
+            FILE_DIGEST: labelled.file_digest,
+            FEEDBACK: str(labelled.added),
             "cleaning_fingerprint": cleaning_fingerprint(),
             FINGERPRINT: fingerprint,
         },
@@ -250,6 +244,9 @@ def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carr
     reconcile(store)  # what a crash left between the ledger and the aliases
     if outcome.version == production_version(store):
         return f"{outcome.sentence()}: it is in production"
+    if outcome.version in registry_state(store).promoted:
+        # somebody rolled it back, or put another in its place: that is not undone here
+        return f"{outcome.sentence()}: it was in production before"
     version = registered_versions(store)[outcome.version]
     if GATED in version.tags:
         return f"{outcome.sentence()}: {version.tags[GATED]}"

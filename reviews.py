@@ -46,7 +46,7 @@ class ReviewReadError(ReviewDataError):
 
 @dataclass(frozen=True)
 class LoadedReviews:
-    """A checked file: `frame` has `text` (str, never blank) and `rating` (int, 1–5)."""
+    """A checked file: `frame` has `text` (str, never blank), `rating` (1–5) and `copies` (1 up)."""
 
     frame: pd.DataFrame
     source: Path
@@ -81,8 +81,8 @@ def load_reviews(
     """Read and check a CSV, TSV or Parquet file of reviews, gzipped or not, UTF-8.
 
     Rows without text and exact (text, rating) duplicates are dropped and counted; the scraper's
-    trailing marker is removed from each text first. Columns default to `Review text` and
-    `Ratings`. Raises `ReviewDataError`.
+    trailing marker is removed first, and `copies` says how often each row came. Columns default
+    to `Review text` and `Ratings`. Raises `ReviewDataError`.
     """
     source = Path(path)
     columns = (text_column or TEXT_COLUMN, rating_column or RATING_COLUMN)
@@ -98,7 +98,7 @@ def load_reviews(
     kept = texts[~blank]
     ratings = _checked_ratings(table.loc[kept.index, columns[1]], columns[1], source)
     frame = pd.DataFrame({"text": kept, "rating": ratings})
-    unique = frame.drop_duplicates(ignore_index=True)
+    unique = frame.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
     return LoadedReviews(
         frame=unique,
         source=source,

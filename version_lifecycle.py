@@ -225,15 +225,21 @@ def _follow(store: Store, state: RegistryState) -> list[str]:
     return done
 
 
+def registered_versions(store: Store) -> dict[str, ModelVersion]:
+    """Every version by its number, oldest first; none is no error here."""
+    found = store.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    return {str(v.version): v for v in sorted(found, key=lambda v: int(v.version))}
+
+
 def all_versions(store: Store) -> dict[str, ModelVersion]:
     """Every version by its number, oldest first. Raises `RegistryError` when there is none."""
-    found = store.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    found = registered_versions(store)
     if not found:
         raise RegistryError(
             f"{REGISTERED_MODEL} has no versions here; run sentiment_mlflow_optuna.py, or name "
             "another store with --store"
         )
-    return {str(v.version): v for v in sorted(found, key=lambda v: int(v.version))}
+    return found
 
 
 def known_version(store: Store, version: str) -> ModelVersion:

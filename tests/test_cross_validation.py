@@ -33,7 +33,8 @@ from threadpoolctl import (
 
 import cross_validation
 import term_counts
-from cross_validation import FoldMatrices, draws_from_shared_generator, macro_f1
+from cross_validation import FoldMatrices, macro_f1
+from shared_generator import draws_from_shared_generator
 from term_counts import count_terms, in_order_of_first_use
 
 VOCABULARY = (

@@ -27,6 +27,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 TRIALS = 4
 ALGORITHMS = ("LogisticRegression", "NaiveBayes", "LinearSVM")
 FIGURES = {
+    "reliability",
     "confusion_matrix",
     "optimisation_history",
     "parallel_coordinates",

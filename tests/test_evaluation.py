@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support, recall_score
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    f1_score,
+    precision_recall_fscore_support,
+    recall_score,
+)
 
 import evaluation
 
@@ -113,3 +120,31 @@ def test_no_rows_is_an_error() -> None:
     empty = np.array([], dtype=int)
     with pytest.raises(ValueError, match="no rows"):
         evaluation.bootstrap_interval(empty, empty)
+
+
+def test_brier_score_by_hand_and_by_scikit_learn() -> None:
+    truth, forecast = np.array([1, 0, 1, 1]), np.array([0.8, 0.3, 0.6, 0.5])
+    # .04 + .09 + .16 + .25 = .54, over four
+    assert evaluation.brier_interval(truth, forecast).value == pytest.approx(0.135)
+    rng = np.random.default_rng(3)
+    forecast = rng.random(500)
+    truth = (rng.random(500) < forecast).astype(np.int64)
+    found = evaluation.brier_interval(truth, forecast)
+    assert found.value == pytest.approx(brier_score_loss(truth, forecast))
+    assert found.low < found.value < found.high
+    # the mean of n numbers has a standard error of sd / sqrt(n)
+    error = ((forecast - truth) ** 2).std() / np.sqrt(500)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_reliability_table_is_scikit_learns_curve() -> None:
+    rng = np.random.default_rng(4)
+    forecast = rng.random(997)
+    truth = (rng.random(997) < forecast).astype(np.int64)
+    table = evaluation.reliability_table(truth, forecast)
+    share, mean = calibration_curve(truth, forecast, n_bins=10, strategy="quantile")
+    np.testing.assert_allclose(table["share"], share, atol=0.011)  # a review on an edge may move
+    np.testing.assert_allclose(table["forecast"], mean, atol=0.002)
+    assert table["reviews"].sum() == 997 and len(table) == 10
+    constant = evaluation.reliability_table(truth, np.full(997, 0.5))
+    assert constant["reviews"].tolist() == [997]

@@ -149,7 +149,7 @@ def scores() -> dict[str, tuple[float, float]]:
         study.optimize(objective, n_trials=20)
         best = chosen_trial(study)
         assert best.value is not None
-        fitted = fit_and_evaluate(name, build_candidate(name, best.params), data)
+        fitted = fit_and_evaluate(name, build_candidate(name, best.params), data, folds)
         result[name] = (best.value, fitted.train_f1 - fitted.test_f1.value)
     return result
 

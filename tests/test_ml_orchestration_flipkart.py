@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,19 +15,31 @@ from typing import Any, ClassVar
 
 import pytest
 from conftest import PROJECT, write_reviews
+from drift_reviews import made_up
+from drift_store import champion, write_answers
+from loop_reviews import in_other_words, write_labelled
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     DeploymentFilter,
+    FlowFilter,
     FlowRunFilter,
     TaskRunFilter,
 )
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from webhook import receiving
 
+import flow_deployments
 import flow_service
+import flow_tasks
 import ml_orchestration_flipkart as script
+from drift_flow import DRIFT_DEPLOYMENT_NAME, DRIFT_FLOW_NAME, flipkart_drift_flow
+from flow_deployments import Scheduled
+from prediction_log import PredictionLogError, open_log
 from prefect_server import Server, server_for, stop_group
 from reviews import ReviewDataError, ReviewReadError
 from tracking import KILLED, LEDGER, RUNNING, Store, TrackingError, find_runs, open_store
@@ -40,8 +49,10 @@ from version_scoring import VersionError
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
 
 TASKS = [
+    "check_drift",
     "choose_configuration",
     "load_data",
+    "add_feedback",
     "preprocess_data",
     "split_train_test",
     "vectorize_text",
@@ -50,6 +61,12 @@ TASKS = [
     "log_to_mlflow",
     "promotion_gate",
 ]
+NOTHING_TRAINED = [
+    *("check_drift", "choose_configuration", "load_data", "add_feedback", "look_for_change"),
+    *("preprocess_data", "split_train_test", "promotion_gate"),
+]
+MAIN = Scheduled(script.FLOW_NAME, script.DEPLOYMENT_NAME, None, {})
+DRIFT = Scheduled(DRIFT_FLOW_NAME, DRIFT_DEPLOYMENT_NAME, None, {})
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -75,6 +92,40 @@ def retraining_runs(store: Store) -> list[Any]:
     return find_runs(store, LEDGER, {"flipkart.kind": "retraining"})
 
 
+def deployed(client: SyncPrefectClient, which: Scheduled = MAIN) -> DeploymentResponse:
+    (found,) = flow_deployments.deployments(client, [which])
+    assert found is not None
+    return found
+
+
+def newest_run(client: SyncPrefectClient, flow_name: str) -> str:
+    """The id of the flow's newest run."""
+    runs = client.read_flow_runs(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": [flow_name]}}),
+        sort=FlowRunSort.START_TIME_DESC,
+        limit=1,
+    )
+    return str(runs[0].id)
+
+
+def tasks_of(client: SyncPrefectClient, flow_run_id: str) -> list[str]:
+    """The names of a run's tasks, in the order they began."""
+    runs = client.read_task_runs(
+        flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}}),
+        task_run_filter=TaskRunFilter(),
+    )
+    found = sorted(runs, key=lambda task_run: task_run.start_time or task_run.created)  # type: ignore[arg-type, return-value]
+    return [task_run.name.rsplit("-", 1)[0] for task_run in found]
+
+
+def artifacts_of(client: SyncPrefectClient, flow_run_id: str) -> dict[str, str]:
+    """What a run left in the Prefect UI, by key."""
+    artifacts = client.read_artifacts(
+        artifact_filter=ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
+    )
+    return {str(artifact.key): str(artifact.data) for artifact in artifacts}
+
+
 # --- retries ------------------------------------------------------------------------------------
 
 
@@ -85,6 +136,7 @@ def retraining_runs(store: Store) -> list[Any]:
         (TrackingError("the tracking store does not answer"), True),
         (OSError("the disk is away"), True),
         (ReviewReadError("cannot be read"), True),
+        (PredictionLogError("the prediction log does not answer"), True),
         (VersionError("1", "will not load"), False),
         (ZeroDivisionError("a bug"), False),
     ],
@@ -93,7 +145,7 @@ def test_what_is_tried_again(server: Server, error: Exception, again: bool) -> N
     """A task of the flow's own settings, run for real: bad data fails at once."""
     tries = []
 
-    @task(**script.IN_MEMORY, **{**script.TRANSIENT, "retry_delay_seconds": 0})
+    @task(**flow_tasks.IN_MEMORY, **{**flow_tasks.TRANSIENT, "retry_delay_seconds": 0})
     def failing() -> None:
         tries.append(1)
         raise error
@@ -104,7 +156,13 @@ def test_what_is_tried_again(server: Server, error: Exception, again: bool) -> N
 
     with temporary_settings({PREFECT_API_URL: server.api_url}), pytest.raises(type(error)):
         trying()
-    assert len(tries) == (1 + script.RETRIES if again else 1)
+    assert len(tries) == (1 + flow_tasks.RETRIES if again else 1)
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    with receiving() as address_and_received:
+        yield address_and_received
 
 
 # --- one run ------------------------------------------------------------------------------------
@@ -136,25 +194,32 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     assert "figures/confusion_matrix.png" in listed
 
     flow_run_id = run.data.tags["flipkart.flow_run"]
-    runs = client.read_task_runs(
-        flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}}),
-        task_run_filter=TaskRunFilter(),
-    )
-    found = sorted(runs, key=lambda task_run: task_run.start_time or task_run.created)  # type: ignore[arg-type, return-value]
-    assert [task_run.name.rsplit("-", 1)[0] for task_run in found] == TASKS
-    assert all(getattr(script, name).__doc__ for name in TASKS)
-    artifacts = client.read_artifacts(
-        artifact_filter=ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
-    )
-    kept = {artifact.key: str(artifact.data) for artifact in artifacts}
+    assert tasks_of(client, flow_run_id) == TASKS
+    assert all(getattr(script, name).__doc__ for name in {*TASKS, *NOTHING_TRAINED})
+    kept = artifacts_of(client, flow_run_id)
     assert set(kept) == {"retraining-report", "confusion-matrix"}
     assert "promoted: the first in production" in kept["retraining-report"]
     assert f"/runs/{run.info.run_id})" in kept["retraining-report"]
     assert "95 % interval" in kept["retraining-report"]
+    assert "not checked: no version is in production" in kept["retraining-report"]
 
-    # the same again registers nothing; other data is another version, and passes the gate
+    # the same again trains nothing; without the check it does, and registers nothing
     flow_service.run_once(server, script.flipkart_sentiment_flow, parameters)
-    assert "unchanged since version 1" in caplog.text
+    assert len(retraining_runs(store)) == 1
+    flow_run_id = newest_run(client, script.FLOW_NAME)
+    assert tasks_of(client, flow_run_id) == NOTHING_TRAINED
+    (left,) = artifacts_of(client, flow_run_id).values()
+    assert "nothing was trained, unchanged since version 1" in left
+    assert "not enough yet: " in left and "there is no prediction log" in left
+    assert "unchanged since version 1: it is in production" in left
+    flow_service.run_once(server, script.flipkart_sentiment_flow, {**parameters, "drift": "off"})
+    flow_run_id = newest_run(client, script.FLOW_NAME)
+    assert tasks_of(client, flow_run_id) == [
+        name for name in TASKS if name not in ("check_drift", "add_feedback")
+    ]
+    assert len(retraining_runs(store)) == 2
+
+    # other data is another version, and passes the gate
     write_reviews(data, rows=900, seed=5)
     flow_service.run_once(server, script.flipkart_sentiment_flow, {**parameters, "promote": False})
     assert "not carried out: " in caplog.text
@@ -164,10 +229,76 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     assert production_version(store) == "1"
 
 
+# --- drift --------------------------------------------------------------------------------------
+
+
+def test_drift_is_told_once_and_retrained_on_with_what_customers_said(
+    server: Server,
+    client: SyncPrefectClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    webhook: tuple[str, list[dict[str, str]]],
+) -> None:
+    address, received = webhook
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", address)
+    begun = len(received)
+    texts, labels = made_up(800, seed=1)
+    data = write_labelled(tmp_path / "reviews.csv", texts, labels)
+    store = open_store(tmp_path / "store")
+    parameters = {"data": str(data), "store": str(store.folder)}
+
+    def retrain() -> str:
+        assert flow_service.run_once(server, script.flipkart_sentiment_flow, parameters) == 0
+        return artifacts_of(client, newest_run(client, script.FLOW_NAME))["retraining-report"]
+
+    def check() -> str:
+        run = {"store": str(store.folder)}
+        assert flow_service.run_once(server, flipkart_drift_flow, run) == 0
+        return artifacts_of(client, newest_run(client, DRIFT_FLOW_NAME))["drift-report"]
+
+    assert check().startswith("not checked: no version is in production")
+    retrain()
+    assert production_version(store) == "1"
+    log = open_log(f"sqlite:///{store.folder / 'predictions.db'}")
+    texts, labels = made_up(400, seed=2)
+    for at, name in enumerate(write_answers(log, champion(store), in_other_words(texts))):
+        log.add_feedback(name, 0, int(labels[at]), None, at=1.0)
+
+    # either flow may find it first, and one of them says so
+    found = check()
+    assert found.startswith("drifted (version 1, 400 reviews of the prediction log)")
+    assert "unknown words" in found
+    left = retrain()
+    (told,) = received[begun:]
+    assert (told["flow"], told["state"]) == (DRIFT_FLOW_NAME, "drifted")
+    # the chain: what drifted, what was trained on it, what became of it
+    assert production_version(store) == "2"
+    drifted, trained, verdict = re.split(r"### .*\n", left)[1:]
+    assert "drifted (version 1" in drifted and "unknown words" in drifted
+    assert "registered version 2" in trained
+    assert "400 labels in the prediction log: 0 without a stored text" in trained
+    assert "promoted: better than version 1" in verdict
+    tags = store.client.get_model_version("FlipkartSentimentModel", "2").tags
+    assert int(tags["feedback"]) > 300 and tags["file_digest"] != tags["data_digest"]
+    # the new version knows those words: they are what it was trained on
+    known = champion(store).predict(in_other_words(made_up(200, seed=3)[0]), explain=False)
+    assert sum(answer.known_words for answer in known) > 0.9 * sum(a.words for a in known)
+
+    # nothing is known of the new version yet, so nothing is trained, whatever was said before
+    assert "nothing was trained, unchanged since version 2" in retrain()
+    texts, _ = made_up(200, seed=4)
+    write_answers(
+        log, champion(store), [*texts, *in_other_words(made_up(100, seed=5)[0])], name="s"
+    )
+    assert check().startswith("steady (version 2, 300 reviews")
+    assert [body["state"] for body in received[begun:]] == ["drifted", "steady"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--cron", "every day"], "not a cron expression"),
+        (["--cron", "every day"], "--cron 'every day': not a cron expression"),
+        (["--drift-cron", "hourly"], "--drift-cron 'hourly': not a cron expression"),
         (["--data", "none.csv"], "no such file"),
         (["--keep", "0"], "expected 1 or more"),
     ],
@@ -195,7 +326,7 @@ class Service:
         if not self.data.exists():
             write_reviews(self.data, rows=800)
         self.log = folder / "service.log"
-        said_before = len(self.log.read_text()) if self.log.exists() else 0
+        self.begin = len(self.log.read_text()) if self.log.exists() else 0
         command = [sys.executable, str(PROJECT / "ml_orchestration_flipkart.py")]
         paths = ["--data", str(self.data), "--store", str(self.store_folder)]
         with self.log.open("ab") as output:
@@ -210,17 +341,21 @@ class Service:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self.said_before = said_before
+        self.said_before = self.begin
         Service.running.append(self)
         self.wait_for("serving 'flipkart-sentiment-logistic-deployment'")
+
+    def printed(self) -> str:
+        """What this service said, without what one before it did in the same folder."""
+        return self.log.read_text()[self.begin :]
 
     def wait_for(self, text: str, seconds: float = 120) -> None:
         """Wait until the service has printed a text since the last such wait."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            printed = self.log.read_text()
-            if text in printed[self.said_before :]:
-                self.said_before = len(printed)
+            at = self.log.read_text().find(text, self.said_before)
+            if at >= 0:
+                self.said_before = at + len(text)
                 return
             if self.process.poll() is not None:
                 break
@@ -243,10 +378,8 @@ def no_service_left_behind() -> Iterator[None]:
             left.process.wait()
 
 
-def trigger(client: SyncPrefectClient) -> FlowRun:
-    ours = flow_service.deployment(client)
-    assert ours is not None
-    return client.create_flow_run_from_deployment(ours.id)
+def trigger(client: SyncPrefectClient, which: Scheduled = MAIN) -> FlowRun:
+    return client.create_flow_run_from_deployment(deployed(client, which).id)
 
 
 def wait_for_state(
@@ -263,12 +396,21 @@ def wait_for_state(
     raise AssertionError(f"run {run.name} is {name}, expected one of {states}")
 
 
-def wait_until_idle(client: SyncPrefectClient) -> None:
-    ours = flow_service.deployment(client)
-    assert ours is not None
-    until = time.monotonic() + 60
-    while flow_service.flow_runs(client, ours, flow_service.ACTIVE) and time.monotonic() < until:
-        time.sleep(0.2)
+def scheduled_run_completed(
+    client: SyncPrefectClient, ours: DeploymentResponse, seconds: float = 100
+) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.5)
+        found = client.read_flow_runs(
+            deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [ours.id]}}),
+            flow_run_filter=FlowRunFilter.model_validate(
+                {"state": {"type": {"any_": ["COMPLETED"]}}}
+            ),
+        )
+        if any(run.auto_scheduled for run in found):
+            return True
+    return False
 
 
 def runner_children(service: Service) -> list[int]:
@@ -294,25 +436,6 @@ def runner_children(service: Service) -> list[int]:
     return [p for p in parents if below(p) and "serve-child" not in commands[p]]
 
 
-@pytest.fixture(scope="module")
-def webhook() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    received: list[dict[str, str]] = []
-
-    class Receiver(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{listening.server_port}/alert", received
-    listening.shutdown()
-
-
 def test_the_service_from_schedule_to_sigterm(
     server: Server,
     client: SyncPrefectClient,
@@ -321,33 +444,28 @@ def test_the_service_from_schedule_to_sigterm(
 ) -> None:
     """One service through its whole life, since starting one takes most of a test's time."""
     address, received = webhook
-    service = Service(server, tmp_path, "--cron", "* * * * *", ALERT_WEBHOOK_URL=address)
-    ours = flow_service.deployment(client)
-    assert ours is not None
-    assert [schedule.schedule.cron for schedule in ours.schedules] == ["* * * * *"]  # type: ignore[union-attr]
+    received.clear()
+    crons = ("--cron", "* * * * *", "--drift-cron", "0 3 1 1 *")
+    service = Service(server, tmp_path, *crons, ALERT_WEBHOOK_URL=address)
+    service.wait_for("serving 'flipkart-sentiment-drift-deployment' on cron 0 3 1 1 *")
+    ours, second = deployed(client), deployed(client, DRIFT)
+    crons_found = [[one.schedule.cron for one in each.schedules] for each in (ours, second)]  # type: ignore[union-attr]
+    assert crons_found == [["* * * * *"], ["0 3 1 1 *"]]
     assert ours.parameters["data"] == str(service.data)
+    assert second.parameters == {"store": str(service.store_folder), "log_url": None}
 
     # a run that the schedule made executes by itself
-    scheduled: list[FlowRun] = []
-    until = time.monotonic() + 100
-    while not scheduled and time.monotonic() < until:
-        time.sleep(0.5)
-        found = client.read_flow_runs(
-            deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [ours.id]}}),
-            flow_run_filter=FlowRunFilter.model_validate(
-                {"state": {"type": {"any_": ["COMPLETED"]}}}
-            ),
-        )
-        scheduled = [run for run in found if run.auto_scheduled]
-    assert scheduled, service.log.read_text()[-3000:]
+    assert scheduled_run_completed(client, ours), service.log.read_text()[-3000:]
     client.update_deployment_schedule(ours.id, ours.schedules[0].id, active=False)
     time.sleep(1)
     assert production_version(open_store(service.store_folder)) == "1"
 
-    # three at once: one runs, the others are cancelled, nothing waits
+    # three at once: one runs, the others are cancelled, nothing waits; a check runs beside it
     three = [trigger(client) for _ in range(3)]
+    check = trigger(client, DRIFT)
     states = [wait_for_state(client, run, "COMPLETED", "CANCELLED") for run in three]
     assert sorted(states) == ["CANCELLED", "CANCELLED", "COMPLETED"]
+    assert wait_for_state(client, check, "COMPLETED", "CANCELLED", "FAILED") == "COMPLETED"
 
     # bad data is a failed run with the clear line, and an alert; the next good file is a good run
     good = service.data.read_text()
@@ -398,7 +516,9 @@ def test_a_killed_service_is_tidied_up_after_and_downtime_is_not_caught_up_with(
     missed = [trigger(client) for _ in range(3)]  # came due while nothing was served
     time.sleep(1)
 
-    again = Service(server, tmp_path, "--cron", "0 3 1 1 *")
+    again = Service(server, tmp_path, "--cron", "0 3 1 1 *", "--drift", "off")
+    assert "flipkart-sentiment-drift-deployment" not in again.printed()
+    assert deployed(client, DRIFT).paused and not deployed(client).paused
     assert "left behind by a service that was killed: closed as crashed" in again.log.read_text()
     assert wait_for_state(client, run, "CRASHED", "COMPLETED") == "CRASHED"
     assert {wait_for_state(client, one, "CANCELLED", "COMPLETED") for one in missed} == {

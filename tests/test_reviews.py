@@ -47,6 +47,7 @@ def test_rows_are_checked_cleaned_of_the_marker_and_counted(tmp_path: Path) -> N
     assert loaded.frame.to_dict("list") == {
         "text": ["Fine, really", "good", "good"],
         "rating": [4, 5, 4],
+        "copies": [1, 2, 1],
     }
     assert (loaded.rows_read, loaded.without_text, loaded.exact_duplicates) == (7, 3, 1)
     assert loaded.marker_removed == 4

@@ -1,0 +1,207 @@
+"""Explanation: which terms of a review decided, by how much, and where in the raw text they stand.
+
+A term contributes its TF-IDF value times its weight. In the order of the columns, which is the
+alphabetical order of the terms, contributions and then the intercept add up to the decision value
+to the last bit.
+
+Until the cleaning looks at words one by one it only deletes characters. So every cleaned word can
+be traced to the characters that are left of it, and that is done by the cleaning's own steps. Words
+that cannot be traced for certain are left out: a mark in a wrong place would be a false reason.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from calibration import Floats, term_weights
+from text_cleaning import (
+    EMOJI_RUN_PATTERN,
+    HTML_TAG_PATTERN,
+    URL_PATTERN,
+    clean_text,
+    keep_letters,
+    lowercase,
+    remove_emoji,
+    remove_html_tags,
+    remove_urls,
+)
+
+Range = tuple[int, int]  # of characters, the second one excluded
+
+_WORD = re.compile(r"\S+")
+# A tag can reach over several words and glue two, and a link can hang on a word. Without either,
+# cleaning treats each word by itself.
+_TAG_OR_LINK = re.compile(r"<|://|www\.", re.IGNORECASE)
+# The steps that delete what stands between letters, in their order, and what each looks for
+_DELETIONS = tuple(
+    (re.compile(pattern), step)
+    for pattern, step in (
+        (EMOJI_RUN_PATTERN, remove_emoji),
+        (URL_PATTERN, remove_urls),
+        (HTML_TAG_PATTERN, remove_html_tags),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one term adds to the decision value, and the ranges of the raw text where it stands.
+
+    A term of two words reaches from the start of the first to the end of the second. `at` is empty
+    where the places cannot be told for certain.
+    """
+
+    term: str
+    weight: float
+    at: tuple[Range, ...]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A cleaned text as a vectorizer sees it.
+
+    `words` leaves out what the vectorizer does; `found` has column, first word and last word of
+    each occurrence of a known term, the words counted from 0.
+    """
+
+    words: list[str]
+    found: list[tuple[int, int, int]]
+
+    @property
+    def known_words(self) -> int:
+        """How many of the words are a known term or part of one."""
+        return len({word for _, first, last in self.found for word in range(first, last + 1)})
+
+
+class Explainer:
+    """Explains the decisions of one fitted model; what all of them need is looked up once.
+
+    Parameters
+    ----------
+    vectorizer : TfidfVectorizer
+        Fitted on cleaned texts, of words.
+    model : classifier
+        Fitted on its rows; without term weights nothing is explained.
+
+    """
+
+    def __init__(self, vectorizer: Any, model: Any) -> None:
+        self._weights: Floats | None = term_weights(model)
+        self._names: list[str] = vectorizer.get_feature_names_out().tolist()
+        self._vocabulary: dict[str, int] = vectorizer.vocabulary_
+        self._tokenize = vectorizer.build_tokenizer()
+        self._stop_words = vectorizer.get_stop_words() or frozenset()
+        shortest, longest = vectorizer.ngram_range
+        self._sizes = range(shortest, longest + 1)
+
+    def terms(self, cleaned: str) -> Terms:
+        """The words and the known terms of a cleaned text."""
+        words = [word for word in self._tokenize(cleaned) if word not in self._stop_words]
+        column_of, found = self._vocabulary.get, []
+        for size in self._sizes:
+            for first in range(len(words) - size + 1):
+                column = column_of(" ".join(words[first : first + size]))
+                if column is not None:
+                    found.append((column, first, first + size - 1))
+        return Terms(words, found)
+
+    def contributions(
+        self, text: str, cleaned: str, terms: Terms, columns: Any, values: Floats
+    ) -> tuple[Contribution, ...]:
+        """What each term of a text contributes, the weightiest first.
+
+        Parameters
+        ----------
+        text, cleaned, terms
+            The raw text, what `clean_text` makes of it, and what `terms` makes of that.
+        columns, values : array of shape (known terms,)
+            The text's TF-IDF row.
+
+        Returns
+        -------
+        tuple of Contribution
+            Of equal weights the first in the alphabet first; empty for a model without weights.
+
+        """
+        if self._weights is None:
+            return ()
+        places = locate_words(text, cleaned, terms.words)
+        at: dict[int, list[Range]] = {}
+        if places:
+            for column, first, last in terms.found:
+                at.setdefault(column, []).append((places[first][0], places[last][1]))
+        weighted = zip(columns.tolist(), (values * self._weights[columns]).tolist(), strict=True)
+        found = [
+            Contribution(self._names[column], weight, tuple(at.get(column, ())))
+            for column, weight in weighted
+        ]
+        return tuple(sorted(found, key=lambda contribution: -abs(contribution.weight)))
+
+
+def locate_words(text: str, cleaned: str, words: Sequence[str]) -> list[Range]:
+    """Where in a raw text the words of its cleaned form stand, punctuation at their ends left out.
+
+    Parameters
+    ----------
+    text, cleaned : str
+        The raw text and what `clean_text` makes of it.
+    words : sequence of str
+        The cleaned text's words, less those that a vectorizer drops for what they are.
+
+    Returns
+    -------
+    list of (int, int)
+        A range for each word, in order; empty when they cannot be traced.
+
+    """
+    traced = list(_trace(text))
+    if " ".join([stem for stem, _ in traced]) != cleaned:
+        return []
+    ranges: list[Range] = []
+    for stem, place in traced:
+        if len(ranges) < len(words) and stem == words[len(ranges)]:
+            ranges.append(place)
+    return ranges if len(ranges) == len(words) else []
+
+
+def _trace(text: str) -> Iterator[tuple[str, Range]]:
+    """Each cleaned word of a raw text and its range there."""
+    if not _TAG_OR_LINK.search(text):
+        for found in _WORD.finditer(text):
+            if stem := clean_text(found[0]):
+                yield stem, _trimmed(text, *found.span())
+        return
+    left, places = _without_deletions(text)
+    for found in _WORD.finditer(left):
+        if stem := clean_text(keep_letters(found[0])):
+            start, end = _trimmed(left, *found.span())
+            yield stem, (places[start], places[end - 1] + 1)
+
+
+def _without_deletions(text: str) -> tuple[str, array[int]]:
+    """The text in lower case without emoji, links and tags, and the place of each character."""
+    # a capital may become two characters
+    places = array("l", (at for at, character in enumerate(text) for _ in lowercase(character)))
+    text = lowercase(text)
+    for pattern, step in _DELETIONS:
+        parts, kept, end = [], array("l"), 0
+        for found in pattern.finditer(text):
+            left = step(found[0])  # digits may be left of a run of emoji
+            parts += [text[end : found.start()], left]
+            kept += places[end : found.start() + len(left)]
+            end = found.end()
+        text, places = "".join([*parts, text[end:]]), kept + places[end:]
+    return text, places
+
+
+def _trimmed(text: str, start: int, end: int) -> Range:
+    """The range without the characters at its ends that are no letters or digits; it has some."""
+    while not text[start].isalnum():
+        start += 1
+    while not text[end - 1].isalnum():
+        end -= 1
+    return start, end

@@ -1,0 +1,146 @@
+"""The whole story: trained, promoted, served, gone stale, noticed, retrained, served, rolled back.
+
+Every part is the real one, as a user runs it: four scripts in processes of their own, a server that
+is never restarted, a Prefect server, one store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import PROJECT
+from drift_reviews import made_up
+from loop_reviews import in_other_words, write_labelled
+from serving import Running, running_server
+from webhook import receiving
+
+from evaluation import score
+from reviews import CLASS_NAMES
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]
+
+SENT, LABELLED, HELD_BACK = 400, 300, 200  # reviews in other words
+SECONDS = 60  # for the server to follow a change; it looks at the registry each second
+
+
+@dataclass
+class Shop:
+    """One store, the file it was begun with, and the server of the version in production."""
+
+    store: Path
+    data: Path
+    server: Running
+
+    def run(self, script: str, *options: str, expected: int = 0, **env: str) -> str:
+        """Run a script on the store and return what it printed."""
+        found = run_script(script, *options, "--store", str(self.store), **env)
+        assert found.returncode == expected, found.stdout[-3000:] + found.stderr[-3000:]
+        return found.stdout
+
+    def ask(self, texts: Sequence[str]) -> dict[str, Any]:
+        """What the server answers."""
+        status, answer = self.server.ask("POST", "/predict", {"texts": list(texts)})
+        assert status == 200, answer
+        return dict(answer)
+
+    def tell(self, request_id: str, position: int, label: int) -> None:
+        """What a customer meant: every third gives stars, the others a label."""
+        feedback: dict[str, Any] = {"request_id": request_id, "position": position}
+        if position % 3:
+            feedback["label"] = CLASS_NAMES[label]
+        else:
+            feedback["rating"] = (2, 4)[label]
+        status, answer = self.server.ask("POST", "/feedback", feedback)
+        assert status == 200, answer
+
+    def f1(self, texts: Sequence[str], labels: Any) -> float:
+        """Macro-F1 of the server's answers; a review without a known word counts as positive."""
+        answers = self.ask(texts)["predictions"]
+        said = np.array([int(one["label"] != "negative") for one in answers])
+        return score(labels, said)
+
+    def wait_for_version(self, version: str) -> None:
+        """Until the server answers with it."""
+        until = time.monotonic() + SECONDS
+        while (now := self.ask(["good box"])["version"]) != version:
+            assert time.monotonic() < until, f"version {now} answers, expected {version}"
+            time.sleep(0.2)
+
+
+def run_script(script: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    left_out = ("PREFECT_API_URL", "ALERT_WEBHOOK_URL", "MLFLOW_TRACKING_URI")
+    return subprocess.run(
+        [sys.executable, str(PROJECT / script), *options],
+        env={**{key: value for key, value in os.environ.items() if key not in left_out}, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """Trained by the experiment on 1,500 reviews, promoted, and served."""
+    store, data = tmp_path / "store", write_labelled(tmp_path / "reviews.csv", *made_up(1500, 1))
+    options = ("--trials", "3", "--models", "LogisticRegression", "--promote", "--quiet")
+    done = run_script(
+        "sentiment_mlflow_optuna.py", *options, "--data", str(data), "--store", str(store)
+    )
+    assert done.returncode == 0, done.stderr
+    with running_server("--store", store, "--refresh", "1") as server:
+        yield Shop(store, data, server)
+
+
+def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: Shop) -> None:
+    held_back, truth = made_up(HELD_BACK, seed=2)
+    held_back = in_other_words(held_back)
+    first = shop.ask(held_back)
+    assert first["version"] == "1"
+    before = shop.f1(held_back, truth)
+
+    # customers begin to say it in other words, and some of them what they meant
+    texts, labels = made_up(SENT, seed=3)
+    answer = shop.ask(in_other_words(texts))
+    for position in range(LABELLED):
+        shop.tell(answer["request_id"], position, int(labels[position]))
+
+    # that is noticed
+    report = json.loads(shop.run("drift_monitor.py", "--json", expected=3))
+    assert report["verdict"] == "drifted"
+    named = {signal["name"]: signal["state"] for signal in report["signals"]}
+    assert named["unknown_words"] == "drifted"
+    assert report["performance"]["labelled"] == LABELLED  # each has a known word, and so an answer
+
+    # the flow finds it too, says so, learns from what they meant, and the gate lets it through
+    with receiving() as (address, told):
+        said = shop.run(
+            *("ml_orchestration_flipkart.py", "--once", "--data", str(shop.data)),
+            ALERT_WEBHOOK_URL=address,
+        )
+    assert [body["state"] for body in told] == ["drifted"]
+    history = shop.run("model_registry.py", "history")
+    assert "better than version 1" in history, said
+
+    # the server, which nobody restarted, answers with the new version, and answers better
+    shop.wait_for_version("2")
+    assert shop.server.process.poll() is None
+    after = shop.f1(held_back, truth)
+    assert after > before + 0.1, (before, after)
+
+    # and the way back is open: the old version gives the very answers it gave
+    shop.run("model_registry.py", "rollback")
+    shop.wait_for_version("1")
+    again = shop.ask(held_back)
+    assert again["predictions"] == first["predictions"]
+    assert shop.server.stop()[0] == 0
