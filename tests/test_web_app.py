@@ -269,6 +269,9 @@ def test_old_rows_are_retired(make: Make, tmp_path: Path) -> None:
 def test_closing_writes_what_waits_and_ends_the_threads(make: Make, tmp_path: Path) -> None:
     before = set(threading.enumerate())
     app = make()
+    names = {"log writer", "version-watcher", "upkeep"}  # libraries start threads of their own
+    ours = [each for each in threading.enumerate() if each not in before and each.name in names]
+    assert {each.name for each in ours} == names
     serving, client = app.extensions["serving"], app.test_client()
     for _ in range(20):
         client.post("/predict", json={"text": GOOD_TEXT})
@@ -277,4 +280,4 @@ def test_closing_writes_what_waits_and_ends_the_threads(make: Make, tmp_path: Pa
     with closing(sqlite3.connect(tmp_path / "log.db")) as database:
         (count,) = database.execute("SELECT count(*) FROM sentiment_predictions").fetchone()
     assert count == 20
-    wait_until(lambda: set(threading.enumerate()) <= before)
+    wait_until(lambda: not any(each.is_alive() for each in ours))
