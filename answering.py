@@ -117,7 +117,7 @@ class AnsweringService:
                 scored = Answer(request_id, SHADOW, challenger, predicted, spent)
                 return self._rows(scored, texts, arms.experiment, unit, at)
 
-            self.writer.submit(shadow_rows)
+            self.writer.submit(shadow_rows, len(texts))
         self._count(answer)
         return answer
 

@@ -19,6 +19,7 @@ from drift_log import WindowError
 from drift_outcome import CheckedWindow
 from drift_profile import ProfileError
 from drift_report import STATES
+from drift_run import verdict_changed
 from drift_window import LogWindow
 from flow_tasks import IN_MEMORY, TRANSIENT
 from inference import ServingError
@@ -47,10 +48,11 @@ def check_drift(store: str | None, log_url: str | None, *, needed: bool = False)
     """Compare what comes in with what the version in production was trained on.
 
     Where that cannot be done the finding says why in a line. What may be mended by waiting is
-    raised if the check is `needed` for itself, and else is no reason to hold anything up.
+    raised if the check is `needed` for itself, and else is no reason to hold anything up; nor is
+    there a run in MLflow then for a check that says what the one before said.
     """
     try:
-        finding = check_log(open_store(store), log_url, get_run_logger())
+        finding = check_log(open_store(store), log_url, get_run_logger(), keep=needed)
     except WindowError as error:
         finding = Finding(TOO_FEW, (f"{TOO_FEW}: {error}",))
     except (ProfileError, ServingError) as error:
@@ -65,11 +67,19 @@ def check_drift(store: str | None, log_url: str | None, *, needed: bool = False)
     return finding
 
 
-def check_log(store: Store, log_url: str | None, log: Log) -> Finding:
-    """Check the version in production, and tell the webhook. Raises as `run_check` does."""
+def check_log(store: Store, log_url: str | None, log: Log, *, keep: bool = True) -> Finding:
+    """Check the version in production, and tell the webhook. Raises as `run_check` does.
+
+    Unless it is to `keep`, a check that changes no verdict is not written to MLflow: a flow that
+    retrains every five minutes would add a run with figures each time.
+    """
+
+    def worth_a_run(checked: CheckedWindow) -> bool:
+        return keep or verdict_changed(store, checked)
+
     # one at a time, so that verdicts come in an order, and a change is told once
     with FileLock(store.studies / "drift.lock", timeout=LOCK_SECONDS):
-        checked = run_check(store, LogWindow(log_url))
+        checked = run_check(store, LogWindow(log_url), keep=worth_a_run)
         announce(store, checked, log)
     report = checked.report
     of = f"version {checked.version}, {checked.reviews:,} reviews of the {checked.source}"
@@ -80,7 +90,7 @@ def check_log(store: Store, log_url: str | None, log: Log) -> Finding:
             *report.reasons,
             *checked.notes,
             report.advice,
-            f"MLflow run: {run_link(store, checked.run_id)}",
+            *([f"MLflow run: {run_link(store, checked.run_id)}"] if checked.run_id else []),
         ),
     )
 

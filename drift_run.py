@@ -61,16 +61,23 @@ def log_check(store: Store, checked: CheckedWindow) -> CheckedWindow:
             figure.savefig(folder / FIGURES / f"{file}.png")
         with written_run(store, DRIFT, f"drift of {checked.version}: {verdict}", tags) as run_id:
             checked = replace(checked, run_id=run_id)
-            page, report = drift_page(checked), as_json(checked)
-            (folder / PAGE).write_text(page, encoding="utf-8")
-            (folder / REPORT).write_text(report, encoding="utf-8")
+            (folder / PAGE).write_text(drift_page(checked), encoding="utf-8")
+            (folder / REPORT).write_text(as_json(checked), encoding="utf-8")
             log_values(store, run_id, metrics=metrics(checked))
             store.client.log_artifacts(run_id, name)
+    show_latest(store, checked)
+    return checked
+
+
+def show_latest(store: Store, checked: CheckedWindow) -> None:
+    """Write page and JSON beside the store, in place of those of the check before.
+
+    Raises `OSError`.
+    """
     latest = store.folder / LATEST
     latest.mkdir(parents=True, exist_ok=True)
-    write_whole(latest / "latest.html", page)
-    write_whole(latest / "latest.json", report)
-    return checked
+    write_whole(latest / "latest.html", drift_page(checked))
+    write_whole(latest / "latest.json", as_json(checked))
 
 
 def last_report(store: Store) -> dict[str, Any] | None:

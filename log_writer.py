@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from prediction_log import LoggedPrediction, PredictionLog, PredictionLogError
 
@@ -37,7 +38,7 @@ class LogWriter:
     log : PredictionLog
         Where the rows go.
     capacity : int
-        Rows that may wait, those being written included. A submission counts as one row.
+        Rows that may wait, those being written included.
 
     Attributes
     ----------
@@ -56,8 +57,10 @@ class LogWriter:
         self.failed = 0
         self._log = log
         self._capacity = capacity
-        # Unbounded in itself, since it is rows that are bounded. None: somebody waits, hurry.
-        self._queue: queue.Queue[Rows | MakeRows | None] = queue.Queue()
+        # Unbounded in itself, since it is rows that are bounded. With the rows it counted as;
+        # None only wakes the thread.
+        self._queue: queue.Queue[tuple[Rows | MakeRows, int] | None] = queue.Queue()
+        self._hurry = threading.Event()  # somebody waits, or there is a group: write it now
         self._change = threading.Condition()  # guards what follows
         self._waiting = 0  # rows taken and neither written nor dropped
         self._taken = 0  # items, so that flush knows when those before it are done
@@ -87,12 +90,12 @@ class LogWriter:
         """
         return self._take(rows, len(rows)) if rows else True
 
-    def submit(self, make_rows: MakeRows) -> bool:
-        """Have the thread make rows, and log them. False: dropped, and counted as one row.
+    def submit(self, make_rows: MakeRows, rows: int) -> bool:
+        """Have the thread make so many rows, and log them. False: dropped, and counted.
 
         What it raises is counted in `failed`, and the first time logged.
         """
-        return self._take(make_rows, 1)
+        return self._take(make_rows, rows)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was handed over before is dealt with; False after `timeout` seconds.
@@ -101,7 +104,7 @@ class LogWriter:
         """
         with self._change:
             last = self._taken
-            self._queue.put_nowait(None)
+            self._wake()
             return self._change.wait_for(lambda: self._done >= last, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -113,7 +116,7 @@ class LogWriter:
             if not self._closing.is_set():
                 self._deadline = time.monotonic() + timeout
                 self._closing.set()
-                self._queue.put_nowait(None)
+                self._wake()
         if self._thread is not None:
             self._thread.join(timeout)
         with self._change:
@@ -129,8 +132,14 @@ class LogWriter:
                 return False
             self._waiting += rows
             self._taken += 1
-            self._queue.put_nowait(item)
+            self._queue.put_nowait((item, rows))
+            if self._waiting >= GROUP:
+                self._hurry.set()
             return True
+
+    def _wake(self) -> None:
+        self._queue.put_nowait(None)
+        self._hurry.set()
 
     def _run(self) -> None:
         while not self._out_of_time():
@@ -144,32 +153,38 @@ class LogWriter:
                 return
 
     def _gather(self) -> tuple[list[LoggedPrediction], int]:
-        """Rows for one transaction, and of how many items they are; waits for the first of them."""
+        """Rows for one transaction, and of how many items they are; waits for the first of them.
+
+        It sleeps while others join the first: woken by each, it would take the requests' time.
+        """
         rows: list[LoggedPrediction] = []
         items = 0
-        until, left = 0.0, None  # no limit before the first
-        while len(rows) < GROUP and (left is None or left > 0):
-            try:
-                item = self._queue.get(timeout=left)
-            except queue.Empty:
-                break
-            if item is None:
-                break
-            until = until or time.monotonic() + INTERVAL
-            rows.extend(self._made(item) if callable(item) else item)
-            items += 1
-            left = until - time.monotonic()
+        found = self._queue.get()
+        if found is not None:
+            self._hurry.wait(INTERVAL)
+        self._hurry.clear()
+        with suppress(queue.Empty):
+            while True:
+                if found is not None:
+                    rows.extend(self._made(*found))
+                    items += 1
+                if len(rows) >= GROUP:
+                    self._hurry.set()  # what is left, too
+                    break
+                found = self._queue.get_nowait()
         return rows, items
 
-    def _made(self, make_rows: MakeRows) -> Rows:
-        """The rows of a submission; none when it raises."""
+    def _made(self, item: Rows | MakeRows, counted: int) -> Rows:
+        """The rows of an item; none when making them raises."""
+        if not callable(item):
+            return item
         rows: Rows = ()
         try:
-            rows = list(make_rows())
+            rows = list(item())
         except Exception as error:  # whatever it is, it must not end the thread
             self._complain(error)
         with self._change:
-            self._waiting += len(rows) - 1  # the submission itself was counted as one
+            self._waiting += len(rows) - counted
         return rows
 
     def _deliver(self, rows: Rows) -> bool:

@@ -5,6 +5,7 @@ The script and the flow both call `run_check`; `compare` is the part that touche
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ from drift_check import MIN_WINDOW, check
 from drift_outcome import CheckedWindow, distributions
 from drift_profile import ReferenceProfile
 from drift_report import DriftReport
-from drift_run import log_check
+from drift_run import log_check, show_latest
 from drift_window import FileWindow, LogWindow, Window, window_of_file, window_of_log
 from inference import LoadedVersion, ServingError, UnknownVersionError, load_version
 from tracking import Store
@@ -31,11 +32,13 @@ def run_check(
     *,
     version: str = CHAMPION,
     min_reviews: int = MIN_WINDOW,
+    keep: Callable[[CheckedWindow], bool] = lambda _: True,
 ) -> CheckedWindow:
     """Compare a version (alias or number) with reviews, and write the run.
 
-    Of the log the `NEWEST` are compared where neither a time nor a number is wanted. Raises an
-    error of one line (`drift_monitor.INPUT_ERRORS`) and writes nothing then; it is
+    A check that `keep` says no to has no run; it is the last one at hand all the same. Of the log
+    the `NEWEST` are compared where neither a time nor a number is wanted. Raises an error of one
+    line (`drift_monitor.INPUT_ERRORS`) and writes nothing then; it is
     `drift_log.EmptyWindowError` where the version has answered nothing yet.
     """
     loaded = _loaded(store, version)
@@ -60,7 +63,10 @@ def run_check(
         distributions=tuple(distributions(profile, window.features)),
         checked_at=datetime.now(UTC),
     )
-    return log_check(store, checked)
+    if keep(checked):
+        return log_check(store, checked)
+    show_latest(store, checked)
+    return checked
 
 
 def compare(profile: ReferenceProfile, window: Window, min_reviews: int) -> DriftReport:

@@ -24,8 +24,9 @@ from drift_flow import TOLD, Finding, announce, check_drift, check_log
 from drift_outcome import CheckedWindow
 from drift_performance import Performance
 from drift_report import DriftReport, Signal
+from drift_run import DRIFT, KIND, last_report
 from prediction_log import PredictionLogError, open_log
-from tracking import REGISTERED_MODEL, Store, TrackingError, open_store
+from tracking import LEDGER, REGISTERED_MODEL, Store, TrackingError, find_runs, open_store
 
 LOG = logging.getLogger("test")
 
@@ -80,6 +81,23 @@ def test_another_products_words_are_drift_and_somebody_is_told_once(
     assert told["state"] == "drifted"
     assert told["message"].startswith("version 1: steady → drifted: ")
     assert store.client.get_registered_model(REGISTERED_MODEL).tags[TOLD] == "drifted"
+
+
+def test_before_a_training_only_a_change_of_verdict_is_a_run(store: Store) -> None:
+    def runs() -> int:
+        return len(find_runs(store, LEDGER, {KIND: DRIFT}))
+
+    answer(store, made_up(300, seed=11)[0])
+    finding(store)
+    assert (runs(), (last_report(store) or {})["verdict"]) == (0, "steady")
+    finding(store, needed=True)
+    assert runs() == 1
+    answer(store, kettles(300, seed=4)[0], name="k")
+    assert "/runs/" in finding(store).lines[-1]
+    assert runs() == 2
+    again = finding(store)
+    assert again.verdict == "drifted" and "/runs/" not in again.lines[-1]
+    assert (runs(), (last_report(store) or {})["run_id"]) == (2, "")
 
 
 def test_two_checks_at_the_same_time_tell_it_once(
@@ -140,7 +158,7 @@ def test_a_database_away_fails_the_check_alone_and_not_the_training(store: Store
 def test_a_check_that_breaks_does_not_keep_the_model_from_being_trained(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> CheckedWindow:
+    def broken(*_: object, **__: object) -> CheckedWindow:
         raise ZeroDivisionError("a bug\nof two lines")
 
     monkeypatch.setattr(drift_flow, "run_check", broken)

@@ -215,6 +215,7 @@ ROOMS: dict[str, set[str]] = {
         "drift_outcome",
         "drift_profile",
         "drift_report",
+        "drift_run",
         "drift_window",
         "flow_tasks",
         "inference",

@@ -203,10 +203,10 @@ def test_a_submission_is_done_in_the_thread_and_in_its_turn(log: PredictionLog) 
     with started(log) as writer:
         for request, item in (("a", None), ("", make), ("b", None)):
             if item:
-                assert writer.submit(item)
+                assert writer.submit(item, 3)
             else:
                 assert writer.put([replace(ROW, request_id=request, at=1.0)])
-        assert writer.submit(lambda: [])
+        assert writer.submit(lambda: [], 2)
         assert writer.flush(ENOUGH) and accounts(writer) == (5, 0, 0)
         assert threads[0] is not threading.current_thread()
     assert requests(log) == "a012b"
@@ -221,7 +221,7 @@ def test_a_submission_that_raises_is_counted_and_told_once(
     broken: Any = lambda: None  # noqa: E731  # no rows at all
     with started(file_log, capacity=4) as writer:
         for _ in range(5):  # each gives its place back
-            assert writer.submit(fail) and writer.submit(broken) and writer.put([])
+            assert writer.submit(fail, 2) and writer.submit(broken, 2) and writer.put([])
             assert writer.flush(ENOUGH)
         assert accounts(writer) == (0, 0, 10)
         assert writer.put(rows(4)) and writer.flush(ENOUGH)
@@ -254,13 +254,13 @@ def test_what_does_not_fit_is_dropped_and_counted(file_log: PredictionLog) -> No
     writer = LogWriter(file_log, capacity=10)
     assert writer.put(rows(6))
     assert not writer.put(rows(5, position=1)) and writer.dropped == 5
-    assert writer.put(rows(3, position=2)) and writer.submit(lambda: rows(4, position=3))
-    assert not writer.submit(lambda: rows(1)) and writer.dropped == 6
+    assert writer.put(rows(1, position=2)) and writer.submit(lambda: rows(3, position=3), 3)
+    assert not writer.submit(lambda: rows(1), 1) and writer.dropped == 6
     assert not writer.put([ROW]) and writer.dropped == 7
     writer.start()
-    assert writer.flush(ENOUGH) and writer.written == 13
+    assert writer.flush(ENOUGH) and writer.written == 10
     assert writer.put(rows(10, position=4)) and writer.flush(ENOUGH)  # all places are free again
-    assert accounts(writer) == (23, 7, 0) and file_log.counts()["predictions"] == 23
+    assert accounts(writer) == (20, 7, 0) and file_log.counts()["predictions"] == 20
     writer.close()
 
 
@@ -356,10 +356,10 @@ def test_close_writes_what_is_there_and_takes_no_more(log: PredictionLog) -> Non
     with started(log) as writer:
         for row in rows(1_500):
             writer.put([row])
-        writer.submit(lambda: [replace(ROW, arm="shadow")])
+        writer.submit(lambda: [replace(ROW, arm="shadow")], 1)
         writer.close(ENOUGH)
         assert accounts(writer) == (1_501, 0, 0) and log.counts()["predictions"] == 1_501
-        assert not writer.put(rows(2)) and not writer.submit(lambda: rows(1))
+        assert not writer.put(rows(2)) and not writer.submit(lambda: rows(1), 1)
         assert writer.flush(0) and accounts(writer) == (1_501, 3, 0)
         writer.close()
         assert accounts(writer) == (1_501, 3, 0)
@@ -368,10 +368,10 @@ def test_close_writes_what_is_there_and_takes_no_more(log: PredictionLog) -> Non
 def test_close_in_an_outage_counts_what_is_lost(log: PredictionLog, url: str) -> None:
     with started(log) as writer, away(url):
         writer.put(rows(700))
-        writer.submit(lambda: rows(5))
+        writer.submit(lambda: rows(5), 5)
         wait_for(lambda: writer.failed > 0)
         writer.close(0.2)
-        assert accounts(writer)[:2] == (0, 701)
+        assert accounts(writer)[:2] == (0, 705)
     assert log.counts()["predictions"] == 0
 
 
