@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 
 # The vectorizer's parameters that the counts do not depend on
@@ -41,7 +42,7 @@ def count_terms(texts: Sequence[str], vectorizer: TfidfVectorizer) -> Matrix:
         of a row in the order in which its text first uses the terms.
 
     """
-    analyse = vectorizer.build_analyzer()
+    analyse = clone(vectorizer).build_analyzer()  # which notes on the vectorizer what it checked
     column_of: defaultdict[str, int] = defaultdict()
     column_of.default_factory = column_of.__len__
     columns, counts, ends = array("i"), array("i"), array("q", [0])

@@ -339,6 +339,7 @@ def test_without_a_version_in_production_there_is_nothing_to_compare(
     )
 
 
+@pytest.mark.slow
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, run_script: Script) -> None:
     """As a person runs it: one line, exit code 2, no traceback."""
     done = run_script("drift_monitor.py", "--store", tmp_path / "nothing")

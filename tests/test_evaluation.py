@@ -55,6 +55,7 @@ def test_a_class_never_seen_counts_as_zero_not_as_an_error() -> None:
     assert evaluation.score(ones, ones, "recall_negative") == 0.0
 
 
+@pytest.mark.slow
 def test_interval_agrees_with_resampling_the_rows() -> None:
     true, predicted, _ = random_labels(400, 3)
     rng = np.random.default_rng(7)
@@ -78,6 +79,7 @@ def test_accuracy_interval_agrees_with_the_normal_approximation() -> None:
     assert interval.high == pytest.approx(0.8 + half_width, abs=4e-4)
 
 
+@pytest.mark.slow
 def test_paired_difference_agrees_with_resampling_the_rows() -> None:
     true, first, second = random_labels(400, 5)
     rng = np.random.default_rng(8)

@@ -386,6 +386,7 @@ def test_files_stay_short_and_say_their_purpose_first() -> None:
         assert first and first[0].endswith((".", ":")), file.name
 
 
+@pytest.mark.slow
 def test_importing_does_nothing(tmp_path: Path) -> None:
     """No file, no folder, no output, no MLflow: a store is opened by whoever asks for it."""
     code = (

@@ -454,6 +454,7 @@ def test_no_events_yet(run: Callable[..., tuple[int, str, str]], store: Store) -
     assert snapshot(store) == before
 
 
+@pytest.mark.slow
 def test_through_processes_of_their_own(run_script: Script, folder: Path) -> None:
     done = run_script("model_registry.py", "which", "--store", folder)
     assert (done.returncode, done.stderr) == (0, "")
@@ -580,6 +581,7 @@ sys.exit(model_registry.main({arguments!r}))
 """
 
 
+@pytest.mark.slow
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
     store: Store, folder: Path, noisy_reviews: Path, tmp_path: Path
 ) -> None:

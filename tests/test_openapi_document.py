@@ -123,6 +123,7 @@ def test_errors_are_as_described(client: FlaskClient, document: dict[str, Any]) 
         check(document, path, response)
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_no_fault(app: Flask) -> None:
     """Requests made up from the document, valid and not, with all of schemathesis' checks but one.
 

@@ -79,6 +79,7 @@ def test_bad_input_in_a_process_of_its_own(run_script: Run, tmp_path: Path) -> N
     assert done.stdout == "" and not store.exists()
 
 
+@pytest.mark.slow
 def test_a_tracking_server_that_is_away(run_script: Run, small_reviews: Path) -> None:
     done = run_script(
         "sentiment_mlflow_optuna.py",
