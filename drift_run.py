@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from drift_figures import drawn
 from drift_outcome import CheckedWindow, scores
@@ -61,11 +60,12 @@ def log_check(store: Store, checked: CheckedWindow) -> CheckedWindow:
             figure.savefig(folder / FIGURES / f"{file}.png")
         with written_run(store, DRIFT, f"drift of {checked.version}: {verdict}", tags) as run_id:
             checked = replace(checked, run_id=run_id)
-            (folder / PAGE).write_text(drift_page(checked), encoding="utf-8")
-            (folder / REPORT).write_text(as_json(checked), encoding="utf-8")
+            page, report = drift_page(checked), as_json(checked)
+            (folder / PAGE).write_text(page, encoding="utf-8")
+            (folder / REPORT).write_text(report, encoding="utf-8")
             log_values(store, run_id, metrics=metrics(checked))
             store.client.log_artifacts(run_id, name)
-    show_latest(store, checked)
+    _put_beside(store, page, report)
     return checked
 
 
@@ -74,22 +74,7 @@ def show_latest(store: Store, checked: CheckedWindow) -> None:
 
     Raises `OSError`.
     """
-    latest = store.folder / LATEST
-    latest.mkdir(parents=True, exist_ok=True)
-    write_whole(latest / "latest.html", drift_page(checked))
-    write_whole(latest / "latest.json", as_json(checked))
-
-
-def last_report(store: Store) -> dict[str, Any] | None:
-    """The last check of this store as `CheckedWindow.as_dict` gave it; None before the first.
-
-    Its page is `latest.html` in the folder `LATEST`. Raises `OSError`.
-    """
-    with suppress(FileNotFoundError):
-        text = (store.folder / LATEST / "latest.json").read_text(encoding="utf-8")
-        found: dict[str, Any] = json.loads(text)
-        return found
-    return None
+    _put_beside(store, drift_page(checked), as_json(checked))
 
 
 def verdict_changed(store: Store, checked: CheckedWindow) -> bool:
@@ -175,3 +160,10 @@ def close_abandoned(store: Store) -> None:
 def _source_tag(checked: CheckedWindow) -> str:
     """The source as it can be searched for: MLflow's filters know no escape for their quotes."""
     return checked.source.replace('"', "'")
+
+
+def _put_beside(store: Store, page: str, report: str) -> None:
+    latest = store.folder / LATEST
+    latest.mkdir(parents=True, exist_ok=True)
+    write_whole(latest / "latest.html", page)
+    write_whole(latest / "latest.json", report)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drift_reviews import KETTLE, fitted, made_up, profile
@@ -12,6 +14,7 @@ from serving import put_into_production
 
 from drift_features import Ints
 from drift_profile import PROFILE
+from drift_run import LATEST
 from inference import LoadedVersion, load_version
 from model_artifact import log_pipeline
 from prediction_log import LoggedPrediction, PredictionLog
@@ -52,6 +55,12 @@ def copy_of(made: Store, folder: Path) -> Store:
     for file in made.folder.glob("mlflow.db*"):
         shutil.copy(file, folder)
     return open_store(folder)
+
+
+def last_report(store: Store) -> dict[str, Any]:
+    """What the last check left beside the store, as JSON."""
+    found: dict[str, Any] = json.loads((store.folder / LATEST / "latest.json").read_bytes())
+    return found
 
 
 def champion(store: Store) -> LoadedVersion:

@@ -14,7 +14,14 @@ from pathlib import Path
 
 import pytest
 from drift_reviews import made_up
-from drift_store import champion, copy_of, kettles, shared_drift_store, write_answers
+from drift_store import (
+    champion,
+    copy_of,
+    kettles,
+    last_report,
+    shared_drift_store,
+    write_answers,
+)
 from prefect.logging import disable_run_logger
 from serving import put_into_production
 from webhook import receiving
@@ -24,7 +31,7 @@ from drift_flow import TOLD, Finding, announce, check_drift, check_log
 from drift_outcome import CheckedWindow
 from drift_performance import Performance
 from drift_report import DriftReport, Signal
-from drift_run import DRIFT, KIND, last_report
+from drift_run import DRIFT, KIND
 from prediction_log import PredictionLogError, open_log
 from tracking import LEDGER, REGISTERED_MODEL, Store, TrackingError, find_runs, open_store
 
@@ -89,7 +96,7 @@ def test_before_a_training_only_a_change_of_verdict_is_a_run(store: Store) -> No
 
     answer(store, made_up(300, seed=11)[0])
     finding(store)
-    assert (runs(), (last_report(store) or {})["verdict"]) == (0, "steady")
+    assert (runs(), last_report(store)["verdict"]) == (0, "steady")
     finding(store, needed=True)
     assert runs() == 1
     answer(store, kettles(300, seed=4)[0], name="k")
@@ -97,7 +104,7 @@ def test_before_a_training_only_a_change_of_verdict_is_a_run(store: Store) -> No
     assert runs() == 2
     again = finding(store)
     assert again.verdict == "drifted" and "/runs/" not in again.lines[-1]
-    assert (runs(), (last_report(store) or {})["run_id"]) == (2, "")
+    assert (runs(), last_report(store)["run_id"]) == (2, "")
 
 
 def test_two_checks_at_the_same_time_tell_it_once(

@@ -12,7 +12,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from drift_reviews import made_up, profile
-from drift_store import NOON, champion, copy_of, kettles, shared_drift_store, write_answers
+from drift_store import (
+    NOON,
+    champion,
+    copy_of,
+    kettles,
+    last_report,
+    shared_drift_store,
+    write_answers,
+)
 
 import drift_monitor
 import drift_run
@@ -24,7 +32,7 @@ from drift_log import EmptyWindowError
 from drift_monitor import parse_options
 from drift_performance import measured_f1
 from drift_replay import REPLAY_COLUMNS
-from drift_run import DRIFT, KIND, last_report
+from drift_run import DRIFT, KIND
 from drift_window import FileWindow, LogWindow
 from inference import LoadedVersion
 from prediction_log import PredictionLog, open_log
@@ -106,7 +114,7 @@ def test_a_steady_log_ends_with_0_and_says_so(
     assert any(line.startswith("not computed: macro-F1 by true labels: 0 ") for line in lines)
     assert "What to do: nothing is to be done" in lines
     assert lines[-1] == f"Page: {store.folder / 'drift' / 'latest.html'}"
-    assert (last_report(store) or {})["run_id"] == runs(store)[0]
+    assert last_report(store)["run_id"] == runs(store)[0]
 
 
 def test_a_drifted_log_ends_with_3_and_measures_with_feedback(

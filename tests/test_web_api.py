@@ -28,6 +28,7 @@ from serving import (
 
 from ab_test import assign_arm
 from answering import unit_of
+from drift_run import LATEST
 from model_artifact import load_pipeline
 from prediction_log import PredictionLogError
 from text_cleaning import cleaning_fingerprint
@@ -501,7 +502,7 @@ def test_the_last_drift_check_is_shown_as_it_was_written(client: FlaskClient, st
     missing = client.get("/drift")
     assert missing.status_code == 404
     assert "drift_monitor.py" in missing.get_json()["expected"]
-    folder = store.folder / "drift"
+    folder = store.folder / LATEST
     folder.mkdir()
     try:
         (folder / "latest.json").write_text('{"verdict": "steady"}', encoding="utf-8")
