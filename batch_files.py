@@ -194,7 +194,8 @@ def open_target(path: Path, source: Source, added: Sequence[tuple[str, str]]) ->
 
 class _DelimitedTarget:
     def __init__(self, text: IO[str], delimiter: str) -> None:
-        self.writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        # Lines end as RFC 4180 has it: with "\n" alone a cell with a "\r" would not be quoted
+        self.writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
 
     def write(self, columns: Sequence[Any]) -> None:
         cells = (c if isinstance(c, list) else c.to_pylist() for c in columns)

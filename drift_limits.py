@@ -150,7 +150,11 @@ def _chance_of_rows(rows: Rows, generator: np.random.Generator) -> dict[int, dic
             weights, drawn = weights + _draw(reviews, size - drawn, generator), size
             found[size].append(distances(reference, _resampled(rows, weights, generator)))
     return {
-        size: {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        size: {
+            name: np.concatenate([block[name] for block in blocks])
+            for name in blocks[0]
+            if all(name in block for block in blocks)  # of few answered reviews one may lack labels
+        }
         for size, blocks in found.items()
     }
 

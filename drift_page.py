@@ -126,7 +126,7 @@ def _intervals(found: dict[str, Interval | None]) -> dict[str, Any] | None:
     known = {name: interval for name, interval in found.items() if interval is not None}
     if not known:
         return None
-    low = int(10 * min(interval.low for interval in known.values())) / 10
+    low = min(0.9, int(10 * min(interval.low for interval in known.values())) / 10)
     high = min(1.0, int(10 * max(interval.high for interval in known.values()) + 1) / 10)
     steps = round(10 * (high - low))
 

@@ -157,6 +157,8 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
                     }
                 )
             )
+    if not parts:
+        raise WindowError(f"{reviews.path}: has no reviews; expected a row for each")
     frame = pd.concat(parts, ignore_index=True)
     usable = {
         "without text": frame["text"] != "",

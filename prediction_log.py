@@ -185,24 +185,32 @@ class PredictionLog:
         portion at the most. A SQLite file does not shrink by it; the room is used again.
         """
         oldest = (
-            sa.select(PREDICTIONS.c.id, PREDICTIONS.c.request_id, PREDICTIONS.c.position)
+            sa.select(PREDICTIONS.c.id)
             .where(PREDICTIONS.c.at < older_than)
             .order_by(PREDICTIONS.c.at, PREDICTIONS.c.id)
             .limit(PORTION)
             .subquery()
         )
-        answered = sa.tuple_(FEEDBACK.c.request_id, FEEDBACK.c.position)
-        feedback = sa.delete(FEEDBACK).where(
-            answered.in_(sa.select(oldest.c.request_id, oldest.c.position))
+        keys = (PREDICTIONS.c.request_id, PREDICTIONS.c.position)
+        predictions = (
+            sa.delete(PREDICTIONS).where(PREDICTIONS.c.id.in_(sa.select(oldest))).returning(*keys)
         )
-        predictions = sa.delete(PREDICTIONS).where(PREDICTIONS.c.id.in_(sa.select(oldest.c.id)))
+        feedback = sa.delete(FEEDBACK).where(
+            FEEDBACK.c.request_id == sa.bindparam("request"),
+            FEEDBACK.c.position == sa.bindparam("at"),
+        )
         retired = 0
         while True:
             with self._transaction() as connection:
-                connection.execute(feedback)
-                portion = connection.execute(predictions).rowcount
-            retired += portion
-            if portion < PORTION:
+                # the feedback of just these: another worker may be retiring rows as well
+                gone = [
+                    {"request": request, "at": at}
+                    for request, at in connection.execute(predictions)
+                ]
+                if gone:
+                    connection.execute(feedback, gone)
+            retired += len(gone)
+            if len(gone) < PORTION:
                 return retired
             time.sleep(PAUSE)
 

@@ -81,15 +81,14 @@ class ComparisonReader:
             return None
         with self._lock:
             last = self._last
+            wanted = arms.experiment, arms.champion.version, arms.challenger.version
             if (
                 last is None
-                or last.experiment != arms.experiment
+                or (last.experiment, last.champion, last.challenger) != wanted
                 or time.monotonic() > self._fresh_until
             ):
                 begun = time.monotonic()
-                last = self._last = self._read(
-                    arms.experiment, arms.champion.version, arms.challenger.version
-                )
+                last = self._last = self._read(*wanted)
                 now = time.monotonic()
                 self._fresh_until = now + max(FRESH_SECONDS, FRESH_FACTOR * (now - begun))
             return last

@@ -2,7 +2,7 @@
 
 texts, labels = reference_reviews(frame["text"], labels, copies, split)
 log_profile(store, run_id, pipeline, texts, labels)     # when the model is trained
-profile = read_profile(store, load_version(store, "champion"))
+profile = read_profile(store, load_version(store, "champion").version)
 """
 
 from __future__ import annotations

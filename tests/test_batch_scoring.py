@@ -412,3 +412,16 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
         peaks.append(int(done.stdout) // 1024)
     assert peaks[1] - peaks[0] < 50, peaks
     assert parquet.read_metadata(tmp_path / "60000.parquet").num_rows == 60_000
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_cell_with_a_carriage_return_stays_one_cell(
+    store: Store, tmp_path: Path, ending: str
+) -> None:
+    frame = pd.DataFrame({"text": ["good\rbox", "bad\nbox"], "id": ["a\r", "b\r\nc"]})
+    source = write_table(tmp_path / "in.parquet", frame)
+    score_file(store, source, tmp_path / f"out.{ending}", terminal=Terminal(quiet=True))
+    delimiter = "\t" if ending == "tsv" else ","
+    with (tmp_path / f"out.{ending}").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter=delimiter, strict=True))
+    assert [(row["text"], row["id"]) for row in rows] == list(frame.itertuples(index=False))

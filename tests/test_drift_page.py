@@ -17,7 +17,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from test_page_in_browser import COLOURS, CONTRAST, FLAGS, contrast, find_chromium
 
 from drift_page import PAGE_POLICY, drift_page
+from drift_performance import Performance
 from drift_report import DomainWord, DriftReport, MovedTerm, NewWord
+from evaluation import Interval
 
 NASTY = "<script>alert(1)</script><b onload='x'>&\"é"
 
@@ -197,3 +199,8 @@ def test_a_server_that_shows_the_page_need_allow_no_more_than_its_style(
     colour = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     page.close()
     assert (colour, said) == ("rgb(19, 21, 24)", [])
+
+
+def test_a_reference_without_a_mistake_and_no_answer_have_a_page() -> None:
+    perfect = Performance(0, 0, Interval(1.0, 1.0, 1.0), None, None, None)
+    assert "1.000" in drift_page(checked(replace(DRIFTED, performance=perfect)))

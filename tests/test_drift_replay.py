@@ -219,6 +219,7 @@ def change(**columns: Any) -> pd.DataFrame:
         (change(), "Date", WindowError, "no column 'Date', found 'Month', .* with --replay"),
         (change(), "Month", WindowError, "300 reviews have a month in column 'Month'; expected at"),
         (change(Month="?"), "Month", WindowError, "0 reviews have a month in column 'Month'"),
+        (change().head(0), "Month", WindowError, "has no reviews; expected a row for each"),
         (change().drop(columns="Ratings"), "Month", WindowError, "no column 'Ratings'"),
         (change().drop(columns="Review text"), "Month", BatchError, "no column of reviews"),
         (

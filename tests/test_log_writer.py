@@ -131,6 +131,20 @@ def test_rows_share_transactions(file_log: PredictionLog, monkeypatch: pytest.Mo
     assert sizes == [500, 500, 203]
 
 
+def test_a_row_waits_for_others_and_a_group_for_nobody(
+    file_log: PredictionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_writer, "INTERVAL", 10 * ENOUGH)
+    sizes = remember(file_log, monkeypatch)
+    with started(file_log) as writer:
+        writer.put(rows(1))
+        time.sleep(0.2)  # long enough to write it, were it not to wait
+        assert writer.written == 0
+        writer.put(rows(499, position=1))
+        wait_for(lambda: writer.written == 500)
+    assert sizes == [500]
+
+
 def test_flush_and_close_do_not_wait_for_company(
     file_log: PredictionLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

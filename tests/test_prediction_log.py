@@ -596,6 +596,7 @@ def test_a_connection_that_was_cut_is_replaced(log: PredictionLog, url: str) -> 
 
 
 def test_a_missing_table_is_one_line(log: PredictionLog, url: str) -> None:
+    log.write([replace(ROW, at=1.0)])
     execute(url, "DROP TABLE sentiment_feedback")
     for call in (log.counts, lambda: list(log.read()), lambda: log.retire(9.0)):
         with pytest.raises(PredictionLogError, match=r"does not answer .*sentiment_fe") as said:
