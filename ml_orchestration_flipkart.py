@@ -28,10 +28,19 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.exceptions import TerminationSignal
 from pydantic import Field
 
-import evaluation
-import flow_service
-from alerts import alert
-from drift_flow import (
+from sentiment import metrics as evaluation
+from sentiment.data.reviews import (
+    CLASS_NAMES,
+    RATING_COLUMN,
+    TEXT_COLUMN,
+    load_reviews,
+    split_reviews,
+)
+from sentiment.errors import ReviewDataError, ServerError, ServiceError, TrackingError
+from sentiment.flows import service as flow_service
+from sentiment.flows.alerts import alert
+from sentiment.flows.deployments import Scheduled
+from sentiment.flows.drift import (
     DRIFT_CRON,
     DRIFT_DEPLOYMENT_NAME,
     DRIFT_FLOW_NAME,
@@ -40,8 +49,10 @@ from drift_flow import (
     check_drift,
     flipkart_drift_flow,
 )
-from flow_deployments import Scheduled
-from flow_tasks import (
+from sentiment.flows.prefect_server import server_for
+from sentiment.flows.report import ScheduledRun, report
+from sentiment.flows.retraining import Config
+from sentiment.flows.tasks import (
     add_feedback,
     choose_configuration,
     evaluate_model,
@@ -54,20 +65,9 @@ from flow_tasks import (
     train_model,
     vectorize_text,
 )
-from labelled_feedback import with_feedback
-from model_report import PreparedReviews
-from prefect_server import ServerError, server_for
-from retraining import Config
-from retraining_report import ScheduledRun, report
-from reviews import (
-    CLASS_NAMES,
-    RATING_COLUMN,
-    TEXT_COLUMN,
-    ReviewDataError,
-    load_reviews,
-    split_reviews,
-)
-from tracking import PROJECT, Store, TrackingError, open_store
+from sentiment.predictions.feedback import with_feedback
+from sentiment.tracking.store import PROJECT, Store, open_store
+from sentiment.training.report import PreparedReviews
 
 FLOW_NAME = "Flipkart Sentiment Analysis Flow (Logistic)"
 DEPLOYMENT_NAME = "flipkart-sentiment-logistic-deployment"
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flow_service.check_cron("--cron", options.cron)
         flow_service.check_cron("--drift-cron", options.drift_cron)
         if options.keep < 1:
-            raise flow_service.ServiceError(f"--keep {options.keep}: expected 1 or more")
+            raise ServiceError(f"--keep {options.keep}: expected 1 or more")
         # a schedule that could only fail is refused at once, in one line
         split_reviews(load_reviews(options.data, options.text_column, options.rating_column).frame)
         store = open_store(options.store)
@@ -257,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     server, flipkart_sentiment_flow, flow_parameters(options)
                 )
             return flow_service.serve(server, Path(__file__), schedules(options), say=_say)
-    except (ReviewDataError, TrackingError, ServerError, flow_service.ServiceError) as error:
+    except (ReviewDataError, TrackingError, ServerError, ServiceError) as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except (KeyboardInterrupt, TerminationSignal):

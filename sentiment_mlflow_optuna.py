@@ -22,39 +22,50 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from candidate_models import ALGORITHMS, SearchSpace
-from cross_validation import FoldMatrices
-from experiment_pass import (
+from sentiment.cli.registry import promotion_command
+from sentiment.console import Terminal
+from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, load_reviews
+from sentiment.errors import (
+    ConflictError,
+    RegistryError,
+    ResumeError,
+    ReviewDataError,
+    SearchError,
+    StudyStorageError,
+    TrackingError,
+)
+from sentiment.model.algorithms import ALGORITHMS, SearchSpace
+from sentiment.registry.console import show_verdict
+from sentiment.registry.lifecycle import (
+    judge_version,
+    production_version,
+    promote,
+    stage_challenger,
+)
+from sentiment.tracking.artifact import FORMATS
+from sentiment.tracking.store import (
+    PROJECT,
+    REGISTERED_MODEL,
+    Store,
+    end_run,
+    log_values,
+    open_store,
+    without_password,
+)
+from sentiment.training.folds import FoldMatrices
+from sentiment.training.passes import (
     ExperimentPass,
     PassSettings,
-    ResumeError,
     begin_pass,
     close_interrupted,
     kill_running,
     reopen,
     resume_pass,
 )
-from experiment_search import PassContext, SearchError, SearchResult, search_and_register
-from model_artifact import FORMATS
-from model_registry import promotion_command
-from model_report import PreparedReviews, prepare_reviews
-from optuna_search import StudyStorageError, open_database, open_journal
-from registry_ledger import ConflictError, RegistryError
-from registry_tables import show_verdict
-from reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, ReviewDataError, load_reviews
-from terminal import Terminal
+from sentiment.training.report import PreparedReviews, prepare_reviews
+from sentiment.training.search import PassContext, SearchResult, search_and_register
+from sentiment.training.studies import open_database, open_journal
 from text_cleaning import cleaning_fingerprint
-from tracking import (
-    PROJECT,
-    REGISTERED_MODEL,
-    Store,
-    TrackingError,
-    end_run,
-    log_values,
-    open_store,
-    without_password,
-)
-from version_lifecycle import judge_version, production_version, promote, stage_challenger
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C

@@ -13,9 +13,15 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+os.environ["PYTHONPATH"] = str(PROJECT)  # children of the tests find the package from any folder
 GOOD = ["good", "great", "sturdy", "lovely", "fine", "fast", "perfect", "happy", "cheap", "neat"]
 BAD = ["bad", "broken", "poor", "late", "torn", "fake", "useless", "slow", "weak", "sad"]
 THINGS = ["shuttle", "cork", "box", "feather", "delivery", "price", "grip", "tube", "seller"]
+
+
+def named(script: str) -> list[str]:
+    """A script of the top level, or a module of the package."""
+    return [str(PROJECT / script)] if script.endswith(".py") else ["-m", script]
 
 
 def write_reviews(file: Path, rows: int = 400, seed: int = 0) -> Path:
@@ -54,7 +60,7 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
 
     def run(script: str, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, str(PROJECT / script), *map(str, arguments)],
+            [sys.executable, *named(script), *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, **env},
             capture_output=True,

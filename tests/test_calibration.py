@@ -25,7 +25,7 @@ from calibration import (
     intercept,
     term_weights,
 )
-from cross_validation import FoldMatrices
+from sentiment.training.folds import FoldMatrices
 
 MODELS: list[Any] = [
     LogisticRegression(C=0.5, class_weight="balanced", solver="liblinear", random_state=42),

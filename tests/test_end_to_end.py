@@ -16,12 +16,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from candidate_models import build_candidate, build_pipeline
-from model_artifact import load_pipeline, read_pipeline
-from model_card import model_card
-from reviews import load_reviews, split_reviews, text_hashes
+from sentiment.data.reviews import load_reviews, split_reviews, text_hashes
+from sentiment.errors import TrackingError
+from sentiment.model.algorithms import build_candidate, build_pipeline
+from sentiment.tracking.artifact import load_pipeline, read_pipeline
+from sentiment.tracking.store import LEDGER, REGISTERED_MODEL, Store, open_store
+from sentiment.training.card import model_card
 from text_cleaning import clean_texts, cleaning_fingerprint
-from tracking import LEDGER, REGISTERED_MODEL, Store, TrackingError, open_store
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRIALS = 4

@@ -15,9 +15,6 @@ from typing import Any, ClassVar
 
 import pytest
 from conftest import PROJECT, write_reviews
-from drift_reviews import made_up
-from drift_store import champion, write_answers
-from loop_reviews import in_other_words, write_labelled
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -31,20 +28,28 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from webhook import receiving
+from support.drift_reviews import made_up
+from support.drift_store import champion, write_answers
+from support.loop_reviews import in_other_words, write_labelled
+from support.webhook import receiving
 
-import flow_deployments
-import flow_service
-import flow_tasks
 import ml_orchestration_flipkart as script
-from drift_flow import DRIFT_DEPLOYMENT_NAME, DRIFT_FLOW_NAME, flipkart_drift_flow
-from flow_deployments import Scheduled
-from prediction_log import PredictionLogError, open_log
-from prefect_server import Server, server_for, stop_group
-from reviews import ReviewDataError, ReviewReadError
-from tracking import KILLED, LEDGER, RUNNING, Store, TrackingError, find_runs, open_store
-from version_lifecycle import production_version
-from version_scoring import VersionError
+from sentiment.errors import (
+    PredictionLogError,
+    ReviewDataError,
+    ReviewReadError,
+    TrackingError,
+    VersionError,
+)
+from sentiment.flows import deployments as flow_deployments
+from sentiment.flows import service as flow_service
+from sentiment.flows import tasks as flow_tasks
+from sentiment.flows.deployments import Scheduled
+from sentiment.flows.drift import DRIFT_DEPLOYMENT_NAME, DRIFT_FLOW_NAME, flipkart_drift_flow
+from sentiment.flows.prefect_server import Server, server_for, stop_group
+from sentiment.predictions.log import open_log
+from sentiment.registry.lifecycle import production_version
+from sentiment.tracking.store import KILLED, LEDGER, RUNNING, Store, find_runs, open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
 

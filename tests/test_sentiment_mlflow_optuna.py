@@ -17,8 +17,8 @@ import pytest
 from conftest import write_reviews
 
 import sentiment_mlflow_optuna as script
-from registry_ledger import read_events
-from tracking import LEDGER, Store, find_runs, open_store
+from sentiment.tracking.ledger import read_events
+from sentiment.tracking.store import LEDGER, Store, find_runs, open_store
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRIALS = 3

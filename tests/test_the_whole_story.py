@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import PROJECT
-from drift_reviews import made_up
-from loop_reviews import in_other_words, write_labelled
-from serving import Running, running_server
-from webhook import receiving
+from conftest import named
+from support.drift_reviews import made_up
+from support.loop_reviews import in_other_words, write_labelled
+from support.serving import Running, running_server
+from support.webhook import receiving
 
-from evaluation import score
-from reviews import CLASS_NAMES
+from sentiment.data.reviews import CLASS_NAMES
+from sentiment.metrics import score
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]
 
@@ -80,7 +80,7 @@ class Shop:
 def run_script(script: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     left_out = ("PREFECT_API_URL", "ALERT_WEBHOOK_URL", "MLFLOW_TRACKING_URI")
     return subprocess.run(
-        [sys.executable, str(PROJECT / script), *options],
+        [sys.executable, *named(script), *options],
         env={**{key: value for key, value in os.environ.items() if key not in left_out}, **env},
         capture_output=True,
         text=True,
@@ -116,7 +116,7 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
         shop.tell(answer["request_id"], position, int(labels[position]))
 
     # that is noticed
-    report = json.loads(shop.run("drift_monitor.py", "--json", expected=3))
+    report = json.loads(shop.run("sentiment.cli.drift", "--json", expected=3))
     assert report["verdict"] == "drifted"
     named = {signal["name"]: signal["state"] for signal in report["signals"]}
     assert named["unknown_words"] == "drifted"
@@ -129,7 +129,7 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
             ALERT_WEBHOOK_URL=address,
         )
     assert [body["state"] for body in told] == ["drifted"]
-    history = shop.run("model_registry.py", "history")
+    history = shop.run("sentiment.cli.registry", "history")
     assert "better than version 1" in history, said
 
     # the server, which nobody restarted, answers with the new version, and answers better
@@ -139,7 +139,7 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
     assert after > before + 0.1, (before, after)
 
     # and the way back is open: the old version gives the very answers it gave
-    shop.run("model_registry.py", "rollback")
+    shop.run("sentiment.cli.registry", "rollback")
     shop.wait_for_version("1")
     again = shop.ask(held_back)
     assert again["predictions"] == first["predictions"]

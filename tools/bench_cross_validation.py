@@ -41,7 +41,7 @@ def draw_candidates(trials: int) -> list[Any]:
     """Return `trials` candidates of each algorithm, drawn at random with a fixed seed."""
     import optuna
 
-    from candidate_models import ALGORITHMS, suggest_candidate
+    from sentiment.model.algorithms import ALGORITHMS, suggest_candidate
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     candidates = []
@@ -53,7 +53,7 @@ def draw_candidates(trials: int) -> list[Any]:
 
 def read_training_part(data: Path) -> tuple[list[str], Any]:
     """Return the cleaned texts and the labels that the experiment cross-validates."""
-    from reviews import load_reviews, split_reviews
+    from sentiment.data.reviews import load_reviews, split_reviews
     from text_cleaning import clean_texts
 
     split = split_reviews(load_reviews(data).frame)
@@ -84,7 +84,7 @@ def score_ours(texts: list[str], labels: Any, candidates: list[Any]) -> tuple[fl
     """Return the same of FoldMatrices, counting the terms included."""
     import numpy as np
 
-    from cross_validation import FoldMatrices
+    from sentiment.training.folds import FoldMatrices
 
     start = time.perf_counter()
     folds = FoldMatrices(texts, labels)
@@ -98,7 +98,7 @@ class ReadyMadeFolds:
     def __init__(self, texts: list[str], labels: Any, candidates: list[Any]) -> None:
         from sklearn.model_selection import StratifiedKFold
 
-        from cross_validation import FoldMatrices
+        from sentiment.training.folds import FoldMatrices
 
         folds = FoldMatrices(texts, labels, cache_bytes=1 << 33)  # equal matrices made once
         self.jobs = [folds._jobs(one.vectorizer) for one in candidates]
@@ -168,9 +168,9 @@ def measure(data: Path) -> dict[str, Any]:
     """Return for every stage seconds, processor seconds and the process's peak memory in MiB."""
     from sklearn.dummy import DummyClassifier
 
-    from candidate_models import ALGORITHMS
-    from cross_validation import FoldMatrices
-    from reviews import load_reviews, split_reviews
+    from sentiment.data.reviews import load_reviews, split_reviews
+    from sentiment.model.algorithms import ALGORITHMS
+    from sentiment.training.folds import FoldMatrices
     from text_cleaning import clean_texts
 
     result: dict[str, Any] = {}
@@ -200,7 +200,7 @@ def measure(data: Path) -> dict[str, Any]:
 
 def show_growth(sizes: list[int]) -> None:
     """Print the second part."""
-    from candidate_models import ALGORITHMS
+    from sentiment.model.algorithms import ALGORITHMS
 
     stages = (*STAGES, *ALGORITHMS)
     results = []
@@ -269,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    from reviews import ReviewDataError
+    from sentiment.errors import ReviewDataError
 
     try:
         if options.measure:

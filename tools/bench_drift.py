@@ -37,15 +37,16 @@ if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on 
 
 from drift_shifts import misspelling, other_product, rows_of_share, turned_topic  # noqa: E402
 
-import evaluation  # noqa: E402
 from calibration import CalibratedClassifier, decision_values, fit_sigmoid  # noqa: E402
-from drift_check import check  # noqa: E402
-from drift_features import Ints, WindowFeatures, row_features  # noqa: E402
-from drift_profile import ReferenceProfile, common_terms  # noqa: E402
-from drift_report import DriftReport  # noqa: E402
-from reviews import ReviewDataError, load_reviews, split_reviews, to_labels  # noqa: E402
+from sentiment import metrics as evaluation  # noqa: E402
+from sentiment.data.reviews import load_reviews, split_reviews, to_labels  # noqa: E402
+from sentiment.drift.compare import check  # noqa: E402
+from sentiment.drift.features import Ints, WindowFeatures, row_features  # noqa: E402
+from sentiment.drift.reference import ReferenceProfile, common_terms  # noqa: E402
+from sentiment.drift.report import DriftReport  # noqa: E402
+from sentiment.drift.training_profile import reference_reviews  # noqa: E402
+from sentiment.errors import ReviewDataError  # noqa: E402
 from text_cleaning import TextCleaner, clean_texts  # noqa: E402
-from training_profile import reference_reviews  # noqa: E402
 
 MODEL_SHARE = 0.4  # of the reviews; of 5,000 each half of the rest is as large as a usual holdout
 WINDOWS = (200, 500)

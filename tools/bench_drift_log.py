@@ -27,17 +27,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on the path
     sys.path.insert(0, str(PROJECT))
 
-from drift_features import Ints  # noqa: E402
-from inference import LoadedVersion, load_version  # noqa: E402
-from prediction_log import LoggedPrediction, PredictionLog, open_log  # noqa: E402
-from reviews import (  # noqa: E402
-    RATING_COLUMN,
-    TEXT_COLUMN,
-    ReviewDataError,
-    load_reviews,
-    to_labels,
-)
-from tracking import open_store  # noqa: E402
+from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, load_reviews, to_labels  # noqa: E402
+from sentiment.drift.features import Ints  # noqa: E402
+from sentiment.errors import ReviewDataError  # noqa: E402
+from sentiment.model.predictor import LoadedVersion, load_version  # noqa: E402
+from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log  # noqa: E402
+from sentiment.tracking.store import open_store  # noqa: E402
 
 BATCH = 5_000  # rows written in one transaction
 FEEDBACK_EVERY = 100
@@ -90,7 +85,7 @@ def fill(
 
 def check(folder: Path, url: str) -> tuple[float, float, float, str]:
     """Check the whole log; returns seconds, those of CPU, peak memory in MiB, and what was said."""
-    command = [sys.executable, str(PROJECT / "drift_monitor.py"), "--store", str(folder)]
+    command = [sys.executable, "-m", "sentiment.cli.drift", "--store", str(folder)]
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(

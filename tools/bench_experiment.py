@@ -71,8 +71,8 @@ def published_way(data: str, store: str) -> None:
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import Pipeline
 
-    from candidate_models import ALGORITHMS, build_candidate, suggest_candidate
-    from reviews import load_reviews, split_reviews
+    from sentiment.data.reviews import load_reviews, split_reviews
+    from sentiment.model.algorithms import ALGORITHMS, build_candidate, suggest_candidate
     from text_cleaning import clean_text
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from reviews import load_reviews
+    from sentiment.data.reviews import load_reviews
 
     texts = load_reviews(options.data).frame["text"].tolist()
     with tempfile.TemporaryDirectory() as store:
@@ -95,8 +95,8 @@ def in_process(store: str, texts: Sequence[str]) -> None:
     import mlflow
     import pandas as pd
 
-    from inference import load_version
-    from tracking import open_store
+    from sentiment.model.predictor import load_version
+    from sentiment.tracking.store import open_store
 
     opened = open_store(store)
     version = load_version(opened, "champion")
@@ -130,7 +130,7 @@ def serving(store: str, workers: int) -> Iterator[list[Server]]:
     ours, theirs = free_port(), free_port()
     commands = {
         "ours": [
-            *(sys.executable, str(PROJECT / "serve_sentiment.py"), "--store", store),
+            *(sys.executable, "-m", "sentiment.cli.serve", "--store", store),
             *("--port", str(ours), "--workers", str(workers)),
         ],
         "mlflow models serve": [

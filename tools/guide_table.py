@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.naive_bayes import MultinomialNB  # noqa: E402
 from sklearn.svm import LinearSVC  # noqa: E402
 
-from candidate_models import RANDOM_STATE, Candidate  # noqa: E402
+from sentiment.model.algorithms import RANDOM_STATE, Candidate  # noqa: E402
 
 GUIDE_DIGEST = "c91f0c9154fd7040"  # `reviews.data_digest` of the guide's reviews
 

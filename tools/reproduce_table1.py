@@ -31,11 +31,12 @@ from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import train_test_split  # noqa: E402
 from sklearn.pipeline import Pipeline  # noqa: E402
 
-import reviews  # noqa: E402
-from candidate_models import RANDOM_STATE, Candidate, build_candidate, suggest_candidate  # noqa: E402
-from cross_validation import FoldMatrices  # noqa: E402
-from evaluation import CONFIDENCE, Floats, Labels, score  # noqa: E402
-from optuna_search import TrialSeededSampler, chosen_trial  # noqa: E402
+from sentiment.data import reviews  # noqa: E402
+from sentiment.errors import ReviewDataError  # noqa: E402
+from sentiment.metrics import CONFIDENCE, Floats, Labels, score  # noqa: E402
+from sentiment.model.algorithms import RANDOM_STATE, Candidate, build_candidate, suggest_candidate  # noqa: E402
+from sentiment.training.folds import FoldMatrices  # noqa: E402
+from sentiment.training.studies import TrialSeededSampler, chosen_trial  # noqa: E402
 from text_cleaning import clean_texts  # noqa: E402
 
 DECIMALS = 6  # to which the guide's train and test scores come out again
@@ -249,19 +250,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     try:
         if options.splits < 2:
-            raise reviews.ReviewDataError(
+            raise ReviewDataError(
                 f"--splits {options.splits}: an interval takes 2 or more; or give --no-splits"
             )
         code = run(options.data, 0 if options.no_splits else options.splits)
-    except reviews.ReviewDataError as error:
+    except ReviewDataError as error:
         print(f"reproduce_table1: {error}", file=sys.stderr)
         return 2
     print(f"\n{time.perf_counter() - started:.0f} s")
     return code
 
 
-def _no_terms(error: ValueError) -> reviews.ReviewDataError:
-    return reviews.ReviewDataError(
+def _no_terms(error: ValueError) -> ReviewDataError:
+    return ReviewDataError(
         f"too few words recur to fit a model ({error}); give more reviews with --data"
     )
 

@@ -25,8 +25,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on the path
     sys.path.insert(0, str(PROJECT))
 
-import ab_statistics  # noqa: E402
-import ab_test  # noqa: E402
+from sentiment.ab import comparison as ab_test  # noqa: E402
+from sentiment.ab import statistics as ab_statistics  # noqa: E402
 
 Counts = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -1,0 +1,1 @@
+"""Hold everything the two scripts call, in rooms that import one way."""

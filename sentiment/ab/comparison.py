@@ -1,0 +1,287 @@
+"""A/B test: which arm a user gets, and what the answers of the arms say.
+
+Users were randomised, not answers, and one user's answers are alike. So all scores here use one
+answer a user: the first that has a label and whose true label is known. A user belongs to the arm
+of the first answer; what the other arm answers later, as after a change of the share, is left out.
+A review without known words gets no label: such refusals are counted apart and are neither right
+nor wrong. True labels come from those who send feedback, who need not be like the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sentiment.ab import statistics as ab_statistics
+from sentiment.metrics import Interval, Labels, bootstrap_interval, confusion, paired_difference
+
+required_sample_size = ab_statistics.required_sample_size  # to be asked before the test begins
+
+CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
+ARMS = (CHAMPION, CHALLENGER)
+SCORED_COLUMNS = ("unit", "arm", "label", "true_label", "at")
+PAIR = ["request_id", "position"]  # a review: the shadow's answer to it and the champion's
+MIN_CLASS_UNITS = 10  # of each class; below, an interval of macro-F1 says nothing
+
+
+@dataclass(frozen=True)
+class ArmScores:
+    """What is known of one arm.
+
+    Of its `answers`, `unanswered` have no label and `labelled` have a true one, a share of
+    `labelled_share` (0–1). Of its `units`, `labelled_units` have an answer that is scored. Both
+    intervals are 95 %, for one look: Wilson's of the accuracy, the bootstrap's of macro-F1, which
+    is None below `MIN_CLASS_UNITS` users of a class.
+    """
+
+    arm: str
+    answers: int
+    unanswered: int
+    labelled: int
+    labelled_share: float | None
+    units: int
+    labelled_units: int
+    accuracy: Interval | None
+    f1_macro: Interval | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The two arms side by side; differences are the challenger's score less the champion's.
+
+    `accuracy_difference` is always valid at level 1 - `alpha`, and the verdict goes by it;
+    `f1_difference` has a 95 % interval for one look. `split_p` is the chance of such a split under
+    `share`. What cannot be said yet is None. `sentence` is the verdict with its figures.
+    """
+
+    champion: ArmScores
+    challenger: ArmScores
+    share: float
+    alpha: float
+    split_p: float | None
+    accuracy_difference: Interval | None
+    f1_difference: Interval | None
+    verdict: str
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON; nothing is NaN."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ShadowAgreement:
+    """How often the shadow gives the champion's label; 95 % intervals, for one look.
+
+    `pairs` are the reviews that both labelled, `unanswered` those that one or both refused.
+    `agreed` is the share over `units`, the first pair of each user; `f1_difference` the shadow's
+    macro-F1 less the champion's over `labelled_units`, each user's first pair with a true label.
+    """
+
+    pairs: int
+    unanswered: int
+    units: int
+    agreed: Interval | None
+    labelled_units: int
+    f1_difference: Interval | None
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON; nothing is NaN."""
+        return asdict(self)
+
+
+def assign_arm(unit: str, experiment: str, share: float) -> str:
+    """`challenger` for a share (0–1) of all units, `champion` for the rest; else `ValueError`.
+
+    The same for ever and in every process: the unit's BLAKE2b hash, keyed with the experiment, as
+    a number below 2**64. A larger share moves units from the champion to the challenger, never
+    back; another experiment splits them afresh.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share: expected a number from 0 to 1, found {share}")
+    key = hashlib.blake2b(experiment.encode()).digest()  # a name of any length makes a key
+    digest = hashlib.blake2b(unit.encode(), key=key, digest_size=8).digest()
+    return CHALLENGER if int.from_bytes(digest, "big") < share * 2**64 else CHAMPION
+
+
+def compare_arms(answers: pd.DataFrame, *, share: float, alpha: float = 0.05) -> Comparison:
+    """Compare the arms by the answers of one experiment, as often as one likes.
+
+    `answers` has the columns `unit`, `arm` (`champion` and `challenger`; other rows are passed
+    over), `label` and `true_label` (0, 1 or missing) and `at`, which orders them in time. It may be
+    empty. `share` (0–1) is what `assign_arm` was given. Raises `ValueError` for a missing column,
+    another label, or a share or alpha out of range.
+    """
+    if not 0 <= share <= 1 or not 0 < alpha < 1:
+        raise ValueError(f"expected share and alpha between 0 and 1, found {share} and {alpha}")
+    rows = _ordered(answers)
+    scored = _scored(rows)
+    units = rows.drop_duplicates("unit")["arm"].value_counts()
+    parts = [scored[scored["arm"] == arm] for arm in ARMS]
+    champion, challenger = (
+        _arm_scores(arm, rows[rows["arm"] == arm], int(units.get(arm, 0)), part)
+        for arm, part in zip(ARMS, parts, strict=True)
+    )
+    matrices = [confusion(_labels(part, "true_label"), _labels(part, "label")) for part in parts]
+    judgement = ab_statistics.judge(
+        (champion.units, challenger.units),
+        np.array([matrix.trace() for matrix in matrices]),
+        np.array([matrix.sum() for matrix in matrices]),
+        share,
+        alpha,
+    )
+    f1_known = champion.f1_macro is not None and challenger.f1_macro is not None
+    return Comparison(
+        champion=champion,
+        challenger=challenger,
+        share=share,
+        alpha=alpha,
+        split_p=judgement.split_p,
+        accuracy_difference=judgement.difference,
+        f1_difference=ab_statistics.f1_difference(matrices[0], matrices[1]) if f1_known else None,
+        verdict=judgement.verdict,
+        sentence=judgement.sentence,
+    )
+
+
+def history(answers: pd.DataFrame, *, alpha: float = 0.05, points: int = 50) -> pd.DataFrame:
+    """The always-valid difference in accuracy as labelled users were added, for a plot.
+
+    Takes what `compare_arms` takes. At most `points` rows, evenly spaced in users and the last of
+    them today's: `at` (of the answer, not of its feedback), `labelled_units` of both arms,
+    `difference`, `low`, `high`. No rows before there are enough labels.
+    """
+    scored = _scored(_ordered(answers))
+    right = (scored["label"] == scored["true_label"]).to_numpy(bool)[:, None]
+    of_arm = np.column_stack([(scored["arm"] == arm).to_numpy(bool) for arm in ARMS])
+    correct = (of_arm & right).cumsum(axis=0).astype(np.float64)
+    counted = of_arm.cumsum(axis=0).astype(np.float64)
+    looks = np.flatnonzero(ab_statistics.enough(correct, counted))
+    if len(looks) > points:
+        looks = looks[np.linspace(0, len(looks) - 1, points).round().astype(int)]
+    difference, low, high = ab_statistics.always_valid_difference(
+        correct[looks], counted[looks], alpha
+    )
+    found = {"labelled_units": looks + 1, "difference": difference, "low": low, "high": high}
+    return pd.DataFrame({"at": scored["at"].to_numpy()[looks], **found})
+
+
+def disagreements(answers: pd.DataFrame, limit: int = 50) -> pd.DataFrame:
+    """The reviews that the shadow labels otherwise than the champion, the furthest apart first.
+
+    `answers` has the columns of `compare_arms`, `request_id`, `position`, `probability` (of
+    positive, 0–1) and, where it was stored, `text`. At most `limit` rows: `request_id`,
+    `position`, `text`, `champion_label`, `shadow_label`, `champion_probability`,
+    `shadow_probability`, `true_label`; no text and no true label is None. Reviews that either
+    refused are left out.
+    """
+    pairs = _pairs(answers)
+    pairs = pairs.dropna(subset=["champion_label", "shadow_label"])
+    pairs = pairs[pairs["champion_label"] != pairs["shadow_label"]]
+    apart = (pairs["champion_probability"] - pairs["shadow_probability"]).abs()
+    pairs = pairs.loc[apart.sort_values(ascending=False, kind="stable").index[:limit]]
+    for column in ("text", "true_label"):
+        known = pairs[column].astype(object)
+        pairs[column] = known.where(known.notna(), None)
+    names = [f"{arm}_{what}" for what in ("label", "probability") for arm in (CHAMPION, SHADOW)]
+    return pairs[[*PAIR, "text", *names, "true_label"]].reset_index(drop=True)
+
+
+def shadow_agreement(answers: pd.DataFrame) -> ShadowAgreement:
+    """How far the shadow and the champion agree on the same reviews; takes what those two take."""
+    pairs = _pairs(answers)
+    both = pairs.dropna(subset=["champion_label", "shadow_label"])
+    first = both.drop_duplicates("unit")
+    same = int((first["champion_label"] == first["shadow_label"]).sum())
+    agreed = ab_statistics.wilson_interval(same, len(first))
+    known = both.dropna(subset=["true_label"]).drop_duplicates("unit")
+    truth, shadow = _labels(known, "true_label"), _labels(known, "shadow_label")
+    difference = None
+    if _both_classes(truth):
+        difference = paired_difference(truth, shadow, _labels(known, "champion_label"))
+    sentence = "nothing to compare yet: no review that both the champion and the shadow labelled"
+    if agreed is not None:
+        sentence = (
+            f"the same label for {agreed.value:.1%} of {len(first):,} users, 95% interval "
+            f"{agreed.low:.1%}…{agreed.high:.1%}"
+        )
+    return ShadowAgreement(
+        pairs=len(both),
+        unanswered=len(pairs) - len(both),
+        units=len(first),
+        agreed=agreed,
+        labelled_units=len(known),
+        f1_difference=difference,
+        sentence=sentence,
+    )
+
+
+def _arm_scores(arm: str, rows: pd.DataFrame, units: int, scored: pd.DataFrame) -> ArmScores:
+    truth, predicted = _labels(scored, "true_label"), _labels(scored, "label")
+    labelled = int(rows["true_label"].notna().sum())
+    return ArmScores(
+        arm=arm,
+        answers=len(rows),
+        unanswered=int(rows["label"].isna().sum()),
+        labelled=labelled,
+        labelled_share=labelled / len(rows) if len(rows) else None,
+        units=units,
+        labelled_units=len(scored),
+        accuracy=ab_statistics.wilson_interval(int((truth == predicted).sum()), len(truth)),
+        f1_macro=bootstrap_interval(truth, predicted) if _both_classes(truth) else None,
+    )
+
+
+def _ordered(answers: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the two arms, oldest first."""
+    rows = _checked(answers, SCORED_COLUMNS)
+    return rows[rows["arm"].isin(ARMS)].sort_values("at", kind="stable")
+
+
+def _scored(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each user the first answer with both labels, if from the arm of the first answer."""
+    own = rows["arm"] == rows.groupby("unit")["arm"].transform("first")
+    return rows[own].dropna(subset=["label", "true_label"]).drop_duplicates("unit")
+
+
+def _pairs(answers: pd.DataFrame) -> pd.DataFrame:
+    """The reviews that both the champion and the shadow were given, oldest first."""
+    rows = _checked(answers, (*SCORED_COLUMNS, *PAIR, "probability"), optional=("text",))
+    champion, shadow = (
+        rows[rows["arm"] == arm].rename(
+            columns={name: f"{arm}_{name}" for name in ("label", "probability")}
+        )
+        for arm in (CHAMPION, SHADOW)
+    )
+    shadow = shadow[[*PAIR, "shadow_label", "shadow_probability"]]
+    return champion.merge(shadow, on=PAIR).sort_values("at", kind="stable")
+
+
+def _checked(
+    answers: pd.DataFrame, columns: Sequence[str], optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """These columns of the answers, with labels as Int64; an optional one may be missing."""
+    missing = [name for name in columns if name not in answers.columns]
+    if missing and len(answers):
+        raise ValueError(f"answers: no column {missing[0]!r}; expected {', '.join(columns)}")
+    rows = answers.reindex(columns=[*columns, *optional])
+    for name in ("label", "true_label"):
+        if not rows[name].dropna().isin([0, 1]).all():
+            raise ValueError(f"answers, column {name!r}: expected 0, 1 or missing")
+        rows[name] = rows[name].astype("Int64")
+    return rows
+
+
+def _labels(rows: pd.DataFrame, column: str) -> Labels:
+    """A column without missing labels as an array of 0 and 1."""
+    return rows[column].to_numpy(np.int64)
+
+
+def _both_classes(truth: Labels) -> bool:
+    return int(np.bincount(truth, minlength=2).min()) >= MIN_CLASS_UNITS

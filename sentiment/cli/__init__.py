@@ -1,0 +1,1 @@
+"""Parse the command line: one thin module per command of `python -m sentiment`."""

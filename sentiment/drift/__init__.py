@@ -1,0 +1,1 @@
+"""Compare incoming reviews with the training data of a version."""

@@ -1,0 +1,131 @@
+"""Define what can go wrong through no fault of the code: one base class, and its tree.
+
+    UserError                    exit code 2; the message is one line for the user
+    ├── ReviewDataError          a file of reviews cannot be used as it is
+    │   └── ReviewReadError      it is there and could not be read just now: trying again may help
+    ├── RowsError                a table has no such column, or is not a table
+    ├── BatchError               a file cannot be scored or written
+    ├── TrackingError            the MLflow store cannot be opened, or did not do it
+    │   └── VersionError         a version cannot be compared with another
+    ├── ServingError             a version cannot be served
+    │   └── UnknownVersionError  the registry has no version of this name
+    ├── RegistryError            the change or the question makes no sense here
+    ├── ConflictError            exit code 1: somebody else's change came first
+    ├── PredictionLogError       the database of the prediction log cannot be used
+    ├── ProfileError             the drift reference of a version cannot be read
+    ├── WindowError              there are no reviews to compare
+    │   └── EmptyWindowError     the log or file is there, but holds none of this version and time
+    ├── StudyStorageError        the database of `--storage` cannot be used
+    ├── ResumeError              an interrupted pass cannot be resumed as asked
+    ├── SearchError              not one trial of a study could be scored
+    ├── ServingConfigError       the server cannot be set up like this
+    ├── ServerError              a server (ours or Prefect's) cannot start
+    ├── DeploymentError          the Prefect server refuses
+    └── ServiceError             the flow cannot be served as asked
+
+Library code raises these; `cli` and the two scripts print the message on stderr and leave with the
+exit code. Nothing is changed where one is raised: no half-written run, version or file.
+"""
+
+from __future__ import annotations
+
+EXIT_REFUSED = 1  # by the gate, or because somebody else's change came first
+EXIT_BAD_INPUT = 2
+EXIT_DRIFTED = 3
+EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+class UserError(Exception):
+    """Say in one line what was wrong, where, what was expected and what to do."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class ReviewDataError(UserError):
+    """The reviews cannot be used as they are."""
+
+
+class ReviewReadError(ReviewDataError):
+    """The file is there and could not be read just now; trying again may help."""
+
+
+class RowsError(UserError):
+    """The table cannot be used as it is."""
+
+
+class BatchError(UserError):
+    """The file cannot be scored or written."""
+
+
+class TrackingError(UserError):
+    """The tracking store cannot be used."""
+
+
+class VersionError(TrackingError):
+    """The version cannot be scored; `version` is its number."""
+
+    def __init__(self, version: str, message: str) -> None:
+        super().__init__(f"version {version}: {message}")
+        self.version = version
+
+
+class ServingError(UserError):
+    """The version cannot be served."""
+
+
+class UnknownVersionError(ServingError):
+    """The registry answers, and has no version of this name."""
+
+
+class RegistryError(UserError):
+    """The change or the question makes no sense here; nothing changed."""
+
+
+class ConflictError(UserError):
+    """Somebody else's change came first; nothing changed."""
+
+    exit_code = EXIT_REFUSED
+
+
+class PredictionLogError(UserError):
+    """The database of the log cannot be used."""
+
+
+class ProfileError(UserError):
+    """A profile cannot be read."""
+
+
+class WindowError(UserError):
+    """There is nothing to compare."""
+
+
+class EmptyWindowError(WindowError):
+    """The log or the file is there, and no review of this version and time is in it."""
+
+
+class StudyStorageError(UserError):
+    """The database of `--storage` cannot be used."""
+
+
+class ResumeError(UserError):
+    """The pass cannot be carried on as asked."""
+
+
+class SearchError(UserError):
+    """A study came to nothing."""
+
+
+class ServingConfigError(UserError):
+    """The server cannot be set up like this."""
+
+
+class ServerError(UserError):
+    """A server cannot start."""
+
+
+class DeploymentError(UserError):
+    """The Prefect server refuses."""
+
+
+class ServiceError(UserError):
+    """The flow cannot be served as asked."""

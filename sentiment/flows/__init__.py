@@ -1,0 +1,1 @@
+"""Run retraining and drift checks as Prefect flows, on a schedule."""

@@ -1,0 +1,1 @@
+"""Define the algorithms, calibrate and explain them, and predict with a loaded version."""

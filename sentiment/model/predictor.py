@@ -1,0 +1,268 @@
+"""Inference: a registered version, loaded and checked, that predicts raw texts and says why.
+
+    version = load_version(store, "champion")
+    version.predict(["Not good, broke after one game"])  # label, probability, contributions
+
+The API, the page and batch scoring all go through `LoadedVersion.predict`, so they answer alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
+
+from calibration import CalibratedClassifier, intercept
+from sentiment.data.reviews import remove_marker
+from sentiment.errors import ServingError, UnknownVersionError
+from sentiment.model.explanation import Contribution, Explainer, Terms
+from sentiment.tracking.artifact import load_pipeline
+from sentiment.tracking.ledger import STAGE, read_events
+from sentiment.tracking.store import REGISTERED_MODEL, Store, without_password
+from text_cleaning import clean_texts, cleaning_fingerprint
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+__all__ = [
+    "Contribution",
+    "LoadedVersion",
+    "Prediction",
+    "ServingError",
+    "UnknownVersionError",
+    "find_version",
+    "load_version",
+    "one_line",
+]
+
+NO_KNOWN_WORDS = "no known words"
+OTHER_SCORES = ("train_f1", "cv_f1_macro")  # of the run's metrics; the rest start with test_
+TRIED_TERMS = 200  # of the vocabulary: what a version answers before anybody asks it
+# What the registry answers for a name that it does not have
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one review gets.
+
+    `label` is 1 for positive and 0 for negative, exactly where `probability` (of positive, 0–1)
+    is at least the version's threshold or below; None with a `reason` for a review without a known
+    word, whose probability is the prior. `words` are those the vectorizer sees; `contributions`,
+    the weightiest first, add up to `decision` less the intercept.
+    """
+
+    label: int | None
+    probability: float
+    decision: float
+    words: int
+    known_words: int
+    contributions: tuple[Contribution, ...]
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version that answers. `threshold` and `prior` are probabilities of positive, 0–1.
+
+    `scores` are the run's metrics on the holdout, `train_f1` and `cv_f1_macro`; `since` is when it
+    was put into production (UTC), None where the ledger says that another version is.
+    """
+
+    version: str
+    algorithm: str
+    pipeline: Any
+    threshold: float
+    prior: float
+    intercept: float
+    scores: dict[str, float]
+    data_digest: str
+    cleaning_fingerprint: str
+    training_fingerprint: str
+    run_id: str
+    since: datetime | None
+
+    def predict(self, texts: Sequence[str], *, explain: bool = True) -> list[Prediction]:
+        """Predict raw texts, in their order; without `explain` no contributions are worked out.
+
+        The scraper's trailing marker is cut off first, as it is before training. Probabilities are
+        those of `pipeline.predict_proba` on such texts, to the last bit. Threads may share a
+        version. Raises TypeError as `text_cleaning.clean_texts` does.
+        """
+        if len(texts) == 0:
+            return []
+        bodies = texts if isinstance(texts, str) else [_without_marker(text) for text in texts]
+        cleaned = clean_texts(bodies)
+        (_, _), (_, vectorizer), (_, model) = self.pipeline.steps
+        found = [self._explainer.terms(clean) for clean in cleaned]
+        rows = _tfidf(vectorizer, found)
+        ends = rows.indptr.tolist()
+        decisions = model.decision_function(rows).tolist()
+        probabilities = model.predict_proba(rows)[:, 1].tolist()
+        predictions = []
+        for number, (text, clean, terms) in enumerate(zip(bodies, cleaned, found, strict=True)):
+            row, known = slice(ends[number], ends[number + 1]), ends[number] < ends[number + 1]
+            contributions: tuple[Contribution, ...] = ()
+            if explain and known:
+                contributions = self._explainer.contributions(
+                    text, clean, terms, rows.indices[row], rows.data[row]
+                )
+            predictions.append(
+                Prediction(
+                    label=int(decisions[number] > 0) if known else None,
+                    probability=probabilities[number],
+                    decision=decisions[number],
+                    words=len(terms.words),
+                    known_words=terms.known_words,
+                    contributions=contributions,
+                    reason=None if known else NO_KNOWN_WORDS,
+                )
+            )
+        return predictions
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(
+            self.pipeline.named_steps["tfidf"], self.pipeline.named_steps["model"].model
+        )
+
+
+def find_version(store: Store, name: str) -> ModelVersion:
+    """The version of this alias or number, as the registry has it now.
+
+    Raises `UnknownVersionError` when there is none, `ServingError` when the registry is away.
+    """
+    try:
+        if name.isdecimal():
+            return store.client.get_model_version(REGISTERED_MODEL, name)
+        return store.client.get_model_version_by_alias(REGISTERED_MODEL, name)
+    except Exception as error:  # MLflow's own, or what the database or the network raises
+        if getattr(error, "error_code", "") in UNKNOWN:
+            raise UnknownVersionError(
+                f"no version '{name}' of {REGISTERED_MODEL}; see what there is with "
+                "`python model_registry.py list`"
+            ) from None
+        raise ServingError(f"the registry does not answer: {one_line(error)}") from None
+
+
+def load_version(store: Store, name: str) -> LoadedVersion:
+    """Load the version of this alias or number, check it, and let it answer once.
+
+    So the first request finds everything imported. Raises `ServingError` when there is no such
+    version, when it will not load (a pickle is never loaded), when it was trained with another
+    cleaning than the code's, or when its probabilities are not calibrated.
+    """
+    found = find_version(store, name)
+    version, fingerprint = str(found.version), found.tags.get("cleaning_fingerprint", "none")
+    if fingerprint != cleaning_fingerprint():
+        raise ServingError(
+            f"version {version}: trained with another cleaning ({fingerprint}, the code's is "
+            f"{cleaning_fingerprint()}); retrain it, or serve it with the code it was trained with"
+        )
+    try:
+        pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}/{version}")
+        model = pipeline.steps[-1][1]
+        if not isinstance(model, CalibratedClassifier):
+            raise ServingError(
+                f"version {version}: its probabilities are not calibrated, as it was made by an "
+                "older version of this project; retrain it"
+            )
+        loaded = LoadedVersion(
+            version=version,
+            algorithm=found.tags.get("model", type(model.model).__name__),
+            pipeline=pipeline,
+            threshold=model.threshold,
+            prior=float(model.prior),
+            intercept=intercept(model.model),
+            scores=_scores(store, found.run_id),
+            data_digest=found.tags.get("data_digest", ""),
+            cleaning_fingerprint=fingerprint,
+            training_fingerprint=found.tags.get("training_fingerprint", ""),
+            run_id=found.run_id or "",
+            since=_in_production_since(store, version),
+        )
+        _try_out(loaded)
+    except ServingError:
+        raise
+    except Exception as error:  # a damaged file fails in as many ways as there are libraries
+        raise ServingError(f"version {version}: will not load: {one_line(error)}") from None
+    return loaded
+
+
+def one_line(error: Exception) -> str:
+    """The error as one line that may be shown and is the same for the same error."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
+    return without_password(f"{type(error).__name__}: {text}")[:300]
+
+
+def _without_marker(text: str) -> str:
+    """The text up to the scraper's trailing marker; what goes before keeps its place."""
+    if not isinstance(text, str):
+        return text  # refused, with its position, by the cleaning
+    return text[: len(text) - len(text.lstrip()) + len(remove_marker(text))]
+
+
+def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:
+    """What `vectorizer.transform` gives, to the last bit, in about a tenth of the time.
+
+    Most of scikit-learn's own time goes into checking that the counts it has just made are a
+    matrix. `_try_out` refuses a version whose vectorizer counts or weighs in another way.
+    """
+    columns: list[int] = []
+    counts: list[int] = []
+    ends = [0]
+    for terms in texts:
+        counted = Counter([column for column, _, _ in terms.found])
+        columns += sorted(counted)
+        counts += [counted[column] for column in columns[ends[-1] :]]
+        ends.append(len(columns))
+    indices, values = np.array(columns, dtype=np.int32), np.array(counts, dtype=np.float64)
+    if vectorizer.sublinear_tf:
+        values = np.log(values) + 1.0
+    values *= vectorizer.idf_[indices]
+    shape = (len(texts), len(vectorizer.vocabulary_))
+    rows = csr_matrix((values, indices, np.array(ends, dtype=np.int32)), shape=shape)
+    inplace_csr_row_normalize_l2(rows)
+    return rows
+
+
+def _try_out(loaded: LoadedVersion) -> None:
+    """Raise `ServingError` when the version does not answer with its pipeline's probabilities."""
+    terms = list(loaded.pipeline.named_steps["tfidf"].vocabulary_)[:TRIED_TERMS]
+    texts = ["", " ".join(terms), *terms[: TRIED_TERMS // 10]]
+    answered = [prediction.probability for prediction in loaded.predict(texts)]
+    if answered != loaded.pipeline.predict_proba(texts)[:, 1].tolist():
+        raise ServingError(
+            f"version {loaded.version}: its vectorizer weighs terms in a way that is not served "
+            "(expected idf and the norm l2); retrain it with those"
+        )
+
+
+def _scores(store: Store, run_id: str | None) -> dict[str, float]:
+    if not run_id:  # registered by hand
+        return {}
+    metrics = store.client.get_run(run_id).data.metrics
+    return {
+        name: float(value)
+        for name, value in sorted(metrics.items())
+        if name.startswith("test_") or name in OTHER_SCORES
+    }
+
+
+def _in_production_since(store: Store, version: str) -> datetime | None:
+    """When the version was put into production, None when it is not there; see `replay`."""
+    since = None
+    for event in reversed(read_events(store)):
+        if event.action != STAGE:  # a promotion or a rollback: its target is in production
+            if event.target != version:
+                break
+            since = event.when
+    return since

@@ -1,0 +1,1 @@
+"""Keep the log of predictions and feedback: tables, reading, the writer thread."""

@@ -1,0 +1,120 @@
+"""Labelled feedback: logged reviews whose true label somebody sent, as reviews to train on.
+
+    feedback = read_feedback("sqlite:///predictions.db")
+    labelled = with_feedback(load_reviews("data.csv"), feedback)
+
+A label that came without a rating counts as 5 stars or as 1: training only asks on which side of
+the line a rating lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import sqlalchemy as sa
+
+from sentiment.data.reviews import MARKERS, LoadedReviews, data_digest, remove_marker
+from sentiment.errors import WindowError
+from sentiment.predictions.reading import ARMS, existing_log
+from sentiment.predictions.tables import FEEDBACK, PREDICTIONS
+from sentiment.tracking.store import Store
+
+STARS = {0: 1, 1: 5}  # label → rating, where none was given
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """The labels of a log.
+
+    `frame` has `text` (str, as it was sent) and `rating` (int, 1–5), a row a label, oldest review
+    first; `without_text` is how many more there are whose texts were not to be stored.
+    """
+
+    frame: pd.DataFrame
+    without_text: int = 0
+
+    @property
+    def labels(self) -> int:
+        """How many labels the log has."""
+        return len(self.frame) + self.without_text
+
+
+@dataclass(frozen=True)
+class LabelledReviews:
+    """Everything labelled so far.
+
+    `loaded` is the file with the feedback below it, `digest` that of all and `file_digest` that of
+    the file alone; `added` rows are of the feedback. `note` says what became of its labels.
+    """
+
+    loaded: LoadedReviews
+    digest: str
+    file_digest: str
+    added: int = 0
+    note: str = ""
+
+
+def read_feedback(url: str) -> Feedback:
+    """Every label in the log; a log that is not there is not made, and has none.
+
+    Of an A/B test both arms count, of a shadow no row does: each review comes once. Raises
+    `PredictionLogError`.
+    """
+    same = (PREDICTIONS.c.request_id == FEEDBACK.c.request_id) & (
+        PREDICTIONS.c.position == FEEDBACK.c.position
+    )
+    query = (
+        sa.select(PREDICTIONS.c.text, FEEDBACK.c.label, FEEDBACK.c.rating)
+        .join_from(FEEDBACK, PREDICTIONS, same)
+        .where(PREDICTIONS.c.arm.in_(ARMS))
+        .order_by(PREDICTIONS.c.at, PREDICTIONS.c.id)
+    )
+    try:
+        with existing_log(url) as engine, engine.connect() as connection:
+            rows = connection.execute(query).all()
+    except WindowError:
+        rows = []
+    kept = [row for row in rows if row.text is not None]
+    frame = pd.DataFrame(
+        {
+            "text": pd.Series([row.text for row in kept], dtype=str),
+            "rating": pd.Series([row.rating or STARS[row.label] for row in kept], dtype="int64"),
+        }
+    )
+    return Feedback(frame, len(rows) - len(kept))
+
+
+def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> LabelledReviews:
+    """The file's reviews and, below them, the feedback's, treated as `load_reviews` treats rows.
+
+    The scraper's marker is cut off, texts that are blank then are dropped, and exact duplicates
+    (text and rating) are one row that came more often. Without feedback it is the file.
+    """
+    file_digest = data_digest(loaded.frame)
+    if feedback is None or not feedback.labels:
+        return LabelledReviews(loaded, file_digest, file_digest)
+    raw = feedback.frame["text"]
+    texts = raw.map(remove_marker)
+    sent = feedback.frame.assign(text=texts, copies=1)[texts != ""]
+    both = pd.concat([loaded.frame, sent], ignore_index=True)
+    frame = both.groupby(["text", "rating"], sort=False)["copies"].sum().reset_index()
+    added, unusable = len(frame) - len(loaded.frame), feedback.labels - len(sent)
+    merged = replace(
+        loaded,
+        frame=frame,
+        rows_read=loaded.rows_read + feedback.labels,
+        without_text=loaded.without_text + unusable,
+        marker_removed=loaded.marker_removed + int(raw.str.rstrip().str.endswith(MARKERS).sum()),
+        exact_duplicates=loaded.exact_duplicates + len(sent) - added,
+    )
+    note = (
+        f"{feedback.labels:,} labels in the prediction log: {unusable:,} without a stored text and "
+        f"{len(sent) - added:,} exact duplicates left out, {added:,} added"
+    )
+    return LabelledReviews(merged, data_digest(frame), file_digest, added, note)
+
+
+def log_of(store: Store, url: str | None) -> str:
+    """The URL of the prediction log: by default the SQLite file that the server keeps there."""
+    return url or f"sqlite:///{store.folder / 'predictions.db'}"

@@ -1,0 +1,108 @@
+"""Registry tables: the versions, one version, the ledger and a verdict, as the scripts show them.
+
+Times are shown with their zone, so that one can be given to `which --at` as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sentiment.console import Terminal
+from sentiment.registry.gate import Verdict
+from sentiment.tracking.ledger import Event
+from sentiment.tracking.store import REGISTERED_MODEL, Store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def versions_table(
+    versions: Mapping[str, ModelVersion], aliases: Mapping[str, list[str]]
+) -> pd.DataFrame:
+    """One row a version, oldest first; `aliases` maps a version to its aliases."""
+    rows = [
+        {
+            "version": number,
+            "model": version.tags.get("model", ""),
+            "CV F1": _rounded(version.tags.get("cv_f1_macro")),
+            "test F1": _rounded(version.tags.get("test_f1")),
+            "stage": version.current_stage,
+            "aliases": ", ".join(aliases.get(number, [])),
+            "data": version.tags.get("data_digest", ""),
+            "created": local_time(created(version)),
+        }
+        for number, version in versions.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def version_table(
+    store: Store, version: ModelVersion, aliases: list[str], events: list[Event]
+) -> pd.DataFrame:
+    """Everything about one version in two columns, `what` and `value`."""
+    number = str(version.version)
+    rows = [
+        ("version", f"{number} of {REGISTERED_MODEL}"),
+        ("stage", str(version.current_stage)),
+        ("aliases", ", ".join(aliases) or "none"),
+        ("created", local_time(created(version))),
+        ("run", str(version.run_id)),
+        ("source", str(version.source)),
+    ]
+    run = store.client.get_run(str(version.run_id))
+    rows += sorted((k, v) for k, v in version.tags.items() if k not in run.data.metrics)
+    rows += [(name, value) for name, value in sorted(run.data.params.items()) if name != "model"]
+    rows += [(name, f"{value:g}") for name, value in sorted(run.data.metrics.items())]
+    for event in events:
+        if number in (event.target, event.origin):
+            rows.append(("event", f"{local_time(event.when)} {event.action} {change(event)}"))
+    shown = dict.fromkeys(rows)  # a tag and a parameter of the same name and value once
+    return pd.DataFrame(list(shown), columns=["what", "value"])
+
+
+def history_table(events: list[Event]) -> pd.DataFrame:
+    """One row an event, oldest first."""
+    rows = [
+        {
+            "when": local_time(event.when),
+            "action": event.action + (" (forced)" if event.forced else ""),
+            "version": change(event),
+            "who": event.who,
+            "why": event.why,
+        }
+        for event in events
+    ]
+    return pd.DataFrame(rows)
+
+
+def show_verdict(verdict: Verdict, terminal: Terminal) -> None:
+    """Print what was compared on what, the table, and the verdict's sentence."""
+    if verdict.scores:
+        terminal.say(verdict.rows_sentence())
+        terminal.table("Gate", verdict.table())
+    if verdict.note:
+        terminal.say(verdict.note)
+    terminal.say(verdict.sentence(), always=True)
+
+
+def change(event: Event) -> str:
+    """`1 → 2`, or `→ 1` where nothing was there before."""
+    return f"{event.origin or ''} → {event.target}".strip()
+
+
+def created(version: ModelVersion) -> datetime:
+    """When the version was registered."""
+    return datetime.fromtimestamp(int(version.creation_timestamp) / 1000, UTC)
+
+
+def local_time(when: datetime) -> str:
+    """`2026-03-01T13:00:00.000+01:00`: to the millisecond, as the ledger keeps it."""
+    return when.astimezone().isoformat(timespec="milliseconds")
+
+
+def _rounded(score: str | None) -> str:
+    return "" if score is None else f"{float(score):.4f}"

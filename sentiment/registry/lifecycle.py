@@ -1,0 +1,264 @@
+"""Version lifecycle: register, stage, judge, promote, roll back; aliases and stages follow.
+
+The experiment, the flow and `model_registry.py` call these. The ledger (`registry_ledger.py`)
+decides which version is in production; MLflow's aliases (`champion`, `previous`, `staging`,
+`challenger`) and stages (None → Staging → Production → Archived) are set to what it says.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sentiment.data.reviews import Split
+from sentiment.errors import ConflictError, RegistryError
+from sentiment.registry.gate import Verdict
+from sentiment.tracking.ledger import (
+    PROMOTE,
+    ROLLBACK,
+    STAGE,
+    Event,
+    RegistryState,
+    append,
+    close_abandoned,
+    read_events,
+    replay,
+)
+from sentiment.tracking.store import REGISTERED_MODEL, Store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+STAGING_TRIES = 20  # passes that end at once stage one after the other
+
+
+def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
+    """Make the run's model a version and return its number; the same run never makes two."""
+    from mlflow.exceptions import MlflowException
+
+    client = store.client
+    known = client.search_model_versions(f"run_id = '{run_id}'")
+    if known:
+        return str(known[0].version)
+    try:
+        client.create_registered_model(
+            REGISTERED_MODEL, description="Sentiment of product reviews: raw text → 0 or 1."
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        REGISTERED_MODEL,
+        source=model_uri,
+        run_id=run_id,
+        model_id=model_uri.removeprefix("models:/"),
+        tags=dict(tags),
+    )
+    return str(version.version)
+
+
+def registry_state(store: Store) -> RegistryState:
+    """What the ledger says now."""
+    return replay(read_events(store))
+
+
+def production_version(store: Store) -> str | None:
+    """The version in production, None before the first promotion."""
+    return registry_state(store).production
+
+
+def stage(store: Store, version: str, why: str) -> Event:
+    """Put a version into staging, where it is `staging` and `challenger`. No gate.
+
+    Raises `RegistryError` for an unknown version or the one in production, `ConflictError`.
+    """
+    known_version(store, version)
+
+    def decide(state: RegistryState) -> tuple[str | None, str]:
+        if state.production == version:
+            raise RegistryError(f"version {version} is in production; it cannot go to staging")
+        return state.staging, version
+
+    event = append(store, STAGE, version, decide, why=why)
+    reconcile(store)
+    return event
+
+
+def stage_challenger(store: Store, version: str, why: str) -> bool:
+    """Stage a new version, once in its life: a resumed pass does not do it again.
+
+    Waits for its turn where other passes stage theirs. Returns whether it was staged now.
+    """
+    for tries in range(STAGING_TRIES):
+        state = registry_state(store)
+        if version in state.staged | state.promoted:
+            reconcile(store)
+            return False
+        try:
+            stage(store, version, why)
+            return True
+        except ConflictError:
+            if tries == STAGING_TRIES - 1:
+                raise
+            time.sleep(random.uniform(0.1, 0.5))
+    return False
+
+
+def judge_version(store: Store, version: str, split: Split) -> Verdict:
+    """What the gate says of promoting the version now, on the holdout of `split`.
+
+    Raises `RegistryError` for an unknown version or the one in production already, and
+    `version_scoring.VersionError` when one cannot be scored. Nothing is written.
+    """
+    from sentiment.registry.version_scoring import compare_versions
+
+    known_version(store, version)
+    production = production_version(store)
+    if production == version:
+        raise RegistryError(f"version {version} is in production already")
+    return compare_versions(store, version, production, split)
+
+
+def promote(store: Store, verdict: Verdict, *, why: str = "", force: bool = False) -> Event:
+    """Put the verdict's candidate into production, and its figures into the ledger.
+
+    `why` defaults to the verdict. Raises `RegistryError` when the gate refused and `force` is
+    false, or is true without a reason; `ConflictError` when production changed since.
+    """
+    if not verdict.promoted and not force:
+        raise RegistryError(verdict.sentence())
+    if force and not why.strip():
+        raise RegistryError('a forced promotion needs a reason: --force --reason "…"')
+    version = verdict.candidate
+    known_version(store, version)
+
+    def decide(state: RegistryState) -> tuple[str | None, str]:
+        _unchanged(state, verdict.production)
+        return state.production, version
+
+    event = append(
+        store,
+        PROMOTE,
+        version,
+        decide,
+        why=" ".join((why or verdict.sentence()).split()),
+        forced=force and not verdict.promoted,
+        metrics=verdict.metrics(),
+    )
+    reconcile(store)
+    return event
+
+
+def rollback(store: Store, why: str = "") -> Event:
+    """Put the version back that was in production before; again, and it walks further back.
+
+    Raises `RegistryError` when there is none, `ConflictError` when production changed meanwhile.
+    """
+    versions, before = all_versions(store), registry_state(store)
+    target = _rollback_target(before, versions)
+    if target is None:
+        raise RegistryError("no version was in production before; there is nothing to go back to")
+
+    def decide(state: RegistryState) -> tuple[str | None, str]:
+        _unchanged(state, before.production)
+        return state.production, target
+
+    event = append(store, ROLLBACK, target, decide, why=" ".join(why.split()) or "rolled back")
+    reconcile(store)
+    return event
+
+
+def reconcile(store: Store) -> list[str]:
+    """Set aliases and stages to what the ledger says; returns what had to be set, a line each.
+
+    Safe at any time and for several processes at once: whoever wrote looks again whether the
+    ledger has grown meanwhile. A ledger without events leaves everything as it is.
+    """
+    close_abandoned(store)
+    done: list[str] = []
+    while True:
+        state = registry_state(store)
+        changed = _follow(store, state) if state.events else []
+        done += changed
+        if not changed or registry_state(store).events == state.events:
+            return done
+
+
+def _follow(store: Store, state: RegistryState) -> list[str]:
+    client, versions, done = store.client, all_versions(store), []
+    wanted = {
+        "champion": state.production,
+        "previous": _rollback_target(state, versions),
+        "staging": state.staging,
+        "challenger": state.staging,
+    }
+    aliases = client.get_registered_model(REGISTERED_MODEL).aliases
+    for alias, version in wanted.items():
+        now = aliases.get(alias)
+        if version in versions and str(now) != version:
+            client.set_registered_model_alias(REGISTERED_MODEL, alias, version)
+            done.append(f"{alias} is version {version}")
+        elif version not in versions and now is not None:
+            client.delete_registered_model_alias(REGISTERED_MODEL, alias)
+            done.append(f"{alias} is no version")
+    stages = {
+        number: "Archived"
+        for number, version in versions.items()
+        if number in state.staged | state.promoted
+        or version.current_stage in ("Production", "Staging")
+    }
+    for name, number in (("Staging", state.staging), ("Production", state.production)):
+        if number in versions:
+            stages = {number: name, **{key: stages[key] for key in stages if key != number}}
+    for number, name in stages.items():  # Production first: it archives the one before
+        if client.get_model_version(REGISTERED_MODEL, number).current_stage != name:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # that stages are deprecated
+                client.transition_model_version_stage(
+                    REGISTERED_MODEL, number, name, archive_existing_versions=name != "Archived"
+                )
+            done.append(f"version {number} is {name}")
+    return done
+
+
+def registered_versions(store: Store) -> dict[str, ModelVersion]:
+    """Every version by its number, oldest first; none is no error here."""
+    found = store.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    return {str(v.version): v for v in sorted(found, key=lambda v: int(v.version))}
+
+
+def all_versions(store: Store) -> dict[str, ModelVersion]:
+    """Every version by its number, oldest first. Raises `RegistryError` when there is none."""
+    found = registered_versions(store)
+    if not found:
+        raise RegistryError(
+            f"{REGISTERED_MODEL} has no versions here; run sentiment_mlflow_optuna.py, or name "
+            "another store with --store"
+        )
+    return found
+
+
+def known_version(store: Store, version: str) -> ModelVersion:
+    """The version of this number. Raises `RegistryError` when there is none."""
+    versions = all_versions(store)
+    if version not in versions:
+        newest = ", ".join(list(versions)[-5:])
+        raise RegistryError(f"no version '{version}' of {REGISTERED_MODEL}; the newest: {newest}")
+    return versions[version]
+
+
+def _rollback_target(state: RegistryState, versions: Mapping[str, ModelVersion]) -> str | None:
+    """The last version before the present one; one that was deleted since is passed over."""
+    earlier = (v for v in reversed(state.stack[:-1]) if v in versions and v != state.production)
+    return next(earlier, None)
+
+
+def _unchanged(state: RegistryState, expected: str | None) -> None:
+    if state.production != expected:
+        raise ConflictError(
+            f"another change came first: version {state.production} is in production now, no "
+            f"longer {expected or 'none'}; look at it, then try again"
+        )

@@ -1,0 +1,307 @@
+"""Tracking: where the MLflow store is, and how a run, its trials and its model are written.
+
+The store is MLflow's own default layout, so that a bare `mlflow ui` in the project folder shows
+it: `mlflow.db` and `mlruns/`. `MLFLOW_TRACKING_URI` wins over both the default and `--store`.
+MLflow is imported when a store is opened, not before: telemetry must be off by then, and `--help`
+and bad input need not wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from sentiment.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+PROJECT = Path(__file__).resolve().parents[2]
+LEDGER = "FLIPKART_SENTIMENT_ANALYSIS"  # one run a pass of the experiment, one a retraining
+REGISTERED_MODEL = "FlipkartSentimentModel"
+TAG = "flipkart."  # in front of every tag of ours, apart from MLflow's
+PAGE = 1_000  # runs a search answers at once; MLflow allows up to 50,000
+FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+
+# What we start says nothing to anybody outside, unless the user has set these.
+PRIVATE = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened MLflow store. `folder` holds our own files: studies and the locks of passes."""
+
+    uri: str
+    folder: Path
+    artifacts: Path | None  # None: a server decides where artifacts go
+    client: MlflowClient
+    experiment_ids: dict[str, str] = field(default_factory=dict)  # known already, by name
+
+    @property
+    def studies(self) -> Path:
+        """The folder of Optuna journals and pass locks; made when missing."""
+        folder = self.folder / "studies"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def ui_command(self) -> str:
+        """The command that shows this store in a browser."""
+        if self.artifacts is None:
+            return f"open {without_password(self.uri)} in a browser"
+        if self.folder == PROJECT:
+            return "make mlflow-ui"
+        return f"mlflow ui --workers 1 --backend-store-uri {self.uri}"
+
+
+def open_store(folder: str | Path | None = None) -> Store:
+    """Open the store, and create it when it is new; safe when several processes do so at once.
+
+    `MLFLOW_TRACKING_URI` is used when set; else `folder`, the project's own by default. Raises
+    `TrackingError` when it cannot be reached, made or read.
+    """
+    for name, value in PRIVATE.items():
+        os.environ.setdefault(name, value)
+    # A server that is away should be said in seconds, not after MLflow's seven tries.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
+    home = Path(folder).resolve() if folder is not None else PROJECT
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+    local = uri == f"sqlite:///{home / 'mlflow.db'}"
+    try:
+        (home / "mlruns").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrackingError(
+            f"{home}: cannot keep the store there ({error.strerror}); name another with --store"
+        ) from None
+
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # Alembic's and MLflow's progress is of no concern to the user; their warnings are.
+    for name in (
+        "alembic",
+        "mlflow.store.db.utils",
+        "mlflow.store.model_registry.abstract_store",
+        "mlflow.tracking.fluent",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        if local:
+            _create_database(home)
+        use_uri(uri)
+        client = mlflow.MlflowClient(uri)  # would itself create a missing database, unguarded
+        client.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = re.sub(r"\s+", " ", str(error))[:200]
+        raise TrackingError(
+            f"{without_password(uri)}: the tracking store does not answer ({reason}); start "
+            "it, or correct MLFLOW_TRACKING_URI or --store"
+        ) from None
+    return Store(uri, home, home / "mlruns" if local else None, client)
+
+
+def use_uri(uri: str) -> None:
+    """Point MLflow's own functions at a store, for the calls that take no client.
+
+    MLflow also writes the address into this process's environment, where the next `open_store`
+    would take it for the user's wish; so that is undone.
+    """
+    import mlflow
+
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if named is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = named
+
+
+def experiment_id(store: Store, name: str) -> str:
+    """The id of the experiment, created when missing; two processes may ask at once."""
+    if name not in store.experiment_ids:
+        store.experiment_ids[name] = _find_or_create(store, name)
+    return store.experiment_ids[name]
+
+
+def _find_or_create(store: Store, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = _active_experiment(store, name)
+    if found is None:
+        location = None if store.artifacts is None else str(store.artifacts / name)
+        try:
+            return store.client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            found = _active_experiment(store, name)  # another process was first
+            if found is None:
+                raise
+    return found.experiment_id
+
+
+def _active_experiment(store: Store, name: str) -> Experiment | None:
+    found = store.client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        store.client.restore_experiment(found.experiment_id)
+    return found
+
+
+def begin_run(
+    store: Store,
+    experiment: str,
+    tags: Mapping[str, str],
+    *,
+    name: str | None = None,
+    parent: str | None = None,
+    started: float | None = None,
+) -> str:
+    """Create a run, RUNNING, and return its id. Without a name MLflow gives a memorable one.
+
+    `started` is the time of the start in seconds since 1970, now by default.
+    """
+    from mlflow.utils import mlflow_tags
+
+    context = {
+        mlflow_tags.MLFLOW_USER: user_name(),
+        mlflow_tags.MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name,
+        mlflow_tags.MLFLOW_SOURCE_TYPE: "LOCAL",
+    }
+    if parent is not None:
+        context[mlflow_tags.MLFLOW_PARENT_RUN_ID] = parent
+    run = store.client.create_run(
+        experiment_id(store, experiment),
+        start_time=None if started is None else int(started * 1000),
+        tags={**context, **tags},
+        run_name=name,
+    )
+    return str(run.info.run_id)
+
+
+def log_values(
+    store: Store,
+    run_id: str,
+    *,
+    params: Mapping[str, object] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write parameters, metrics and tags in one call. Writing the same again changes nothing."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    store.client.log_batch(
+        run_id,
+        metrics=[Metric(key, float(value), now, 0) for key, value in (metrics or {}).items()],
+        params=[Param(key, str(value)) for key, value in (params or {}).items()],
+        tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+    )
+
+
+def end_run(store: Store, run_id: str, status: str = FINISHED) -> None:
+    """Give the run its last status: FINISHED, FAILED or KILLED."""
+    store.client.set_terminated(run_id, status)
+
+
+def find_runs(store: Store, experiment: str, tags: Mapping[str, str]) -> list[Run]:
+    """All runs of an experiment that carry these tags, oldest first."""
+    found = _active_experiment(store, experiment)
+    if found is None:
+        return []
+    condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_runs(
+            [found.experiment_id], condition, max_results=PAGE, page_token=token
+        )
+        runs.extend(page)
+        token = page.token
+        if not token:
+            return sorted(runs, key=lambda run: run.info.start_time)
+
+
+def git_commit() -> str:
+    """The project's commit, with `+changes` when files differ from it; `unknown` without git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def user_name() -> str:
+    """Who runs this, for the run's `mlflow.user` tag; `unknown` in a container without names."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown: what stands between `//` and `@` is left out."""
+    return re.sub(r"//[^/@]*@", "//…@", uri)
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Within the block these loggers speak only of errors."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _create_database(home: Path) -> None:
+    """Make `mlflow.db` when it is missing, whole or not at all, by one process at a time.
+
+    Two schema migrations at once crash, and one that is killed leaves a database that no later
+    start can mend; so it is made under another name, and moved when it is complete.
+    """
+    database = home / "mlflow.db"
+    with FileLock(home / "mlruns" / ".store.lock"):
+        if database.exists():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        making = home / "mlflow.db.making"
+        for left in home.glob("mlflow.db.making*"):
+            left.unlink()
+        SqlAlchemyStore(  # type: ignore[no-untyped-call]
+            f"sqlite:///{making}", str(home / "mlruns")
+        ).engine.dispose()
+        with closing(sqlite3.connect(making)) as connection:
+            # readers and a writer do not block one another; the setting stays with the file
+            connection.execute("PRAGMA journal_mode=WAL")
+        making.replace(database)

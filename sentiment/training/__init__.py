@@ -1,0 +1,1 @@
+"""Search, fit, evaluate and report the models of a pass."""

@@ -1,0 +1,176 @@
+"""One pass of the experiment: its settings, its lock, and how an interrupted one is found again.
+
+A pass is a run in the ledger experiment that carries its settings. While a process
+works on it, it holds `studies/<pass>.lock`, which the operating system frees when the process
+dies, however it dies; so a pass whose run is not FINISHED and whose lock is free was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from sentiment.errors import ResumeError
+from sentiment.tracking.store import (
+    FINISHED,
+    KILLED,
+    LEDGER,
+    RUNNING,
+    TAG,
+    Store,
+    begin_run,
+    find_runs,
+    git_commit,
+    log_values,
+)
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from sentiment.model.algorithms import SearchSpace
+
+PASS, KIND, TRIAL = TAG + "pass", TAG + "kind", TAG + "trial"
+SETTINGS = TAG + "settings"  # a tag, since only tags are written in one step with the run
+EXPERIMENT_KIND, PARENT_KIND, TRIAL_KIND = "experiment", "search", "trial"
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """All that decides what a pass computes. Two passes with equal settings give equal results."""
+
+    data: str  # absolute path
+    text_column: str
+    rating_column: str
+    data_digest: str
+    cleaning: str
+    trials: int
+    models: str  # joined by commas, in order
+    seed: int
+    search_space: SearchSpace
+    file_format: str
+
+
+@dataclass(frozen=True)
+class ExperimentPass:
+    """A pass that this process works on; `lock` is held until the process ends."""
+
+    id: str
+    run_id: str
+    settings: PassSettings
+    lock: FileLock
+    journal: Path
+
+    def tags(self, kind: str) -> dict[str, str]:
+        """The tags that find the pass's runs of one kind again."""
+        return {PASS: self.id, KIND: kind}
+
+    def require(self, **settings: object) -> None:
+        """Raise `ResumeError` unless the pass was begun with these very settings."""
+        for name, value in settings.items():
+            began = getattr(self.settings, name)
+            if value != began:
+                raise ResumeError(
+                    f"pass {self.id} was begun with {name.replace('_', ' ')} {began}, not {value}; "
+                    "resume it with the same, or start a new one without --resume"
+                )
+
+
+def begin_pass(store: Store, settings: PassSettings) -> ExperimentPass:
+    """Open a new pass: take its lock, then create its run in the ledger."""
+    pass_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    lock = _lock(store, pass_id)
+    lock.acquire()
+    tags = {
+        PASS: pass_id,
+        KIND: EXPERIMENT_KIND,
+        SETTINGS: json.dumps(asdict(settings)),
+        TAG + "git_commit": git_commit(),
+    }
+    run_id = begin_run(store, LEDGER, tags, name=f"experiment {pass_id}")
+    log_values(store, run_id, params=asdict(settings))
+    return ExperimentPass(pass_id, run_id, settings, lock, _journal(store, pass_id))
+
+
+def resume_pass(
+    store: Store, pass_id: str | None, asked: Mapping[str, object]
+) -> ExperimentPass | None:
+    """Take up the interrupted pass `pass_id`, the newest by default; None when there is none.
+
+    `asked` holds the settings that the user named; each must be the pass's own. Only the lock is
+    taken: nothing changes before `reopen`. Raises `ResumeError`.
+    """
+    interrupted = {run.data.tags[PASS]: run for run in interrupted_passes(store)}
+    if not interrupted and pass_id is None:
+        return None
+    pass_id = pass_id or list(interrupted)[-1]
+    if pass_id not in interrupted:
+        known = ", ".join(interrupted) or "none"
+        raise ResumeError(f"no interrupted pass '{pass_id}' in this store; there are: {known}")
+    run = interrupted[pass_id]
+    lock = _lock(store, pass_id)
+    try:
+        lock.acquire(timeout=2)  # longer than another process's look at whether it is free
+    except Timeout:
+        raise ResumeError(f"pass {pass_id} is being worked on by another process") from None
+    settings = PassSettings(**json.loads(run.data.tags[SETTINGS]))
+    resumed = ExperimentPass(pass_id, run.info.run_id, settings, lock, _journal(store, pass_id))
+    resumed.require(**asked)
+    return resumed
+
+
+def reopen(store: Store, run_id: str) -> None:
+    """Mark a run that an interrupted attempt left behind as RUNNING again."""
+    store.client.update_run(run_id, status=RUNNING)
+
+
+def interrupted_passes(store: Store) -> list[Run]:
+    """Ledger runs of passes that ended before their time on this machine, oldest first."""
+    runs = find_runs(store, LEDGER, {KIND: EXPERIMENT_KIND})
+    return [
+        run
+        for run in runs
+        if run.info.status != FINISHED and _nobody_works_on(store, run.data.tags[PASS])
+    ]
+
+
+def close_interrupted(store: Store, experiments: list[str]) -> list[Run]:
+    """Mark what interrupted passes left RUNNING as KILLED; returns their ledger runs."""
+    passes = interrupted_passes(store)
+    for run in passes:
+        kill_running(store, run.data.tags[PASS], experiments)
+    return passes
+
+
+def kill_running(store: Store, pass_id: str, experiments: list[str]) -> None:
+    """Mark every run of the pass that is RUNNING as KILLED, the ledger's last."""
+    for experiment in (*experiments, LEDGER):
+        for run in find_runs(store, experiment, {PASS: pass_id}):
+            if run.info.status == RUNNING:
+                store.client.set_terminated(run.info.run_id, KILLED)
+
+
+def _nobody_works_on(store: Store, pass_id: str) -> bool:
+    """Whether the pass's lock lies here and is free; a pass of another machine has none here."""
+    lock = _lock(store, pass_id)
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def _lock(store: Store, pass_id: str) -> FileLock:
+    return FileLock(store.studies / f"{pass_id}.lock")
+
+
+def _journal(store: Store, pass_id: str) -> Path:
+    return store.studies / f"{pass_id}.journal"

@@ -1,0 +1,459 @@
+"""A/B test: who gets which arm, and what frames of answers, made by hand, are said to show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentiment.ab import comparison as ab_test
+from sentiment.ab.comparison import (
+    assign_arm,
+    compare_arms,
+    disagreements,
+    history,
+    shadow_agreement,
+)
+
+COLUMNS = ["unit", "arm", "label", "true_label", "at"]
+IDS = [f"user-{number}" for number in range(100_000)]
+
+
+def challenged(experiment: str, share: float) -> np.ndarray:
+    return np.array([assign_arm(unit, experiment, share) == "challenger" for unit in IDS])
+
+
+def frame(rows: Sequence[tuple[str, str, int | None, int | None, float]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"label": "Int64", "true_label": "Int64"})
+
+
+def arm_rows(arm: str, wrong: int, users: int, begin: float = 0.0) -> pd.DataFrame:
+    """One labelled answer a user, every third of class 0; the first `wrong` of them are wrong."""
+    return frame(
+        [
+            (
+                f"{arm}{number}",
+                arm,
+                int(number % 3 > 0) if number >= wrong else int(number % 3 == 0),
+                int(number % 3 > 0),
+                begin + number,
+            )
+            for number in range(users)
+        ]
+    )
+
+
+def both_arms(champion: tuple[int, int], challenger: tuple[int, int]) -> pd.DataFrame:
+    """Wrong answers and users of each arm, in turn."""
+    return pd.concat([arm_rows("champion", *champion), arm_rows("challenger", *challenger)])
+
+
+# --- who gets which arm ---
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.01])
+def test_the_split_of_100_000_ids_is_within_half_a_point(share: float) -> None:
+    assert challenged("1-vs-3", share).mean() == pytest.approx(share, abs=0.005)
+
+
+def test_no_id_and_every_id() -> None:
+    assert not challenged("1-vs-3", 0.0).any()
+    assert challenged("1-vs-3", 1.0).all()
+
+
+def test_a_larger_share_keeps_every_unit_that_the_challenger_had() -> None:
+    small, large = challenged("1-vs-3", 0.2), challenged("1-vs-3", 0.35)
+    assert not (small & ~large).any()
+    assert (large & ~small).mean() == pytest.approx(0.15, abs=0.005)
+
+
+def test_another_experiment_splits_afresh() -> None:
+    """Of the challenger's units in one, the other has its share, as in all units."""
+    one, other = challenged("1-vs-3", 0.5), challenged("1-vs-4", 0.2)
+    assert other[one].mean() == pytest.approx(0.2, abs=0.01)
+    assert other[~one].mean() == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("unit", "experiment", "number"),
+    [
+        ("user-1", "1-vs-3", 0xF223003CE4A71D10),
+        ("user-2", "1-vs-3", 0xFC8A14CA9B1DD625),
+        ("é", "1-vs-3", 0xA58B538881927A53),
+        ("user-1", "", 0x7430E5EC124C8EA5),
+    ],
+)
+def test_assignments_are_the_same_for_ever(unit: str, experiment: str, number: int) -> None:
+    """The numbers are from OpenSSL's BLAKE2BMAC, keyed with b2sum of the experiment."""
+    assert assign_arm(unit, experiment, number / 2**64 + 1e-9) == "challenger"
+    assert assign_arm(unit, experiment, number / 2**64 - 1e-9) == "champion"
+
+
+def test_an_experiment_may_have_a_long_name() -> None:
+    assert assign_arm("user-1", "x" * 1_000, 1.0) == "challenger"
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.01, float("nan"), float("inf")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="share: expected a number from 0 to 1, found"):
+        assign_arm("user-1", "1-vs-3", share)
+
+
+# --- what is counted ---
+
+STORY = frame(
+    [
+        # at, in no order: user a is the champion's; the first answer with both labels is wrong
+        ("a", "champion", 1, 1, 9.0),
+        ("a", "champion", 1, 0, 3.0),
+        ("a", "champion", 1, None, 1.0),
+        ("a", "champion", None, 1, 2.0),
+        # b moved to the challenger later: that answer is nobody's score
+        ("b", "champion", 0, 0, 4.0),
+        ("b", "challenger", 1, 0, 5.0),
+        # c moved before a true label came
+        ("c", "champion", 0, None, 4.5),
+        ("c", "challenger", 0, 0, 5.5),
+        # d's only true label is of a review that was refused
+        ("d", "challenger", None, 1, 6.0),
+        ("d", "challenger", 1, None, 7.0),
+        ("e", "challenger", 1, 1, 8.0),
+        ("e", "challenger", 0, 1, 8.0),  # the same moment, the next review
+        ("e", "shadow", 0, 1, 8.0),
+    ]
+)
+
+
+def test_arms_are_counted_by_hand() -> None:
+    compared = compare_arms(STORY, share=0.5)
+    champion, challenger = compared.champion, compared.challenger
+    assert (champion.arm, challenger.arm) == ("champion", "challenger")
+    assert (champion.answers, champion.unanswered, champion.units) == (6, 1, 3)
+    assert (challenger.answers, challenger.unanswered, challenger.units) == (6, 1, 2)
+    assert (champion.labelled, challenger.labelled) == (4, 5)
+    assert [champion.labelled_share, challenger.labelled_share] == [4 / 6, 5 / 6]
+    # scored: a (wrong) and b (right) for the champion, e (right) for the challenger
+    assert (champion.labelled_units, challenger.labelled_units) == (2, 1)
+    assert champion.accuracy is not None and champion.accuracy.value == 0.5
+    assert challenger.accuracy is not None and challenger.accuracy.value == 1.0
+    assert champion.f1_macro is None and compared.f1_difference is None
+    assert compared.verdict == "not enough labels yet"
+
+
+def test_scores_by_hand() -> None:
+    # champion: wrong are 10 of the 100 of class 0 and 20 of the 200 of class 1, so that F1 is
+    # 180 / (100 + 110) and 360 / (200 + 190); challenger: 3 and 6, so 194 / (100 + 103) and
+    # 388 / (200 + 197)
+    compared = compare_arms(both_arms((30, 300), (9, 300)), share=0.5)
+    before = (180 / 210 + 360 / 390) / 2
+    after = (194 / 203 + 388 / 397) / 2
+    champion, challenger = compared.champion.f1_macro, compared.challenger.f1_macro
+    assert champion is not None and champion.value == pytest.approx(before)
+    assert challenger is not None and challenger.value == pytest.approx(after)
+    assert champion.low < before < champion.high
+    assert compared.f1_difference is not None
+    assert compared.f1_difference.value == pytest.approx(after - before)
+    assert compared.accuracy_difference is not None
+    assert compared.accuracy_difference.value == pytest.approx(0.07)
+    assert compared.challenger.accuracy is not None
+    # Wilson: (291 + 1.9207) / 303.8415 ± 1.95996 / 303.8415 · √(300 · .97 · .03 + .9604)
+    assert compared.challenger.accuracy.low == pytest.approx(0.96405 - 0.02008, abs=2e-5)
+    assert compared.challenger.accuracy.high == pytest.approx(0.96405 + 0.02008, abs=2e-5)
+    assert compared.split_p == 1.0
+
+
+def test_a_clear_winner_is_named_whatever_the_share() -> None:
+    better = compare_arms(both_arms((320, 1600), (20, 400)), share=0.2)
+    assert better.sentence.startswith("challenger better: accuracy +0.150, always-valid 95% ")
+    worse = compare_arms(both_arms((80, 1600), (80, 400)), share=0.2)
+    assert worse.sentence.startswith("champion better: accuracy −0.150, always-valid 95% ")
+    careful = compare_arms(both_arms((320, 1600), (20, 400)), share=0.2, alpha=0.001)
+    assert careful.accuracy_difference is not None and better.accuracy_difference is not None
+    assert careful.accuracy_difference.low < better.accuracy_difference.low
+    assert "always-valid 99.9% interval" in careful.sentence
+
+
+def test_a_wrong_split_is_said_whatever_the_labels() -> None:
+    compared = compare_arms(both_arms((320, 1600), (20, 400)), share=0.5)
+    assert compared.split_p is not None and compared.split_p < 1e-6
+    assert compared.sentence.startswith("the split is not as configured: 400 of 2,000 users")
+
+
+def test_refusals_change_counts_but_no_score() -> None:
+    answered = both_arms((30, 300), (9, 300))
+    refusals = frame([(f"challenger{n}", "challenger", None, 1, -1.0) for n in range(50)])
+    plain = compare_arms(answered, share=0.5)
+    compared = compare_arms(pd.concat([answered, refusals]), share=0.5)
+    assert compared.challenger.unanswered == 50 and compared.challenger.answers == 350
+    assert compared.challenger.accuracy == plain.challenger.accuracy
+    assert compared.sentence == plain.sentence
+
+
+def test_labels_may_be_of_any_numeric_type() -> None:
+    answers = both_arms((30, 300), (9, 300))
+    expected = compare_arms(answers, share=0.5)
+    for kind in ("float64", object):
+        assert compare_arms(answers.astype({"label": kind, "true_label": kind}), share=0.5) == (
+            expected
+        )
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pd.DataFrame(),
+        frame([]),
+        arm_rows("shadow", 3, 40),
+        arm_rows("champion", 30, 300),
+        arm_rows("challenger", 30, 300),
+        arm_rows("champion", 0, 1),
+        both_arms((0, 400), (0, 400)),
+        both_arms((400, 400), (400, 400)),
+        both_arms((30, 300), (9, 300)).assign(true_label=None),
+        both_arms((30, 300), (9, 300)).assign(label=None),
+        both_arms((30, 300), (9, 300)).assign(true_label=1),
+        both_arms((30, 300), (9, 300)).assign(true_label=0, label=0),
+    ],
+    ids=[
+        "no columns",
+        "no rows",
+        "shadow only",
+        "champion only",
+        "challenger only",
+        "one answer",
+        "all right",
+        "all wrong",
+        "no true labels",
+        "all refused",
+        "one class",
+        "one class, all right",
+    ],
+)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
+def test_little_to_go_by_is_a_sentence(answers: pd.DataFrame, share: float) -> None:
+    compared = compare_arms(answers, share=share)
+    assert json.loads(json.dumps(compared.as_dict(), allow_nan=False))["share"] == share
+    assert compared.sentence.startswith(f"{compared.verdict}: ")
+    assert not compared.verdict.endswith("better")
+    assert history(answers)[["difference", "low", "high"]].notna().all(axis=None)
+
+
+def test_macro_f1_needs_both_classes() -> None:
+    compared = compare_arms(both_arms((30, 300), (9, 300)).assign(true_label=1), share=0.5)
+    assert compared.champion.accuracy is not None and compared.champion.f1_macro is None
+    # 28 users are 10 of class 0 and 18 of class 1; of 27 only 9 are of class 0
+    compared = compare_arms(both_arms((3, 28), (3, 27)), share=0.5)
+    assert compared.champion.f1_macro is not None and compared.challenger.f1_macro is None
+    assert compared.f1_difference is None
+
+
+@pytest.mark.parametrize(("column", "value"), [("label", 2), ("true_label", "good")])
+def test_what_is_no_label_is_refused(column: str, value: int | str) -> None:
+    answers = STORY.astype({column: object})
+    answers.iloc[3, COLUMNS.index(column)] = value
+    with pytest.raises(ValueError, match=f"column '{column}': expected 0, 1 or missing"):
+        compare_arms(answers, share=0.5)
+
+
+@pytest.mark.parametrize(("share", "alpha"), [(1.5, 0.05), (-0.1, 0.05), (0.5, 0.0), (0.5, 1.0)])
+def test_a_share_or_alpha_out_of_range_is_refused(share: float, alpha: float) -> None:
+    with pytest.raises(ValueError, match=f"between 0 and 1, found {share} and {alpha}"):
+        compare_arms(STORY, share=share, alpha=alpha)
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_missing_column_is_named(column: str) -> None:
+    with pytest.raises(ValueError, match=f"no column '{column}'; expected unit, arm, label"):
+        compare_arms(STORY.drop(columns=column), share=0.5)
+
+
+def test_the_answers_are_left_as_they_were() -> None:
+    before = STORY.copy()
+    compare_arms(STORY, share=0.5)
+    pd.testing.assert_frame_equal(STORY, before)
+
+
+def test_required_sample_size_is_asked_here() -> None:
+    assert ab_test.required_sample_size(0.85, 0.03) == (2036, 2036)
+
+
+# --- over time ---
+
+
+def test_history_ends_with_what_the_comparison_says() -> None:
+    answers = both_arms((120, 600), (60, 600))
+    found = history(answers, points=20)
+    compared = compare_arms(answers, share=0.5)
+    assert len(found) == 20
+    assert found["labelled_units"].is_monotonic_increasing and found["at"].is_monotonic_increasing
+    last = found.iloc[-1]
+    assert compared.accuracy_difference is not None
+    assert (last["labelled_units"], last["at"]) == (1200, 599.0)
+    assert (last["difference"], last["low"], last["high"]) == (
+        compared.accuracy_difference.value,
+        compared.accuracy_difference.low,
+        compared.accuracy_difference.high,
+    )
+
+
+def test_each_point_of_history_is_the_comparison_of_that_moment() -> None:
+    answers = both_arms((120, 600), (60, 600))
+    found = history(answers, points=7, alpha=0.01)
+    for at, users, low in found[["at", "labelled_units", "low"]].to_numpy():
+        # arms take turns, the champion's answer first
+        then = answers.sort_values("at", kind="stable").head(int(users))
+        compared = compare_arms(then, share=0.5, alpha=0.01)
+        assert compared.accuracy_difference is not None
+        assert low == pytest.approx(compared.accuracy_difference.low, abs=1e-12)
+        assert at == then["at"].max()
+
+
+def test_history_begins_when_there_are_enough_labels() -> None:
+    # all 60 of the champion's are wrong: only the right answers of the challenger are few
+    assert history(both_arms((60, 60), (40, 49))).empty
+    first = history(both_arms((30, 100), (30, 100)), points=1_000).iloc[0]
+    assert first["labelled_units"] == 100  # 50 users an arm, 60 wrong
+
+
+def test_history_takes_times_as_they_are() -> None:
+    answers = both_arms((30, 100), (30, 100))
+    answers["at"] = pd.to_datetime(answers["at"], unit="s", utc=True)
+    assert history(answers)["at"].max() == pd.Timestamp(99, unit="s", tz="UTC")
+
+
+# --- the shadow ---
+
+
+def review(
+    number: int,
+    labels: tuple[int | None, int | None],
+    probabilities: tuple[float, float],
+    true_label: int | None = None,
+    text: str | None = None,
+) -> list[dict[str, object]]:
+    """The champion's and the shadow's row of one review, of a user of its own."""
+    return [
+        {
+            "unit": f"u{number}",
+            "request_id": f"r{number // 2}",
+            "position": number % 2,
+            "arm": arm,
+            "label": label,
+            "probability": probability,
+            "true_label": true_label,
+            "text": text,
+            "at": float(number),
+        }
+        for arm, label, probability in zip(
+            ("champion", "shadow"), labels, probabilities, strict=True
+        )
+    ]
+
+
+SHADOWED = pd.DataFrame(
+    [
+        *review(0, (1, 1), (0.9, 0.8), 1, "fine"),
+        *review(1, (1, 0), (0.55, 0.45), None, "so so"),
+        *review(2, (0, 1), (0.05, 0.95), 0, None),
+        *review(3, (None, 1), (0.7, 0.9), 1, "ok"),
+        *review(4, (1, 0), (0.8, 0.3), 1, "well"),
+        *review(5, (0, 0), (0.1, 0.4), 0, "bad"),
+        review(6, (1, 1), (0.9, 0.1))[0],  # the shadow has not scored it
+        {**review(7, (0, 0), (0.9, 0.1))[0], "arm": "challenger"},
+        review(7, (0, 1), (0.9, 0.1))[1],  # beside the challenger's answer: no pair
+    ]
+)
+
+
+def test_disagreements_come_with_the_furthest_apart_first() -> None:
+    found = disagreements(SHADOWED)
+    assert found.to_dict("records") == [
+        {
+            "request_id": "r1",
+            "position": 0,
+            "text": None,
+            "champion_label": 0,
+            "shadow_label": 1,
+            "champion_probability": 0.05,
+            "shadow_probability": 0.95,
+            "true_label": 0,
+        },
+        {
+            "request_id": "r2",
+            "position": 0,
+            "text": "well",
+            "champion_label": 1,
+            "shadow_label": 0,
+            "champion_probability": 0.8,
+            "shadow_probability": 0.3,
+            "true_label": 1,
+        },
+        {
+            "request_id": "r0",
+            "position": 1,
+            "text": "so so",
+            "champion_label": 1,
+            "shadow_label": 0,
+            "champion_probability": 0.55,
+            "shadow_probability": 0.45,
+            "true_label": None,
+        },
+    ]
+    assert json.dumps(found.to_dict("records"), allow_nan=False)
+    assert disagreements(SHADOWED, limit=1)["request_id"].tolist() == ["r1"]
+
+
+def test_texts_that_were_not_stored_are_no_matter() -> None:
+    assert disagreements(SHADOWED.drop(columns="text"))["text"].tolist() == [None, None, None]
+
+
+def test_agreement_by_hand() -> None:
+    agreement = shadow_agreement(SHADOWED)
+    # reviews 0 and 5 of 0, 1, 2, 4 and 5: 2 of 5
+    assert (agreement.pairs, agreement.unanswered, agreement.units) == (5, 1, 5)
+    assert agreement.agreed is not None and agreement.agreed.value == 0.4
+    # (2 + 1.9207) / 8.8415 ± 1.95996 / 8.8415 · √(5 · .4 · .6 + .9604)
+    assert agreement.agreed.low == pytest.approx(0.44345 - 0.32582, abs=2e-5)
+    assert agreement.agreed.high == pytest.approx(0.44345 + 0.32582, abs=2e-5)
+    assert agreement.labelled_units == 4 and agreement.f1_difference is None  # 2 of each class
+    assert agreement.sentence == ("the same label for 40.0% of 5 users, 95% interval 11.8%…76.9%")
+
+
+def test_one_user_counts_once_in_the_agreement() -> None:
+    """However many reviews the user sends; the true label may come with a later one."""
+    rows = [
+        {**row, "unit": "u0"}
+        for number, labels in enumerate([(1, 1), (1, 0), (0, 1), (0, 0)])
+        for row in review(number, labels, (0.5, 0.5), None if number == 0 else 1)
+    ]
+    agreement = shadow_agreement(pd.DataFrame(rows))
+    assert (agreement.pairs, agreement.units, agreement.labelled_units) == (4, 1, 1)
+    assert agreement.agreed is not None and agreement.agreed.value == 1.0
+
+
+def test_the_shadow_is_scored_in_pairs() -> None:
+    # 40 reviews, every other of class 0. The champion is wrong on the first 8 (4 of each class),
+    # the shadow on none: its F1 is 1, the champion's of either class 2 · 16 / (20 + 20) = .8
+    rows = []
+    for number in range(40):
+        true = number % 2
+        given = 1 - true if number < 8 else true
+        rows += review(number, (given, true), (0.5, 0.5), true)
+    agreement = shadow_agreement(pd.DataFrame(rows))
+    assert agreement.labelled_units == 40 and agreement.f1_difference is not None
+    assert agreement.f1_difference.value == pytest.approx(0.2)
+    assert 0 < agreement.f1_difference.low < 0.2 < agreement.f1_difference.high
+    json.dumps(agreement.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "answers", [pd.DataFrame(), SHADOWED.iloc[:0], SHADOWED[SHADOWED["arm"] == "champion"]]
+)
+def test_no_shadow_is_a_sentence(answers: pd.DataFrame) -> None:
+    agreement = shadow_agreement(answers)
+    assert agreement.sentence.startswith("nothing to compare yet: ")
+    assert json.loads(json.dumps(agreement.as_dict(), allow_nan=False))["agreed"] is None
+    assert disagreements(answers).empty

@@ -1,0 +1,412 @@
+"""A/B statistics: formulas by hand, and error rates and power in tests whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import simulate_ab
+from scipy.integrate import quad
+from sklearn.metrics import f1_score
+
+from sentiment.ab import statistics as ab_statistics
+from sentiment.metrics import Floats, Labels, confusion
+
+Z = NormalDist().inv_cdf
+EVERY_TENTH = np.arange(100, 5_001, 10)  # labelled users at 491 looks, from the first possible on
+
+
+def counts(*pairs: tuple[int, int]) -> tuple[Floats, Floats]:
+    """`counts((8, 10), (9, 10))`: the champion was right 8 times of 10, the challenger 9."""
+    return np.array([pair[0] for pair in pairs], float), np.array(
+        [pair[1] for pair in pairs], float
+    )
+
+
+# --- how many users ---
+
+
+def test_sample_size_by_hand() -> None:
+    # pooled accuracy .865: 1.95996 √(2 · .865 · .135) = .94719
+    # both accuracies:       .84162 √(.85 · .15 + .88 · .12) = .40634
+    # (.94719 + .40634)² / .03² = 2035.6
+    assert ab_statistics.required_sample_size(0.85, 0.03) == (2036, 2036)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.7])
+@pytest.mark.parametrize(("baseline", "effect"), [(0.85, 0.03), (0.9, -0.03), (0.95, 0.02)])
+def test_sample_size_for_unequal_arms_is_that_of_the_textbook(
+    share: float, baseline: float, effect: float
+) -> None:
+    """Fleiss, Levin & Paik 2003, section 4.2, from the champion's side."""
+    ratio, other = share / (1 - share), baseline + effect
+    pooled = (baseline + ratio * other) / (1 + ratio)
+    null = Z(0.995) * math.sqrt((1 + ratio) * pooled * (1 - pooled))
+    alternative = Z(0.9) * math.sqrt(ratio * baseline * (1 - baseline) + other * (1 - other))
+    champion = (null + alternative) ** 2 / (ratio * effect**2)
+    assert ab_statistics.required_sample_size(
+        baseline, effect, alpha=0.01, power=0.9, share=share
+    ) == (math.ceil(champion), math.ceil(champion * ratio))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"baseline": 1.0}, "baseline: expected a number between 0 and 1, found 1"),
+        ({"smallest_effect": 0.2}, r"baseline \+ smallest_effect: .*, found 1.05"),
+        ({"smallest_effect": 0.0}, "no sample shows a difference of 0"),
+        ({"share": 0.0}, "share: expected a number between 0 and 1, found 0"),
+        ({"alpha": math.nan}, "alpha: .* found nan"),
+        ({"power": 1.0}, "power: "),
+    ],
+)
+def test_a_sample_size_of_nonsense_is_refused(changed: dict[str, float], message: str) -> None:
+    values = {"baseline": 0.85, "smallest_effect": 0.03} | changed
+    with pytest.raises(ValueError, match=message):
+        ab_statistics.required_sample_size(**values)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "effect", "share"), [(0.85, 0.03, 0.5), (0.85, 0.05, 0.3), (0.7, -0.04, 0.5)]
+)
+def test_the_sample_has_the_power_it_promises(baseline: float, effect: float, share: float) -> None:
+    """And the always-valid test, looked at 20 times, has it with twice that sample."""
+    rng = np.random.default_rng(1)
+    total = sum(ab_statistics.required_sample_size(baseline, effect, share=share))
+    found = []
+    for test, users, simulations in (
+        (simulate_ab.naive_test, np.array([total]), 10_000),
+        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(total), 2_000),
+        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(2 * total), 2_000),
+    ):
+        rates = (baseline, baseline + effect)
+        found.append(simulate_ab.share_raised(test, rates, share, users, simulations, rng))
+    once, sequential, sequential_twice = found
+    # Three standard errors of 10,000 simulations are .012; statsmodels' normal approximation of a
+    # binomial adds some thousandths.
+    assert once == pytest.approx(0.8, abs=0.02)
+    assert 0.3 < sequential < once
+    assert sequential_twice > 0.8
+
+
+# --- the always-valid interval ---
+
+
+def test_the_interval_by_hand() -> None:
+    # 852/1004 = .848606 and 892/1004 = .888446 with two right and two wrong ones added;
+    # variance (.848606 · .151394 + .888446 · .111554) / 1004 = .00022667, mixture .03² = .0009;
+    # .00022667 · .00112667 / .0009 · (ln(1 + .0009 / .00022667) + 2 ln 20) = .0021552 = .046424²
+    difference, low, high = ab_statistics.always_valid_difference(*counts((850, 1000), (890, 1000)))
+    assert float(difference) == pytest.approx(0.04)
+    assert float(low) == pytest.approx(0.04 - 0.046424, abs=2e-6)
+    assert float(high) == pytest.approx(0.04 + 0.046424, abs=2e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_at_its_ends_the_mixture_is_one_over_alpha_times_as_likely(alpha: float) -> None:
+    """The definition that the formula solves: the likelihood ratio, integrated numerically."""
+    correct, counted = counts((410, 500), (185, 200))
+    difference, low, high = map(
+        float, ab_statistics.always_valid_difference(correct, counted, alpha)
+    )
+    rates = (correct + 2) / (counted + 4)
+    error = math.sqrt(float((rates * (1 - rates) / (counted + 4)).sum()))
+    for end in (low, high):
+
+        def mixed(theta: float, end: float = end) -> float:
+            prior = NormalDist(end, ab_statistics.EFFECT).pdf(theta)
+            return NormalDist(theta, error).pdf(difference) * prior
+
+        likelihood, _ = quad(mixed, end - 1, end + 1, points=[end, difference], limit=200)
+        ratio = likelihood / NormalDist(end, error).pdf(difference)
+        assert ratio == pytest.approx(1 / alpha, rel=1e-6)
+
+
+def test_many_counts_at_once_are_each_count_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    counted = rng.integers(0, 300, size=(4, 5, 2)).astype(float)
+    correct = np.floor(counted * rng.random(counted.shape))
+    together = np.stack(ab_statistics.always_valid_difference(correct, counted))
+    assert together.shape == (3, 4, 5)
+    for place in np.ndindex(4, 5):
+        alone = np.stack(ab_statistics.always_valid_difference(correct[place], counted[place]))
+        assert together[:, *place] == pytest.approx(alone, nan_ok=True)
+    assert 0 < np.isnan(together[0]).sum() < 20
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "sufficient"),
+    [
+        ((45, 50), (45, 50), True),  # 10 wrong of 100: 5 of the 50 of the smaller arm
+        ((45, 50), (46, 50), False),  # 4.5
+        ((5, 50), (5, 50), True),  # the same with right and wrong exchanged
+        ((5, 50), (4, 50), False),
+        ((25, 49), (500, 1000), False),
+        ((895, 1000), (50, 50), True),  # 105 of 1,050, though the smaller arm has none wrong
+        ((896, 1000), (50, 50), False),
+        ((100, 100), (100, 100), False),
+        ((0, 0), (0, 0), False),
+        ((500, 1000), (0, 0), False),
+    ],
+)
+def test_what_is_enough(
+    champion: tuple[int, int], challenger: tuple[int, int], sufficient: bool
+) -> None:
+    correct, counted = counts(champion, challenger)
+    assert bool(ab_statistics.enough(correct, counted)) is sufficient
+    difference, low, high = map(float, ab_statistics.always_valid_difference(correct, counted))
+    assert math.isnan(difference) is math.isnan(low) is math.isnan(high) is not sufficient
+
+
+def test_the_interval_stays_within_what_accuracies_can_differ_by() -> None:
+    difference, low, high = ab_statistics.always_valid_difference(*counts((2, 50), (50, 50)))
+    assert float(difference) == pytest.approx(0.96)
+    assert float(low) > 0.5 and float(high) == 1.0
+
+
+# --- error rates in tests whose truth is known ---
+
+
+def test_the_simulation_has_the_error_rates_of_the_textbook() -> None:
+    """A z-test at 5 %: looked at once it errs so often, at 20 even looks in 24.8 % of all tests.
+
+    The second is from Armitage, McPherson & Rowe 1969, "Repeated significance tests on
+    accumulating data", table 2.
+    """
+    rng = np.random.default_rng(2)
+    for users, expected in ((np.array([20_000]), 0.05), (simulate_ab.even_looks(20_000), 0.248)):
+        found = simulate_ab.share_raised(
+            simulate_ab.naive_test, (0.7, 0.7), 0.5, users, 10_000, rng
+        )
+        assert found == pytest.approx(expected, abs=0.015)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+@pytest.mark.parametrize("accuracy", [0.7, 0.85, 0.95])
+def test_equal_arms_looked_at_20_times_are_rarely_called_different(
+    accuracy: float, share: float
+) -> None:
+    """The plain z-test, looked at as often, does it four times as often as allowed."""
+    found = {}
+    for name, test in (
+        ("always valid", simulate_ab.always_valid_test(0.0)),
+        ("naive", simulate_ab.naive_test),
+    ):
+        rng = np.random.default_rng(3)
+        users = simulate_ab.even_looks(10_000)
+        found[name] = simulate_ab.share_raised(test, (accuracy, accuracy), share, users, 4_000, rng)
+    assert found["always valid"] <= 0.05
+    assert found["naive"] > 0.2
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "share"),
+    [
+        (0.85, 0.85, 0.5),
+        (0.95, 0.95, 0.2),
+        (0.95, 0.95, 0.05),
+        (0.98, 0.98, 0.2),
+        (0.85, 0.88, 0.2),
+        (0.95, 0.9, 0.2),
+        (0.9, 0.98, 0.2),
+    ],
+)
+def test_the_truth_is_in_the_interval_at_every_look_from_the_first_on(
+    champion: float, challenger: float, share: float
+) -> None:
+    """At 491 looks, the first with few labels, it is left out in at most 5 % of all tests."""
+    missed = simulate_ab.share_raised(
+        simulate_ab.always_valid_test(challenger - champion),
+        (champion, challenger),
+        share,
+        EVERY_TENTH,
+        2_000,
+        np.random.default_rng(4),
+    )
+    assert 0 < missed <= 0.05
+
+
+def test_without_its_guards_the_interval_would_miss_at_few_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ab_statistics, "PLUS", 1e-9)
+    monkeypatch.setattr(ab_statistics, "MIN_EXPECTED", 0)
+    test, rng = simulate_ab.always_valid_test(0.0), np.random.default_rng(4)
+    assert simulate_ab.share_raised(test, (0.95, 0.95), 0.2, EVERY_TENTH, 1_000, rng) > 0.07
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_as_many_more_users_as_it_says_show_the_difference(share: float) -> None:
+    """Looked at only then, four times in five."""
+    seen = counts((430, 500), (178, 200))  # accuracies .86 and .89
+    champion, challenger = ab_statistics.units_to_show(*seen, share)
+    assert challenger / (champion + challenger) == pytest.approx(share, abs=0.001)
+    found = simulate_ab.share_raised(
+        simulate_ab.always_valid_test(0.0),
+        (0.86, 0.86 + ab_statistics.EFFECT),
+        share,
+        np.array([champion + challenger]),
+        10_000,
+        np.random.default_rng(5),
+    )
+    assert found == pytest.approx(0.8, abs=0.03)  # the two rates added blur the spread
+
+
+# --- single figures ---
+
+
+@pytest.mark.parametrize(
+    ("hits", "rows", "low", "high"),
+    [
+        # (8 + 1.9207) / 13.8415 = .71674; 1.95996 / 13.8415 · √(10 · .8 · .2 + .9604) = .22658
+        (8, 10, 0.49016, 0.94332),
+        (0, 10, 0.0, 0.27753),  # 3.8415 / 13.8415
+        (10, 10, 0.72247, 1.0),
+    ],
+)
+def test_wilson_by_hand(hits: int, rows: int, low: float, high: float) -> None:
+    interval = ab_statistics.wilson_interval(hits, rows)
+    assert interval is not None and interval.value == hits / rows
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-5)
+
+
+def test_no_rows_have_no_interval() -> None:
+    assert ab_statistics.wilson_interval(0, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("units", "share", "chi_square"),
+    [
+        ((520, 480), 0.5, 1.6),  # 20² / 500 + 20² / 500
+        ((60, 40), 0.5, 4.0),  # 10² / 50 + 10² / 50
+        ((750, 250), 0.2, 15.625),  # 50² / 800 + 50² / 200
+        ((800, 200), 0.2, 0.0),
+        ((5, 5), 0.5, 0.0),
+    ],
+)
+def test_the_split_by_hand(units: tuple[int, int], share: float, chi_square: float) -> None:
+    """With one degree of freedom, chi-square is the square of a standard normal."""
+    expected = 2 * (1 - NormalDist().cdf(math.sqrt(chi_square)))
+    assert ab_statistics.split_p_value(units, share) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("units", "share", "p"),
+    [
+        ((9, 0), 0.5, None),  # 4.5 an arm are too few for the test
+        ((20, 3), 0.2, None),  # 4.6 for the challenger
+        ((0, 0), 0.5, None),
+        ((100, 0), 0.0, None),
+        ((0, 99), 1.0, None),
+        ((99, 1), 0.0, 0.0),
+        ((1, 99), 1.0, 0.0),
+    ],
+)
+def test_a_split_of_few_users_or_of_none_to_an_arm(
+    units: tuple[int, int], share: float, p: float | None
+) -> None:
+    assert ab_statistics.split_p_value(units, share) == p
+
+
+def macro_f1(true: Labels, given: Labels) -> float:
+    found = []
+    for label in (0, 1):
+        hits = int(((true == label) & (given == label)).sum())
+        found.append(2 * hits / int((true == label).sum() + (given == label).sum()))
+    return sum(found) / 2
+
+
+def test_the_difference_in_macro_f1_agrees_with_resampling_the_rows() -> None:
+    rng = np.random.default_rng(6)
+    arms = []
+    for rows, accuracy in ((500, 0.85), (200, 0.9)):
+        true = (rng.random(rows) < 0.8).astype(np.int64)
+        arms.append((true, np.where(rng.random(rows) < accuracy, true, 1 - true)))
+    draws = []
+    for _ in range(4_000):
+        scores = []
+        for true, given in arms:
+            drawn = rng.integers(0, len(true), len(true))
+            scores.append(macro_f1(true[drawn], given[drawn]))
+        draws.append(scores[1] - scores[0])
+    exact = [f1_score(true, given, average="macro") for true, given in arms]
+    champion, challenger = (confusion(true, given) for true, given in arms)
+    found = ab_statistics.f1_difference(champion, challenger)
+    assert found.value == pytest.approx(exact[1] - exact[0], abs=1e-12)
+    # the ends of two such bootstraps differ by chance by about .002
+    assert found.low == pytest.approx(np.percentile(draws, 2.5), abs=0.006)
+    assert found.high == pytest.approx(np.percentile(draws, 97.5), abs=0.006)
+
+
+# --- the verdict ---
+
+
+def test_verdicts_in_words() -> None:
+    better = ab_statistics.judge((1000, 1000), *counts((800, 1000), (890, 1000)), 0.5)
+    assert better.verdict == "challenger better" and better.difference is not None
+    assert better.sentence == (
+        "challenger better: accuracy +0.090, always-valid 95% interval "
+        f"+{better.difference.low:.3f}…+{better.difference.high:.3f}"
+    )
+    worse = ab_statistics.judge((1000, 1000), *counts((890, 1000), (800, 1000)), 0.5, 0.001)
+    assert worse.verdict == "champion better"
+    assert worse.sentence.startswith(
+        "champion better: accuracy −0.090, always-valid 99.9% interval −0.1"
+    )
+    unsure = ab_statistics.judge((1000, 1000), *counts((850, 1000), (850, 1000)), 0.5)
+    # half the interval: variance 2 · .848606 · .151394 / 1004 = .00025592 and, as above, .0496
+    # four times in five: at a variance of .0658 · .03² = .0000592 half the interval and .8416
+    # standard errors, .02353 + .00648, make .03; 2 · .12847 / .0000592 = 4,340 an arm
+    assert unsure.sentence == (
+        "no difference shown yet: accuracy +0.000, always-valid 95% interval −0.050…+0.050; about "
+        "3,300 more labelled users with the champion and 3,300 with the challenger would show one "
+        "of 0.03 four times in five"
+    )
+    long = ab_statistics.judge((9000, 9000), *counts((7650, 9000), (7650, 9000)), 0.5)
+    assert long.sentence.endswith("; one of 0.03 would have shown by now four times in five")
+
+
+def test_too_few_labels_and_a_wrong_split_come_before_any_difference() -> None:
+    few = ab_statistics.judge((60, 60), *counts((20, 60), (46, 49)), 0.5)
+    assert few.difference is None
+    assert few.sentence == (
+        "not enough labels yet: 60 labelled users with the champion and 49 with the challenger, "
+        "66 answered right and 43 wrong; needed are 50 with each, and so many right and wrong that "
+        "5 of both can be expected in the smaller arm"
+    )
+    wrong = ab_statistics.judge((1800, 1200), *counts((800, 1000), (890, 1000)), 0.5)
+    assert wrong.verdict == "the split is not as configured" and wrong.difference is not None
+    assert wrong.sentence == (
+        "the split is not as configured: 1,200 of 3,000 users came to the challenger, 50.0% should "
+        "have (p < 0.0001); fix the assignment, or begin a new experiment if the share was "
+        "changed, before reading on"
+    )
+    # 77 too many of 2,750: 77² / 2200 + 77² / 550 = 13.475, p = 2 (1 − Φ(3.671)) = .00024
+    close = ab_statistics.judge((2123, 627), *counts((0, 0), (0, 0)), 0.2)
+    assert "627 of 2,750 users" in close.sentence and "(p = 0.0002)" in close.sentence
+
+
+# --- the script ---
+
+
+def test_the_script_prints_every_figure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(simulate_ab, "IDS", 2_000)
+    monkeypatch.setattr(simulate_ab, "USERS", 500)
+    assert simulate_ab.main(["--simulations", "3", "--seed", "1"]) == 0
+    printed = capsys.readouterr().out
+    for heading in ("split of 2,000 ids", "equal arms called different", "ever missed", "power"):
+        assert heading in printed
+    assert "2,036 + 2,036" in printed
+
+
+@pytest.mark.parametrize("options", [["--simulations", "0"], ["--seed", "-1"]])
+def test_the_script_refuses_bad_options_in_one_line(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate_ab.main(options) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1

@@ -1,0 +1,607 @@
+"""Serve sentiment: the script as a user runs it, gunicorn and all, under load and with faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import PROJECT
+from support.serving import (
+    BAD_TEXT,
+    GOOD_TEXT,
+    UNKNOWN_TEXT,
+    Running,
+    add_version,
+    copy_store,
+    put_into_production,
+    running_server,
+    shared_store,
+)
+
+from sentiment.cli import serve as serve_sentiment
+from sentiment.model.predictor import load_version
+from sentiment.predictions.log import open_log
+from sentiment.registry.lifecycle import rollback
+from sentiment.serving.config import TOKEN_VARIABLE, ServingConfig
+from sentiment.serving.start import check_start
+from sentiment.tracking.store import REGISTERED_MODEL, Store, open_store
+
+pytestmark = pytest.mark.xdist_group("serving")
+TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT]
+Answers = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return shared_store(tmp_path_factory)
+
+
+@pytest.fixture
+def store(made: Store, tmp_path: Path) -> Store:
+    return copy_store(made, tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def server(made: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One worker on a copy of the store, for tests that leave it as it is."""
+    copy = copy_store(made, tmp_path_factory.mktemp("served") / "store")
+    with running_server("--store", copy.folder) as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A server with two workers, the store it follows, and what each version there says."""
+
+    server: Running
+    store: Store
+    expected: dict[str, Answers]
+
+
+@pytest.fixture(scope="module")
+def pair(made: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two workers; each test leaves both with version 1."""
+    copy = copy_store(made, tmp_path_factory.mktemp("pair") / "store")
+    options = ("--store", copy.folder, "--workers", "2", "--refresh", "0.5")
+    with running_server(*options) as running:
+        yield Pair(running, copy, expected_answers(made))
+
+
+@pytest.fixture
+def fails(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run the script with what it cannot do; returns its one line."""
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+
+    def run(*options: str | Path) -> str:
+        try:
+            code = serve_sentiment.main([*map(str, options)])
+        except SystemExit as error:  # argparse's own way out
+            code = int(str(error.code))
+        printed = capfd.readouterr()
+        assert (code, printed.out) == (2, ""), printed
+        assert printed.err.startswith("serve_sentiment: ") and printed.err.count("\n") == 1
+        return printed.err
+
+    return run
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
+
+
+class Load:
+    """Threads that ask the same again and again, each on a connection it keeps."""
+
+    def __init__(self, server: Running, threads: int = 4) -> None:
+        self.server = server
+        self.answers: list[Answers] = []
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        connection = HTTPConnection(self.server.host, self.server.port, timeout=60)
+        headers = {"Content-Type": "application/json"}
+        while not self._stop.is_set():
+            try:
+                connection.request("POST", "/predict", json.dumps({"texts": TEXTS}), headers)
+                response = connection.getresponse()
+                body = response.read()
+                if response.status == 200:
+                    self.answers.append(json.loads(body))
+                else:
+                    self.failures.append(f"{response.status} {body!r}")
+            except (OSError, HTTPException) as error:
+                self.failures.append(repr(error))
+                connection.close()
+        connection.close()
+
+    def seen(self) -> set[str]:
+        """The versions that answered so far."""
+        return {answer["version"] for answer in list(self.answers)}
+
+
+def expected_answers(store: Store) -> dict[str, Answers]:
+    """What each version says of `TEXTS`, by number."""
+    found = {}
+    for number in ("1", "2", "3"):
+        version = load_version(store, number)
+        found[number] = {
+            "algorithm": version.algorithm,
+            "threshold": version.threshold,
+            "intercept": version.intercept,
+            "probabilities": version.pipeline.predict_proba(TEXTS)[:, 1].tolist(),
+        }
+    return found
+
+
+def is_of_one_version(answer: Answers, expected: dict[str, Answers]) -> bool:
+    whole = {name: answer[name] for name in ("algorithm", "threshold", "intercept")}
+    whole["probabilities"] = [item["probability"] for item in answer["predictions"]]
+    return bool(whole == expected[answer["version"]])
+
+
+def metric(server: Running, start: str) -> float:
+    """The sum of the samples that start so, whatever worker is asked."""
+    lines = server.ask("GET", "/metrics")[1].splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+
+
+# --- one worker ------------------------------------------------------------------------------
+
+
+def test_it_says_where_it_is_and_what_it_serves(server: Running) -> None:
+    pattern = r"http://127\.0\.0\.1:\d+: version 1 \(LogisticRegression\) is in production\n"
+    assert re.fullmatch(pattern, server.line)
+    assert server.ask("GET", "/health")[0] == 200
+
+
+def test_it_answers_as_the_model_does(server: Running, made: Store) -> None:
+    status, answer = server.ask("POST", "/predict", {"texts": TEXTS})
+    assert status == 200 and is_of_one_version(answer, expected_answers(made))
+
+
+def test_the_page_and_its_files_are_there(server: Running) -> None:
+    status, page = server.ask("GET", "/")
+    assert status == 200 and page.lower().startswith("<!doctype html>")
+    for file in re.findall(r'(?:href|src)="(/static/[^"]+)"', page):
+        assert server.ask("GET", file)[0] == 200
+
+
+def raw(server: Running, data: bytes, *, patience: float = 40.0) -> tuple[str, dict[str, str]]:
+    """Send bytes as they are; returns the status line and the JSON error."""
+    with socket.create_connection((server.host, server.port), timeout=patience) as connection:
+        connection.sendall(data)
+        received = b""
+        while b"\r\n\r\n" not in received or not received.rstrip().endswith(b"}"):
+            more = connection.recv(65_536)
+            if not more:
+                break
+            received += more
+    head, _, body = received.partition(b"\r\n\r\n")
+    error = json.loads(body)
+    assert sorted(error) == ["error", "expected", "where"]
+    return head.split(b"\r\n")[0].decode(), error
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+        (HEAD + b"Content-Length: -1\r\n\r\n{}", 400),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ", 400),
+        (HEAD + b"Transfer-Encoding: rot13\r\n\r\n{}", 400),
+        (HEAD + b"Content-Length: 6\r\n\r\n" + b'{"text": "good"}', 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400),
+        (HEAD + b"\r\n", 400),
+    ],
+)
+def test_what_is_no_http_is_refused_in_the_same_form(
+    server: Running, data: bytes, status: int
+) -> None:
+    line, _ = raw(server, data)
+    assert line.startswith(f"HTTP/1.1 {status} ")
+    assert server.ask("GET", "/health")[0] == 200
+
+
+def test_a_chunked_body_is_read(server: Running) -> None:
+    connection = HTTPConnection(server.host, server.port, timeout=60)
+    parts = iter([b'{"text": "', GOOD_TEXT.encode(), b'"}'])
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/predict", parts, headers, encode_chunked=True)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_a_client_that_sends_too_much_hears_so(server: Running) -> None:
+    """It has sent all of it before it listens, which must not break the connection first."""
+    for size in (2_000_000, 10_000_000):
+        status, error = server.ask("POST", "/predict", b"x" * size)
+        assert (status, error["where"]) == (413, "body")
+    assert server.ask("POST", "/predict", {"text": "good"})[0] == 200
+
+
+@pytest.mark.slow
+def test_clients_that_stop_halfway_do_not_hold_the_server_for_ever(server: Running) -> None:
+    """Four of them against four threads; each is told so, and others are answered."""
+    said: list[str] = []
+    data = HEAD + b'Content-Length: 100\r\n\r\n{"text": '
+
+    def stop_halfway() -> None:
+        said.append(raw(server, data)[0])
+
+    stuck = [threading.Thread(target=stop_halfway) for _ in range(4)]
+    for thread in stuck:
+        thread.start()
+    assert server.ask("GET", "/health")[0] == 200
+    for thread in stuck:
+        thread.join()
+    assert said == ["HTTP/1.1 408 REQUEST TIMEOUT"] * 4
+
+
+# --- two workers -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_promotion_and_rollback_under_load_fail_no_request_and_mix_none(pair: Pair) -> None:
+    server, store = pair.server, pair.store
+    with Load(server) as load:
+        wait_until(lambda: len(load.answers) > 50)
+        assert load.seen() == {"1"}
+        changes: list[tuple[Callable[[], object], str]] = [
+            (lambda: put_into_production(store, "3"), "3"),
+            (lambda: rollback(store), "1"),
+            (lambda: put_into_production(store, "2"), "2"),
+            (lambda: rollback(store), "1"),
+        ]
+        for change, version in changes:
+            change()
+            begun = time.monotonic()
+            wait_until(partial(both_serve, server, version))
+            assert time.monotonic() - begun < 30
+    assert load.failures == []
+    assert load.seen() == {"1", "2", "3"}
+    assert all(is_of_one_version(answer, pair.expected) for answer in load.answers)
+
+
+def both_serve(server: Running, version: str) -> bool:
+    """Whether forty requests in a row got this version, so that both workers have it."""
+    return all(
+        server.ask("POST", "/predict", {"text": GOOD_TEXT})[1]["version"] == version
+        for _ in range(40)
+    )
+
+
+@pytest.mark.slow
+def test_a_version_that_will_not_load_leaves_the_old_one_answering(
+    pair: Pair, tmp_path: Path
+) -> None:
+    server, store = pair.server, pair.store
+    other = add_version(store, tmp_path, "NaiveBayes", fingerprint="another cleaning")
+    store.client.set_registered_model_alias(REGISTERED_MODEL, "champion", other)
+    wait_until(lambda: server.ask("GET", "/health")[1]["problem"] is not None)
+    status, health = server.ask("GET", "/health")
+    assert (status, health["version"]) == (200, "1")
+    assert both_serve(server, "1")
+    problem = next(
+        health["problem"]
+        for health in iter(lambda: server.ask("GET", "/health")[1], None)
+        if health["problem"] is not None
+    )
+    assert f"version {other}" in problem and "cleaning" in problem
+    store.client.set_registered_model_alias(REGISTERED_MODEL, "champion", "1")
+    wait_until(lambda: all(server.ask("GET", "/health")[1]["problem"] is None for _ in range(20)))
+
+
+@pytest.mark.slow
+def test_metrics_of_both_workers_are_added_up_and_a_killed_one_is_replaced(pair: Pair) -> None:
+    server = pair.server
+    names = {
+        "requests": 'sentiment_requests_total{endpoint="/predict",method="POST",status="200"}',
+        "times": 'sentiment_request_seconds_count{endpoint="/predict"}',
+        "answers": "sentiment_answers_total",
+        "written": 'sentiment_log_rows_total{outcome="written"}',
+    }
+    # what earlier tests asked for: the workers' own accounts reach the metrics each second only
+    wait_until(lambda: metric(server, names["written"]) == metric(server, names["answers"]))
+    before = {name: metric(server, start) for name, start in names.items()}
+    with Load(server, threads=8) as load:
+        wait_until(lambda: len(load.answers) > 300)
+    assert load.failures == []
+    count = len(load.answers)
+    more = {"requests": count, "times": count, "answers": 3 * count, "written": 3 * count}
+    wait_until(
+        lambda: (
+            more == {name: metric(server, start) - before[name] for name, start in names.items()}
+        )
+    )
+    model = 'sentiment_model_info{algorithm="LogisticRegression",arm="champion",version="1"}'
+    assert metric(server, model) == 1
+
+    workers = server.workers()
+    assert len(workers) == 2
+    with Load(server) as load:
+        wait_until(lambda: len(load.answers) > 50)
+        os.kill(workers[0], signal.SIGKILL)
+        wait_until(lambda: len(server.workers()) == 2 and workers[0] not in server.workers())
+        at = len(load.answers)
+        wait_until(lambda: len(load.answers) > at + 200)
+    # each of the four clients can have had one request with the worker that was killed
+    assert len(load.failures) <= 4, load.failures
+    counted = metric(server, names["requests"]) - before["requests"]
+    assert counted >= count, "what a dead worker counted stays counted"
+
+
+@pytest.mark.slow
+def test_a_registry_that_goes_and_comes_back_restored(made: Store, tmp_path: Path) -> None:
+    """Its database is moved away; in its place comes a backup in which 3 is in production."""
+    store, backup = (copy_store(made, tmp_path / name) for name in ("store", "backup"))
+    put_into_production(backup, "3")
+    with running_server("--store", store.folder, "--refresh", "0.2", "--workers", "1") as server:
+        (tmp_path / "away").mkdir()
+        for file in store.folder.glob("mlflow.db*"):
+            shutil.move(file, tmp_path / "away")
+        wait_until(lambda: "mlflow.db" in str(server.ask("GET", "/health")[1]["problem"]))
+        assert server.ask("POST", "/predict", {"text": GOOD_TEXT})[0] == 200
+        assert not list(store.folder.glob("mlflow.db*"))
+        with closing(sqlite3.connect(backup.folder / "mlflow.db")) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(backup.folder / "mlflow.db", store.folder)
+        wait_until(lambda: {server.ask("GET", "/health")[1]["version"] for _ in range(10)} == {"3"})
+
+
+@pytest.mark.slow
+def test_a_worker_that_comes_while_the_log_is_locked_answers(store: Store) -> None:
+    log = store.folder / "predictions.db"
+    with running_server("--store", store.folder) as server:
+        assert server.ask("POST", "/predict", {"text": GOOD_TEXT})[0] == 200
+        wait_until(lambda: metric(server, 'sentiment_log_rows_total{outcome="written"}') == 1)
+        with closing(sqlite3.connect(log)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            (worker,) = server.workers()
+            os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: server.workers() not in ([], [worker]))
+            assert server.ask("POST", "/predict", {"text": BAD_TEXT})[0] == 200
+            other.rollback()
+        assert server.stop()[0] == 0
+    with closing(sqlite3.connect(log)) as database:
+        texts = [text for (text,) in database.execute("SELECT text FROM sentiment_predictions")]
+    assert texts == [GOOD_TEXT, BAD_TEXT]
+
+
+@pytest.mark.slow
+def test_sigterm_finishes_the_request_and_writes_the_log(store: Store) -> None:
+    texts = [f"{GOOD_TEXT} {BAD_TEXT} {number} " * 12 for number in range(6_000)]
+    found: list[tuple[int, Any]] = []
+    options = ("--store", store.folder, "--max-body", "50000000", "--workers", "2")
+    with running_server(*options) as server:
+
+        def ask() -> None:
+            found.append(server.ask("POST", "/predict", {"texts": texts}))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        time.sleep(0.7)  # it is sent, and takes seconds
+        assert not found, "the request should still be under way"
+        code, _, errors = server.stop()
+        thread.join()
+    ((status, answer),) = found
+    assert (status, len(answer["predictions"]), code) == (200, 6_000, 0)
+    assert "Traceback" not in errors
+    assert open_log(f"sqlite:///{store.folder}/predictions.db").counts()["predictions"] == 6_000
+
+
+@pytest.mark.slow
+def test_the_token_of_the_environment_is_asked_for(store: Store) -> None:
+    options = ("--store", store.folder, "--ab", "challenger=0.5", "--no-store-text")
+    with running_server(*options, **{TOKEN_VARIABLE: "a-secret"}) as server:
+        assert "compared with version 2 (NaiveBayes)" in server.line
+        answer = server.ask("POST", "/predict", {"text": GOOD_TEXT})[1]
+        asked = {"request_id": answer["request_id"], "label": "negative"}
+        assert server.ask("POST", "/feedback", asked)[0] == 401
+        assert server.ask("GET", "/ab")[0] == 401
+        allowed = {"Authorization": "Bearer a-secret"}
+        assert server.ask("POST", "/feedback", asked, **allowed)[0] == 200
+        assert server.ask("GET", "/ab", **allowed)[0] == 200
+        line = Path(f"/proc/{server.process.pid}/cmdline").read_text()
+        assert "a-secret" not in line
+        code, out, errors = server.stop()
+    assert (code, out, errors) == (0, "", "")
+    with closing(sqlite3.connect(store.folder / "predictions.db")) as database:
+        assert database.execute("SELECT text FROM sentiment_predictions").fetchall() == [(None,)]
+
+
+@pytest.mark.slow
+def test_gunicorn_itself_serves_the_app(store: Store, tmp_path: Path) -> None:
+    gunicorn = Path(sys.executable).with_name("gunicorn")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = f"serve_sentiment:create_app({{'store': '{store.folder}'}})"
+    # gunicorn speaks on stderr, which a shell puts where the line is looked for
+    shell = f'exec "$0" --no-control-socket --bind 127.0.0.1:{port} "$1" 2>&1'
+    command = ["sh", "-c", shell, str(gunicorn), app]
+    with running_server(command=command) as server:
+        wait_until(lambda: server.process.poll() is None and _answers(server))
+        assert server.ask("POST", "/predict", {"text": GOOD_TEXT})[1]["version"] == "1"
+        assert server.stop()[0] == 0
+    counts = open_log(f"sqlite:///{store.folder}/predictions.db").counts()
+    assert counts["predictions"] == 1
+
+
+def _answers(server: Running) -> bool:
+    try:
+        return server.ask("GET", "/health")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_flasks_own_server_serves_it_too(store: Store) -> None:
+    with running_server("--store", store.folder, "--debug") as server:
+        wait_until(lambda: _answers(server))
+        assert server.ask("POST", "/predict", {"text": GOOD_TEXT})[1]["version"] == "1"
+        server.process.send_signal(signal.SIGINT)
+        server.process.communicate(timeout=30)
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--port", "70000"], "70000"),
+        (["--port", "http"], "http"),
+        (["--workers", "0"], "whole number of 1 or more"),
+        (["--refresh", "0"], "above 0"),
+        (["--refresh", "nan"], "above 0"),
+        (["--retention", "-1"], "above 0"),
+        (["--ab", "challenger"], "challenger=0.2"),
+        (["--ab", "challenger=2"], "from 0 to 1"),
+        (["--ab", "challenger=nan"], "from 0 to 1"),
+        (["--ab", "=0.5"], "from 0 to 1"),
+        (["--shadow", "a b"], "no alias"),
+        (["--ab", "challenger=0.5", "--shadow", "3"], "one challenger at a time"),
+        (["--ab-name", "spring"], "--ab-name"),
+        (["--debug", "--host", "0.0.0.0"], "--debug"),
+        (["--host", "256.1.1.1"], "cannot listen"),
+        (["--log-url", "mysql://user:hidden@x/y"], "expected sqlite"),
+        (["serve"], "score"),
+        (["score", "--in", "reviews.csv"], "--out"),
+    ],
+)
+def test_bad_options_end_in_one_line(
+    fails: Callable[..., str], made: Store, options: list[str], says: str
+) -> None:
+    line = fails("--store", made.folder, "--port", "0", *options)
+    assert says in line and "hidden" not in line
+
+
+def test_a_port_that_is_taken_is_said(fails: Callable[..., str], server: Running) -> None:
+    assert f":{server.port}" in fails("--port", str(server.port))
+
+
+def test_a_folder_without_a_store_is_said_and_stays_as_it_was(
+    fails: Callable[..., str], tmp_path: Path
+) -> None:
+    assert "sentiment_mlflow_optuna.py --promote" in fails("--store", tmp_path, "--port", "0")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_version_in_production_is_said(fails: Callable[..., str], tmp_path: Path) -> None:
+    open_store(tmp_path)
+    line = fails("--store", tmp_path, "--port", "0")
+    assert "no version is in production" in line and "--promote" in line
+
+
+def test_a_version_that_cannot_be_served_is_said(
+    fails: Callable[..., str], store: Store, tmp_path: Path
+) -> None:
+    other = add_version(store, tmp_path, "NaiveBayes", fingerprint="another cleaning")
+    store.client.set_registered_model_alias(REGISTERED_MODEL, "champion", other)
+    assert "another cleaning" in fails("--store", store.folder, "--port", "0")
+
+
+def test_a_challenger_that_is_not_there_does_not_stop_the_server(store: Store) -> None:
+    config = serving_config_of("--store", str(store.folder), "--ab", "9=0.5")
+    warning = check_start(config)
+    assert "'9'" in warning and "answers everything" in warning and "\n" not in warning
+    config = serving_config_of("--store", str(store.folder), "--ab", "3=0.5")
+    assert check_start(config) == ""
+
+
+def serving_config_of(*options: str) -> ServingConfig:
+    return serve_sentiment.serving_config(serve_sentiment.parse_options(options))
+
+
+# --- batch -----------------------------------------------------------------------------------
+
+
+def test_score_writes_the_files_answers(
+    made: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str], fails: Callable[..., str]
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    pd.DataFrame({"body": TEXTS}).to_csv(source, index=False)
+    options = ["score", "--store", str(made.folder), "--in", str(source), "--text-column", "body"]
+    assert serve_sentiment.main([*options, "--out", str(target), "--version", "2"]) == 0
+    capfd.readouterr()
+    scored = pd.read_csv(target)
+    pipeline = load_version(made, "2").pipeline
+    assert scored["probability"].tolist() == pipeline.predict_proba(TEXTS)[:, 1].tolist()
+    assert scored["label"].tolist()[:2] == ["positive", "negative"]
+    assert "nope.csv" in fails(*options[:3], "--in", tmp_path / "nope.csv", "--out", target)
+    assert "no such store" in fails(
+        "score", "--store", tmp_path, "--in", source, "--out", tmp_path / "o.csv"
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_in_one_line_at_any_time(store: Store) -> None:
+    command = [sys.executable, "-m", "sentiment.cli.serve", "--port", "0"]
+    for seconds in (2.0, 4.0):
+        process = subprocess.Popen(
+            [*command, "--store", str(store.folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them get it
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) in [(130, "interrupted\n"), (0, "")]
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from sentiment.cli import serve as serve_sentiment\n"
+        "try: serve_sentiment.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'mlflow', 'pandas', 'sklearn', 'flask', 'gunicorn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,206 @@
+"""Drift page: needs nothing from anywhere, escapes what strangers wrote, and is looked at."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from serving.test_page_in_browser import COLOURS, CONTRAST, FLAGS, contrast, find_chromium
+from support.drift_checks import BY_VERDICT, DRIFTED, STEADY, TOO_FEW, UNKNOWN, checked, report_of
+
+from sentiment.drift.page import PAGE_POLICY, drift_page
+from sentiment.drift.performance import Performance
+from sentiment.drift.report import DomainWord, DriftReport, MovedTerm, NewWord
+from sentiment.metrics import Interval
+
+NASTY = "<script>alert(1)</script><b onload='x'>&\"é"
+
+
+class Reader(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep what is said."""
+        self.text += data
+
+
+@pytest.mark.parametrize("verdict", BY_VERDICT)
+def test_a_page_says_the_verdict_why_and_what_to_do(verdict: str) -> None:
+    report = BY_VERDICT[verdict]
+    text = " ".join(Reader(drift_page(checked(report))).text.split())
+    for said in (*report.reasons, report.advice):
+        assert f"{said[0].upper()}{said[1:]}." in text
+    assert "version 3" in text and "prediction log" in text
+    assert "2026-02-28 09:00 UTC to 2026-03-01 12:30 UTC" in text
+    assert f"{report.reviews} reviews against 1,500 of the reference" in text
+    assert "Left out: answers of a shadow (4)." in text
+    assert ("How far each signal is from its limit" in text) == (report is not TOO_FEW)
+
+
+def test_all_values_are_on_the_page() -> None:
+    text = " ".join(Reader(drift_page(checked(DRIFTED, run_id="abc123"))).text.split())
+    for said in (
+        "11.0% from 10.0%, limit 14.0%",
+        "74.0% from 80.0%, limit 72.0%",
+        "0.700 from 0.820, limit 0.760",
+        "0.700 (0.610 to 0.780)",
+        "0.800 (0.760 to 0.840)",
+        "Reviews with emoji: the texts of some of these reviews were not kept.",
+        "kettl 0.0% 25.0%",
+        "lid 1.0% 20.0%",
+        "spout 12.5%",
+        "MLflow run abc123",
+    ):
+        assert said in re.sub(r"(?<=[a-z%])(?=\d+\.\d%)", " ", text), said
+
+
+def test_a_sample_says_of_how_many_it_is() -> None:
+    text = Reader(drift_page(checked(STEADY, reviews=1_000_000))).text
+    assert "400 of 1,000,000 reviews against 1,500 of the reference" in text
+
+
+def test_a_page_needs_nothing_else() -> None:
+    for report in BY_VERDICT.values():
+        page = drift_page(checked(report))
+        tags = Reader(page).tags
+        assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in tags}
+        attributes = {name for _, found in tags for name in found}
+        assert not {"src", "href", "style", "action"} & attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        assert "http:" not in page and "https:" not in page and "url(" not in page
+
+
+def test_the_policy_allows_the_style_of_the_page_and_nothing_more() -> None:
+    page = drift_page(checked(DRIFTED))
+    style = re.search(r"<style>(.*?)</style>", page, re.S)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    policy = next(
+        found["content"]
+        for tag, found in Reader(page).tags
+        if tag == "meta" and found.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'"
+
+
+def test_words_of_strangers_are_escaped() -> None:
+    report = replace(
+        report_of(UNKNOWN, not_computed={"emoji": NASTY}),
+        moved_terms=(MovedTerm(NASTY, 0.1, 0.2, 0.01),),
+        domain_words=(DomainWord(NASTY, 1.0, 0.1, 0.2),),
+        new_words=(NewWord(NASTY, 0.1),),
+    )
+    page = drift_page(checked(report, source=NASTY, notes=(NASTY,), algorithm=NASTY))
+    reader = Reader(page)
+    assert not {"script", "b onload"} & {tag for tag, _ in reader.tags}
+    assert [found for tag, found in reader.tags if tag == "b" and "onload" in found] == []
+    assert reader.text.count(NASTY) == 7
+
+
+# --- in a browser --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium on the path")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        started.close()
+
+
+def shown(browser: Browser, folder: Path, report: DriftReport, **options: Any) -> Page:
+    """The page of a check as the browser shows it; nothing may be complained of or asked for."""
+    file = folder / "drift.html"
+    file.write_text(drift_page(checked(report, run_id="0123456789abcdef" * 2)), encoding="utf-8")
+    page = browser.new_page(**options)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: said.append(request.url))
+    page.goto(file.as_uri())
+    assert said == [file.as_uri()]
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("verdict", BY_VERDICT)
+def test_text_can_be_read_in_both_schemes(
+    browser: Browser, tmp_path: Path, verdict: str, scheme: Any
+) -> None:
+    page = shown(browser, tmp_path, BY_VERDICT[verdict], color_scheme=scheme)
+    found = page.evaluate(COLOURS)
+    page.close()
+    texts = [(text, colour, behind) for text, colour, behind in found if text != "file button"]
+    assert len(texts) > 8
+    dark = sum(texts[0][2][-1][:3]) < 200
+    assert dark == (scheme == "dark")
+    faint = [text for text, colour, behind in texts if contrast(colour, behind) < CONTRAST]
+    assert faint == []
+
+
+def test_the_page_fits_a_phone(browser: Browser, tmp_path: Path) -> None:
+    page = shown(browser, tmp_path, DRIFTED, viewport={"width": 320, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    page.close()
+
+
+def test_signals_are_drawn_at_their_place(browser: Browser, tmp_path: Path) -> None:
+    """A quarter of the way ends at an eighth of the width, as the limit is at its middle."""
+    page = shown(browser, tmp_path, DRIFTED, viewport={"width": 1000, "height": 800})
+    tracks = page.locator(".track")
+    assert tracks.count() == 3
+    ends = []
+    for at in range(3):
+        ground, bar, limit = (
+            tracks.nth(at).locator(part).bounding_box() for part in (".ground", ".bar", ".limit")
+        )
+        assert ground and bar and limit
+        assert limit["x"] - ground["x"] == pytest.approx(ground["width"] / 2, abs=2)
+        ends.append(bar["width"] / ground["width"])
+    page.close()
+    assert ends == pytest.approx([0.125, 0.375, 1.0], abs=0.01)
+
+
+def test_a_server_that_shows_the_page_need_allow_no_more_than_its_style(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """With the header that the server sends the style still holds, and nothing is blocked."""
+    html = drift_page(checked(DRIFTED))
+    page = browser.new_page(color_scheme="dark")
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.route(
+        "http://drift.test/",
+        lambda route: route.fulfill(
+            body=html, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY}
+        ),
+    )
+    page.goto("http://drift.test/")
+    colour = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    page.close()
+    assert (colour, said) == ("rgb(19, 21, 24)", [])
+
+
+def test_a_reference_without_a_mistake_and_no_answer_have_a_page() -> None:
+    perfect = Performance(0, 0, Interval(1.0, 1.0, 1.0), None, None, None)
+    assert "1.000" in drift_page(checked(replace(DRIFTED, performance=perfect)))

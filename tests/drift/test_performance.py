@@ -1,0 +1,118 @@
+"""Drift performance: CBPE by hand, against drawing the labels, and where labels can be had."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from sentiment import metrics as evaluation
+from sentiment.drift.performance import (
+    MIN_CLASS,
+    MIN_LABELLED,
+    estimated_f1,
+    expected_confusion,
+    from_confusion,
+    measured_f1,
+)
+
+PROBABILITY = np.array([0.9, 0.8, 0.6, 0.4, 0.1])
+LABEL = np.array([1, 1, 1, 0, 0])
+
+
+def test_expected_confusion_and_estimate_by_hand() -> None:
+    # called positive: 2.3 are, .7 are not; called negative: 1.5 are, .5 are not
+    found = expected_confusion(PROBABILITY, LABEL)
+    np.testing.assert_allclose(found, [[1.5, 0.7], [0.5, 2.3]])
+    estimate = estimated_f1(PROBABILITY, LABEL)
+    assert estimate is not None
+    expected = (2 * 2.3 / (2 * 2.3 + 0.7 + 0.5) + 2 * 1.5 / (2 * 1.5 + 0.5 + 0.7)) / 2
+    assert estimate.value == pytest.approx(expected)
+    assert estimate.low < estimate.value < estimate.high
+
+
+def test_sure_probabilities_leave_no_doubt() -> None:
+    sure = np.array([1.0, 1.0, 0.0, 0.0])
+    estimate = estimated_f1(sure, np.array([1, 0, 0, 0]))
+    score = f1_score([1, 1, 0, 0], [1, 0, 0, 0], average="macro")
+    assert estimate is not None
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((score, score, score))
+
+
+def test_the_interval_is_that_of_drawn_labels() -> None:
+    generator = np.random.default_rng(0)
+    probability = generator.beta(4, 1.5, 300)
+    label = (probability > 0.6).astype(np.int64)
+    scores = [
+        evaluation.score((generator.random(300) < probability).astype(np.int64), label)
+        for _ in range(3_000)
+    ]
+    estimate = estimated_f1(probability, label)
+    assert estimate is not None
+    low, high = np.quantile(scores, [0.025, 0.975])
+    assert estimate.low == pytest.approx(low, abs=0.006)
+    assert estimate.high == pytest.approx(high, abs=0.006)
+    assert estimate.value == pytest.approx(np.mean(scores), abs=0.004)
+
+
+def test_where_probabilities_are_right_the_interval_holds_the_score() -> None:
+    generator = np.random.default_rng(1)
+    held = 0
+    for seed in range(200):
+        probability = generator.beta(3, 1, 200)
+        label = (probability > 0.7).astype(np.int64)
+        true = (generator.random(200) < probability).astype(np.int64)
+        estimate = estimated_f1(probability, label, seed=seed)
+        assert estimate is not None
+        held += estimate.low <= evaluation.score(true, label) <= estimate.high
+    assert 181 <= held <= 199  # 95 % of 200; farther off in one of 500 cases
+
+
+def test_it_does_not_see_that_words_mean_something_else_now() -> None:
+    """The same texts, the labels turned for half of them: the estimate cannot move."""
+    probability = np.tile([0.95, 0.05], 100)
+    label = (probability > 0.5).astype(np.int64)
+    turned = np.where(np.arange(200) < 100, 1 - label, label)
+    estimate = estimated_f1(probability, label)
+    assert estimate is not None
+    assert estimate.low > 0.9
+    assert f1_score(turned, label, average="macro") == pytest.approx(0.5)
+
+
+def test_nothing_answered_is_no_estimate() -> None:
+    nothing = np.array([], dtype=np.int64)
+    assert estimated_f1(np.array([]), nothing) is None
+    assert measured_f1(nothing, nothing) is None
+    assert from_confusion(np.zeros((2, 2))) is None
+
+
+def test_one_label_only_is_an_estimate_all_the_same() -> None:
+    estimate = estimated_f1(np.array([0.9, 0.8]), np.array([1, 1]))
+    assert estimate is not None
+    assert estimate.value == pytest.approx(2 * 1.7 / (2 * 1.7 + 0.3) / 2)
+
+
+def test_true_labels_give_the_bootstrap_interval() -> None:
+    true = np.tile([1, 1, 1, 0], 25)
+    label = np.tile([1, 1, 0, 0, 1], 20)
+    found = measured_f1(true, label)
+    assert found == evaluation.bootstrap_interval(true, label)
+    assert from_confusion(evaluation.confusion(true, label)) is not None
+    reference = from_confusion(evaluation.confusion(true, label))
+    assert reference is not None
+    assert reference.value == pytest.approx(f1_score(true, label, average="macro"))
+    assert reference.low == pytest.approx(found.low, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "enough"),
+    [
+        (MIN_LABELLED - MIN_CLASS, MIN_CLASS, True),
+        (MIN_LABELLED - MIN_CLASS - 1, MIN_CLASS, False),
+        (500, MIN_CLASS - 1, False),
+        (MIN_CLASS - 1, 500, False),
+    ],
+)
+def test_few_true_labels_say_nothing(positive: int, negative: int, enough: bool) -> None:
+    true = np.repeat([1, 0], [positive, negative])
+    assert (measured_f1(true, true) is not None) == enough

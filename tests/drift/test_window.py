@@ -1,0 +1,320 @@
+"""Drift window: what is read from log and file, what is left out, and nothing made by looking."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.drift_reviews import fitted, made_up
+from support.drift_store import NOON, champion, shared_drift_store, write_answers
+
+from sentiment.drift import window as drift_window
+from sentiment.drift.features import NO_LABEL, row_features
+from sentiment.drift.window import (
+    Draw,
+    FileWindow,
+    LogWindow,
+    Window,
+    window_of_file,
+    window_of_log,
+)
+from sentiment.errors import BatchError, EmptyWindowError, PredictionLogError, WindowError
+from sentiment.model.predictor import LoadedVersion
+from sentiment.predictions.log import PredictionLog, open_log
+
+pytestmark = pytest.mark.xdist_group("drift")
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> LoadedVersion:
+    return champion(shared_drift_store(tmp_path_factory))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'log.db'}"
+
+
+@pytest.fixture
+def log(url: str) -> Iterator[PredictionLog]:
+    opened = open_log(url)
+    yield opened
+    opened.close()
+
+
+def of_log(
+    url: str, version: LoadedVersion, since: float | None = None, newest: int | None = None
+) -> Window:
+    return window_of_log(LogWindow(since=since, newest=newest), url, version)
+
+
+# --- the log -------------------------------------------------------------------------------
+
+
+def test_the_log_gives_the_features_of_the_texts_and_the_labels_of_feedback(
+    log: PredictionLog, url: str, version: LoadedVersion
+) -> None:
+    texts, _ = made_up(40, 7)
+    requests = write_answers(log, version, texts)
+    log.add_feedback(requests[3], 0, 1, None, NOON)
+    log.add_feedback(requests[5], 0, 0, 2, NOON)
+    window = of_log(url, version)
+    expected = row_features(texts, fitted())
+    assert window.features.probability.tolist() == expected.probability.tolist()
+    assert window.features.label.tolist() == expected.label.tolist()
+    assert window.features.words.tolist() == expected.words.tolist()
+    assert window.features.text is not None and expected.text is not None
+    assert window.features.text.terms.toarray().tolist() == expected.text.terms.toarray().tolist()
+    assert window.true.tolist() == [NO_LABEL] * 3 + [1, NO_LABEL, 0] + [NO_LABEL] * 34
+    assert (window.source, window.reviews, window.labelled) == ("prediction log", 40, None)
+    assert (window.began, window.ended, window.notes) == (NOON, NOON + 39, ())
+
+
+def test_other_versions_and_shadows_are_kept_apart_and_said(
+    log: PredictionLog, url: str, version: LoadedVersion
+) -> None:
+    write_answers(log, version, ["good box"] * 3)
+    write_answers(log, version, ["bad box"] * 2, name="c", arm="challenger")
+    write_answers(log, version, ["poor box"] * 4, name="s", arm="shadow")
+    write_answers(log, version, ["late box"] * 5, name="o", number="2")
+    write_answers(log, version, ["late box"], name="x", number="3", begin=NOON - 99)
+    window = of_log(url, version)
+    assert sorted(window.features.probability.round(6)) == sorted(
+        fitted().predict_proba(["good box"] * 3 + ["bad box"] * 2)[:, 1].round(6)
+    )
+    assert window.notes == (
+        "left out: answers of a shadow (4), of version 2 (5), of version 3 (1)",
+    )
+    # of the same time only
+    assert of_log(url, version, since=NOON).notes == (
+        "left out: answers of a shadow (4), of version 2 (5)",
+    )
+
+
+def test_a_window_is_of_the_newest_even_where_many_came_at_once(
+    log: PredictionLog, url: str, version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"good {'box ' * at}" for at in range(1, 31)]  # told apart by their words
+    write_answers(log, version, texts, step=0.0)
+    monkeypatch.setattr(drift_window, "PORTION", 7)  # what is too old fills several portions
+    for newest in (1, 4, 29, 30, 99):
+        window = of_log(url, version, newest=newest)
+        assert window.features.words.tolist() == list(range(2, 32))[-newest:]
+
+
+@pytest.mark.parametrize(
+    ("since", "newest", "expected"),
+    [(None, None, 10), (4, None, 6), (4.5, None, 5), (None, 3, 3), (4, 3, 3), (8, 3, 2)],
+)
+def test_since_and_newest_both_hold(
+    log: PredictionLog,
+    url: str,
+    version: LoadedVersion,
+    since: float | None,
+    newest: int | None,
+    expected: int,
+) -> None:
+    write_answers(log, version, ["good box"] * 10)
+    write_answers(log, version, ["bad box"] * 10, number="2", name="o")  # none of these count
+    window = of_log(url, version, None if since is None else NOON + since, newest)
+    assert window.reviews == len(window.features) == expected
+
+
+def test_without_texts_there_are_no_features_of_texts(
+    log: PredictionLog, url: str, version: LoadedVersion
+) -> None:
+    write_answers(log, version, ["good box", "bad box"], keep_text=False)
+    assert of_log(url, version).features.text is None
+
+
+def test_a_long_window_is_drawn_from_and_all_its_labels_are_kept(
+    log: PredictionLog, url: str, version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"good {'box ' * (at % 2)}" for at in range(2_000)]
+    requests = write_answers(log, version, texts)
+    for request in requests[::40]:
+        log.add_feedback(request, 0, 1, None, NOON)
+    monkeypatch.setattr(drift_window, "SAMPLE", 300)
+    window = of_log(url, version)
+    assert (window.reviews, len(window.features), len(window.true)) == (2_000, 300, 300)
+    assert window.notes == ("300 of 2,000 reviews are compared, drawn at random",)
+    assert (window.began, window.ended) == (NOON, NOON + 1_999)
+    # half of the texts have one word; 99.9 % of draws of 300 lie within .095 of it
+    assert abs((window.features.words == 1).mean() - 0.5) < 0.095
+    assert window.labelled is not None
+    features, true = window.labelled
+    assert (len(features), true.tolist()) == (50, [1] * 50)
+    again = of_log(url, version)
+    assert again.features.words.tolist() == window.features.words.tolist()
+
+
+def test_a_log_that_is_not_there_is_not_made(tmp_path: Path, version: LoadedVersion) -> None:
+    with pytest.raises(WindowError, match=r"log\.db: there is no prediction log; let "):
+        of_log(f"sqlite:///{tmp_path / 'log.db'}", version)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_something_else_is_left_alone(tmp_path: Path, version: LoadedVersion) -> None:
+    file = tmp_path / "other.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE other (id)")
+    before = file.read_bytes()
+    with pytest.raises(WindowError, match="there is no prediction log"):
+        of_log(f"sqlite:///{file}", version)
+    assert (file.read_bytes(), list(tmp_path.iterdir())) == (before, [file])
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://somebody:secret@127.0.0.1:1/log", "127.0.0.1:1/log: the prediction log"),
+        ("mysql://somebody:secret@host/log", "mysql: is no database the log can be kept in"),
+        ("no url", "the log's URL cannot be read"),
+        ("sqlite://", "the log's URL names no SQLite file"),
+    ],
+)
+def test_a_log_that_cannot_be_opened_is_said_in_a_line(
+    version: LoadedVersion, url: str, said: str
+) -> None:
+    with pytest.raises(PredictionLogError) as caught:
+        of_log(url, version)
+    assert said in str(caught.value) and "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_said_in_a_line(
+    tmp_path: Path, version: LoadedVersion
+) -> None:
+    (tmp_path / "log.db").write_text("no database at all, but long enough to look like one " * 99)
+    with pytest.raises(PredictionLogError, match="not a database"):
+        of_log(f"sqlite:///{tmp_path / 'log.db'}", version)
+
+
+def test_a_log_without_answers_of_the_version_says_what_it_has(
+    log: PredictionLog, url: str, version: LoadedVersion
+) -> None:
+    with pytest.raises(EmptyWindowError, match="no answers of version 1 among the 0 predictions"):
+        of_log(url, version)
+    write_answers(log, version, ["good box"] * 3, number="2")
+    with pytest.raises(EmptyWindowError, match="no answers of version 1 among the 3 predictions"):
+        of_log(url, version, newest=10)
+    write_answers(log, version, ["good box"] * 3, name="n")
+    with pytest.raises(EmptyWindowError, match=r"of version 1 since 2023-11-1\S+ .*the newest is"):
+        of_log(url, version, since=NOON + 3)
+    assert of_log(url, version, since=NOON + 2).reviews == 1
+
+
+# --- drawing -------------------------------------------------------------------------------
+
+
+def test_a_draw_takes_every_row_equally_often_and_keeps_the_order() -> None:
+    taken = np.zeros(60)
+    for seed in range(200):
+        draw = Draw(10, seed)
+        for end in (7, 7, 25, 41, 60):  # pieces of several sizes, one of them empty
+            draw.add(pd.DataFrame({"row": range(draw.count, end)}))
+        rows = draw.rows()["row"].to_numpy()
+        assert len(rows) == 10 and (np.diff(rows) > 0).all()
+        taken[rows] += 1
+    # each row is in 200 · 10/60 = 33.3 draws; five standard deviations are 26
+    assert abs(taken - 200 / 6).max() < 26
+
+
+def test_a_draw_of_fewer_rows_is_all_of_them() -> None:
+    draw = Draw(10)
+    draw.add(pd.DataFrame({"row": [3, 1]}))
+    draw.add(pd.DataFrame({"row": [2]}))
+    assert (draw.count, draw.rows()["row"].tolist()) == (3, [3, 1, 2])
+
+
+# --- a file --------------------------------------------------------------------------------
+
+
+def write(file: Path, text: str) -> Path:
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_file_keeps_duplicates_and_its_ratings_are_labels(
+    tmp_path: Path, version: LoadedVersion
+) -> None:
+    file = write(
+        tmp_path / "in.csv",
+        "Ratings,Review text\n5,good boxREAD MORE\n5,good box\n2,bad box\n1,\n3,\n0,late box\n"
+        "4.5,poor box\n,fine box\n4.0,neat box\n",
+    )
+    window = window_of_file(FileWindow(file), version)
+    assert window.true.tolist() == [1, 1, 0, NO_LABEL, NO_LABEL, NO_LABEL, 1]
+    assert window.features.characters.tolist() == [8, 8, 7, 8, 8, 8, 8]
+    texts = ["good box", "good box", "bad box", "late box", "poor box", "fine box", "neat box"]
+    assert window.features.probability.tolist() == fitted().predict_proba(texts)[:, 1].tolist()
+    assert window.notes == (
+        "left out: 2 rows without a readable text (line 5: no text; line 6: no text)",
+        "left out: 2 ratings that are no whole number of stars from 1 to 5",
+    )
+    assert (window.source, window.reviews, window.began) == ("in.csv", 7, None)
+
+
+def test_columns_may_have_other_names_and_ratings_may_be_missing(
+    tmp_path: Path, version: LoadedVersion
+) -> None:
+    frame = pd.DataFrame({"said": ["good box", "bad box"], "stars": [4, 1]})
+    frame.to_parquet(tmp_path / "in.parquet")
+    wanted = FileWindow(tmp_path / "in.parquet", "said")
+    assert window_of_file(wanted, version).true.tolist() == [NO_LABEL, NO_LABEL]
+    wanted = FileWindow(tmp_path / "in.parquet", "said", "stars")
+    assert window_of_file(wanted, version).true.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error", "said"),
+    [
+        ("text\n", {}, EmptyWindowError, "has no reviews; expected a row for each"),
+        ("text,Ratings\n,5\n", {}, EmptyWindowError, "has no reviews"),
+        ("a,b\nx,y\n", {}, BatchError, "no column of reviews"),
+        ("a,b\nx,y\n", {"text_column": "c"}, BatchError, "no column 'c', found 'a', 'b'"),
+        (
+            "text,b\nx,y\n",
+            {"rating_column": "stars"},
+            WindowError,
+            "no column 'stars', found 'text', 'b'; name it with --rating-column",
+        ),
+        ("", {}, BatchError, "is empty, expected a header"),
+    ],
+)
+def test_a_file_that_cannot_be_compared(
+    tmp_path: Path,
+    version: LoadedVersion,
+    text: str,
+    options: dict[str, str],
+    error: type[Exception],
+    said: str,
+) -> None:
+    file = write(tmp_path / "in.csv", text)
+    with pytest.raises(error) as caught:
+        window_of_file(FileWindow(file, **options), version)
+    assert said in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_a_file_that_is_missing_is_named_with_its_option(
+    tmp_path: Path, version: LoadedVersion
+) -> None:
+    with pytest.raises(WindowError, match=r"in\.csv: no such file; give one with --data"):
+        window_of_file(FileWindow(tmp_path / "in.csv"), version)
+
+
+def test_a_long_file_is_drawn_from(
+    tmp_path: Path, version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "".join(f"good box,{5 if at < 30 else 'x'}\n" for at in range(500))
+    monkeypatch.setattr(drift_window, "SAMPLE", 100)
+    window = window_of_file(
+        FileWindow(write(tmp_path / "in.csv", f"text,Ratings\n{rows}")), version
+    )
+    assert (window.reviews, len(window.features)) == (500, 100)
+    assert window.labelled is not None and window.labelled[1].tolist() == [1] * 30

@@ -1,0 +1,182 @@
+"""Explanation: contributions by hand, and places that are right or not given at all."""
+
+from __future__ import annotations
+
+import random
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from sentiment.model.explanation import Contribution, Explainer, Terms, locate_words
+from text_cleaning import clean_text, stem_words
+
+
+def vectorizer(*terms: str, **settings: Any) -> TfidfVectorizer:
+    """Fitted on a text of each term, so that these and their words are known, nothing else."""
+    made = TfidfVectorizer(vocabulary=sorted(terms), ngram_range=(1, 2), **settings)
+    return made.fit(terms)
+
+
+def marked(text: str) -> list[str]:
+    """What a reader sees marked when every cleaned word is."""
+    cleaned = clean_text(text)
+    return [text[start:end] for start, end in locate_words(text, cleaned, cleaned.split())]
+
+
+# Columns in alphabetical order: bad 0, good 1, not good 2
+KNOWN = vectorizer("good", "bad", "not good")
+LINEAR = SimpleNamespace(coef_=np.array([[-4.0, 2.0, -8.0]]))
+
+
+def test_words_and_terms_of_a_cleaned_text() -> None:
+    terms = Explainer(KNOWN, LINEAR).terms("not good not x bad")
+    assert terms.words == ["not", "good", "not", "bad"]  # one letter is no word to the vectorizer
+    assert sorted(terms.found) == [(0, 3, 3), (1, 1, 1), (2, 0, 1)]
+    assert terms.known_words == 3  # the second "not" is part of nothing
+    assert Explainer(KNOWN, LINEAR).terms("") == Terms([], [])
+
+
+def test_contributions_by_hand() -> None:
+    text = "Bad?! It's NOT a good one, bad"
+    explainer, cleaned = Explainer(KNOWN, LINEAR), clean_text(text)
+    contributions = explainer.contributions(
+        text, cleaned, explainer.terms(cleaned), np.array([0, 1, 2]), np.array([0.5, 0.75, 0.125])
+    )
+    assert contributions == (
+        Contribution("bad", -2.0, ((0, 3), (27, 30))),
+        Contribution("good", 1.5, ((17, 21),)),
+        Contribution("not good", -1.0, ((11, 21),)),  # "NOT a good"
+    )
+
+
+def test_naive_bayes_weighs_by_the_difference_of_its_log_probabilities() -> None:
+    model = SimpleNamespace(feature_log_prob_=np.array([[-1.0, -3.0, -1.0], [-4.0, -2.0, -1.5]]))
+    explainer = Explainer(KNOWN, model)
+    found = explainer.contributions(
+        "good bad", "good bad", explainer.terms("good bad"), np.array([0, 1]), np.array([0.5, 0.5])
+    )
+    assert [(c.term, c.weight) for c in found] == [("bad", -1.5), ("good", 0.5)]
+
+
+def test_a_model_without_weights_explains_nothing() -> None:
+    explainer = Explainer(KNOWN, SimpleNamespace())
+    one = np.array([1.0])
+    assert explainer.contributions("bad", "bad", Terms(["bad"], []), np.array([0]), one) == ()
+
+
+def test_stop_words_of_the_vectorizer_are_no_words() -> None:
+    """The published configuration has some: a term of two words reaches over them."""
+    explainer = Explainer(vectorizer("good price", "price", stop_words="english"), LINEAR)
+    text = "Good, would not price"
+    terms = explainer.terms(clean_text(text))
+    assert terms.words == ["good", "price"] and terms.known_words == 2
+    found = explainer.contributions(
+        text, clean_text(text), terms, np.array([0, 1]), np.array([1.0, 1.0])
+    )
+    assert {c.term: c.at for c in found} == {"good price": ((0, 21),), "price": ((16, 21),)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("The shuttles ARE not lasting 😡!!", ["shuttles", "not", "lasting"]),
+        ('  "Awesome!!" (really)…  ', ["Awesome", "really"]),
+        ("good\u00a0bad\u2003sad\x1cglad", ["good", "bad", "sad", "glad"]),
+        ("I don't. Don't!", ["don't", "Don't"]),
+        ("good.bad", ["good.bad"]),  # one word to the cleaning
+        ("4good2 😍fine😍 ❤️‍🔥hot❤️‍🔥", ["4good2", "fine", "hot"]),
+        ("poor <3 fine", ["poor", "fine"]),
+        ("goodhttps://x.example/bad bad", ["good", "bad"]),
+        ("WWW.X.EXAMPLE good", ["good"]),
+        ("<b>good</b>! bad", ["good", "bad"]),
+        ('<a href="good">fine</a> good', ["fine", "good"]),
+        ("good<br />bad sad", ["good<br />bad", "sad"]),  # no space is left between the two
+        ("<i>İyi</i> K\u0130 good", ["İyi", "Kİ", "good"]),  # small, it has one character more
+        ("<b>1️⃣good2😍</b>", ["good2"]),  # an emoji, and a digit
+    ],
+)
+def test_what_is_marked(text: str, expected: list[str]) -> None:
+    assert marked(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("<b no> no", (7, 9)),
+        ("no<w no>", (0, 2)),  # "no w" glued would be a stop word, and the tag's "no" be left
+        ("<👍no> no", (6, 8)),  # without the emoji it is a tag
+        ("no<👍w no>", (0, 2)),
+        ("<no https://x.example> no", (1, 3)),  # the link takes the bracket: no tag, so two words
+        ("https://no no", (11, 13)),
+        ("no https://no", (0, 2)),
+    ],
+)
+def test_of_equal_words_the_right_one_is_marked(text: str, place: tuple[int, int]) -> None:
+    cleaned = clean_text(text)
+    assert locate_words(text, cleaned, cleaned.split())[0] == place
+
+
+def test_words_that_cannot_be_traced_are_left_out() -> None:
+    assert locate_words("good bad", "good", ["good"]) == []  # not what the cleaning makes of it
+    assert locate_words("good bad", "good bad", ["good", "sad"]) == []
+    explainer = Explainer(KNOWN, LINEAR)
+    found = explainer.contributions(
+        "good bad", "good", explainer.terms("good"), np.array([1]), np.array([1.0])
+    )
+    assert found == (Contribution("good", 2.0, ()),)
+
+
+# What may stand between words, or glue them; none of it is a letter that the cleaning leaves
+BETWEEN = [" ", " ", " ", "", "<", "</", ">", " > ", "<3 ", "😍", " 1️⃣ ", "❤️", "!", ". ", "\u00a0"]
+BETWEEN += ["\n", "&", " #", " https://1", "HTTP://2 ", "www.3", "'", "\x00", "\ud800", "\u3000"]
+LETTERS = "bcdfghjkmnpqtvwxz"  # words of these are no stop words and their own stems
+LENGTH = 4
+
+
+def word(number: int) -> str:
+    letters = ""
+    for _ in range(LENGTH - 1):
+        number, letter = divmod(number, len(LETTERS))
+        letters += LETTERS[letter]
+    return "q" + letters
+
+
+def test_places_in_texts_of_all_kinds() -> None:
+    """Where every word is another its place is plain; and that is also its place where none is.
+
+    What is a tag or a link depends on signs alone, so of two texts that differ only in their
+    letters the same places must be found.
+    """
+    rng = random.Random(4)
+    several, deleted = 0, 0
+    for _ in range(3_000):
+        count = rng.randint(1, 8)
+        gaps = [rng.choice(BETWEEN) + rng.choice(BETWEEN) for _ in range(count + 1)]
+        text, same = gaps[0], gaps[0]
+        for number, gap in enumerate(gaps[1:]):
+            text += word(number) + gap
+            same += word(0) + gap
+        expected = []
+        for stem in clean_text(text).split():
+            pieces = re.findall("." * LENGTH, stem)
+            assert "".join(pieces) == stem == stem_words(stem)
+            expected.append((text.index(pieces[0]), text.index(pieces[-1]) + LENGTH))
+            several += len(pieces) > 1
+        deleted += count - sum(len(stem) for stem in clean_text(text).split()) // LENGTH
+        for one in (text, same):
+            cleaned = clean_text(one)
+            assert [
+                inside(one, place) for place in locate_words(one, cleaned, cleaned.split())
+            ] == [inside(one, place) for place in expected], ascii(one)
+    assert several > 1_000 and deleted > 1_000  # such texts did come up
+
+
+def inside(text: str, place: tuple[int, int]) -> tuple[int, int]:
+    """The range from its first to its last small letter: digits may hang on a word."""
+    letters = [at for at in range(*place) if text[at] in LETTERS]
+    return letters[0], letters[-1] + 1

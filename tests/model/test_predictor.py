@@ -1,0 +1,398 @@
+"""Inference: the pipeline's own bits, how a model should behave, and versions that are refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import Pipeline
+from support.serving import (
+    BAD_TEXT,
+    GOOD_TEXT,
+    MODELS,
+    UNKNOWN_TEXT,
+    copy_store,
+    fit_calibrated,
+    put_into_production,
+    serving_store,
+)
+
+from calibration import CalibratedClassifier
+from sentiment.errors import ServingError, UnknownVersionError
+from sentiment.model import predictor as inference
+from sentiment.model.predictor import LoadedVersion, load_version
+from sentiment.registry.lifecycle import register_version, rollback, stage
+from sentiment.tracking.artifact import log_pipeline
+from sentiment.tracking.store import REGISTERED_MODEL, Store, begin_run, end_run, use_uri
+from text_cleaning import TextCleaner, clean_text, clean_texts, cleaning_fingerprint
+
+pytestmark = pytest.mark.xdist_group("inference")  # the store is made once
+VERSIONS = ("1", "2", "3")
+ODD_TEXTS = [
+    *("", " ", "!!!", UNKNOWN_TEXT, "GOOD", "good 😍\ufe0f", "<b>good</b> price", "a\x00b\ud800"),
+    *(
+        "good https://x.example/bad",
+        "ﬁne 好 déjà",
+        "good " * 2_000,
+        "good\u00a0bad\r\ngood",
+        "İ <i",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Versions 1, 2 and 3, of which 1 is in production and 2 the challenger."""
+    return serving_store(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def loaded(made: Store) -> dict[str, LoadedVersion]:
+    return {number: load_version(made, number) for number in VERSIONS}
+
+
+@pytest.fixture
+def store(made: Store, tmp_path: Path) -> Store:
+    return copy_store(made, tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def opinions() -> LoadedVersion:
+    """A logistic regression on reviews in which *not* turns the meaning round."""
+    things = ["grip", "cork", "tube", "price", "box"]
+    texts = [f"{word} {thing}" for thing in things for word in ("good", "great", "not bad")]
+    worse = [f"{word} {thing}" for thing in things for word in ("not good", "bad", "not great")]
+    labels = np.array([1] * len(texts) + [0] * len(worse))
+    pipeline = fit_calibrated("LogisticRegression", texts + worse, labels)
+    return unregistered(pipeline)
+
+
+def unregistered(pipeline: Pipeline) -> LoadedVersion:
+    model = pipeline.steps[-1][1]
+    bias = float(model.model.intercept_[0])
+    return LoadedVersion(
+        *("0", "LogisticRegression", pipeline, model.threshold, model.prior, bias),
+        *({}, "", "", "", "", None),
+    )
+
+
+def probability(version: LoadedVersion, text: str) -> float:
+    return version.predict([text])[0].probability
+
+
+# What an answer is
+
+
+@pytest.mark.parametrize("number", VERSIONS)
+def test_probabilities_are_the_pipelines_to_the_last_bit(
+    loaded: dict[str, LoadedVersion], number: str
+) -> None:
+    version = loaded[number]
+    texts = [*ODD_TEXTS, GOOD_TEXT, BAD_TEXT]
+    expected = version.pipeline.predict_proba(texts)[:, 1].tolist()
+    together = version.predict(texts)
+    assert [prediction.probability for prediction in together] == expected
+    assert [version.predict([text])[0] for text in texts] == together
+    without = version.predict(texts, explain=False)
+    assert without == [replace(prediction, contributions=()) for prediction in together]
+    labels = [p.label for p in together if p.label is not None]
+    assert set(labels) == {0, 1}
+    assert labels == [
+        int(p.probability >= version.threshold) for p in together if p.label is not None
+    ]
+
+
+@pytest.mark.parametrize("number", VERSIONS)
+def test_probabilities_are_those_of_mlflows_own_loading(
+    made: Store, loaded: dict[str, LoadedVersion], number: str
+) -> None:
+    use_uri(made.uri)
+    pyfunc = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}/{number}")
+    frame = pd.DataFrame({"text": [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, "<b>good</b> 😍 box"]})
+    predictions = loaded[number].predict(frame["text"].tolist())
+    theirs = pyfunc.get_raw_model().predict_proba(frame)[:, 1]
+    assert [prediction.probability for prediction in predictions] == theirs.tolist()
+    assert [p.label for p in predictions if p.reason is None] == pyfunc.predict(frame)[
+        [0, 1, 3]
+    ].tolist()
+
+
+@pytest.mark.parametrize("number", VERSIONS)
+def test_contributions_and_then_the_intercept_are_the_decision(
+    loaded: dict[str, LoadedVersion], number: str
+) -> None:
+    """In alphabetical order, one after the other: to the last bit, not nearly."""
+    version = loaded[number]
+    texts = [*ODD_TEXTS, GOOD_TEXT, BAD_TEXT, " ".join(version.pipeline["tfidf"].vocabulary_)]
+    rows = version.pipeline[:-1].transform(texts)
+    decisions = version.pipeline.decision_function(texts)
+    explained = 0
+    for text, row, decision in zip(texts, rows, decisions.tolist(), strict=True):
+        prediction = version.predict([text])[0]
+        total = 0.0
+        for contribution in sorted(prediction.contributions, key=lambda c: c.term):
+            total += contribution.weight
+        assert total + version.intercept == prediction.decision == decision, ascii(text)[:60]
+        assert len(prediction.contributions) == row.nnz
+        weights = [abs(c.weight) for c in prediction.contributions]
+        assert weights == sorted(weights, reverse=True)
+        explained += row.nnz
+    assert explained > 50
+
+
+def test_a_contribution_is_the_terms_value_times_its_weight(
+    loaded: dict[str, LoadedVersion],
+) -> None:
+    """Worked out from the parts of naive Bayes: two terms once each, no pair of words known."""
+    pipeline = loaded["2"].pipeline
+    vectorizer, model = pipeline["tfidf"], pipeline["model"].model
+    columns = {term: vectorizer.vocabulary_[term] for term in ("good", "broken")}
+    assert "good broken" not in vectorizer.vocabulary_
+    idf = {term: vectorizer.idf_[column] for term, column in columns.items()}
+    length = math.hypot(*idf.values())
+    prediction = loaded["2"].predict(["Good. Broken!"])[0]
+    for contribution in prediction.contributions:
+        column = columns[contribution.term]
+        log_odds = model.feature_log_prob_[1][column] - model.feature_log_prob_[0][column]
+        expected = idf[contribution.term] / length * log_odds
+        assert contribution.weight == pytest.approx(expected, rel=1e-12)
+        assert contribution.at == {"good": ((0, 4),), "broken": ((6, 12),)}[contribution.term]
+    assert {c.term: c.weight > 0 for c in prediction.contributions} == {
+        "good": True,
+        "broken": False,
+    }
+    assert (prediction.words, prediction.known_words) == (2, 2)
+
+
+@pytest.mark.parametrize("text", [UNKNOWN_TEXT, "", "😍 !!"])
+@pytest.mark.parametrize("number", VERSIONS)
+def test_without_a_known_word_there_is_no_guess(
+    loaded: dict[str, LoadedVersion], number: str, text: str
+) -> None:
+    prediction = loaded[number].predict([text])[0]
+    assert (prediction.label, prediction.reason) == (None, "no known words")
+    assert prediction.probability == loaded[number].prior
+    assert prediction.decision == loaded[number].intercept
+    assert prediction.known_words == 0 and prediction.contributions == ()
+    assert prediction.words == (2 if text == UNKNOWN_TEXT else 0)  # "12345" is no word
+
+
+def test_none_to_predict_and_what_is_no_text(loaded: dict[str, LoadedVersion]) -> None:
+    version = loaded["1"]
+    assert version.predict([]) == []
+    wrong: list[Any] = ["good", None]
+    with pytest.raises(TypeError, match="the review at position 1"):
+        version.predict(wrong)
+    with pytest.raises(TypeError, match="got one str"):
+        version.predict("good")
+
+
+def test_threads_share_a_version(loaded: dict[str, LoadedVersion]) -> None:
+    version = replace(loaded["1"])  # one that has answered nothing yet
+    texts = [f"good price {number} 😍 <b>broken</b>" for number in range(200)]
+    expected = loaded["1"].predict(texts)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda text: version.predict([text])[0], texts))
+    assert answers == expected
+
+
+# How the model should behave: what changes nothing, and what moves it which way
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "NOT GOOD GRIP",
+        "not good grip 😡👎🏽",
+        "  not good\u00a0grip!!!\n",
+        "not good gripREAD MORE",
+        "not good grip READ MORE ",
+        "not good gripRead MoreREAD MORE",
+        "Not, good: <i>grip</i>",
+        "this was not such a good grip",  # stop words
+        "not good grips",  # the same stem
+    ],
+)
+def test_what_changes_nothing(opinions: LoadedVersion, variant: str) -> None:
+    assert probability(opinions, variant) == probability(opinions, "not good grip")
+
+
+def test_what_moves_it(opinions: LoadedVersion) -> None:
+    for thing in ("", " box", " shuttle"):  # the last is a word it never saw
+        assert probability(opinions, f"not good{thing}") < probability(opinions, f"good{thing}")
+        assert probability(opinions, f"not bad{thing}") > probability(opinions, f"bad{thing}")
+    assert probability(opinions, "good great box") > probability(opinions, "good box")
+    assert [p.label for p in opinions.predict(["good", "not good", "bad", "not bad"])] == [
+        *(1, 0, 0, 1)
+    ]
+
+
+def test_the_marker_is_cut_off_and_places_stay(opinions: LoadedVersion) -> None:
+    text = "\n  Good grip, not goodREAD MORE "
+    prediction = opinions.predict([text])[0]
+    places = {c.term: [text[start:end] for start, end in c.at] for c in prediction.contributions}
+    assert places["good"] == ["Good", "good"] and places["not good"] == ["not good"]
+    assert prediction.words == 4
+    lower = opinions.predict(["good read more"])[0]  # somebody's own words
+    assert (lower.words, lower.known_words) == (2, 1)  # "more" is a stop word
+
+
+# Loading
+
+
+def test_a_loaded_version_says_what_it_is(made: Store) -> None:
+    version = load_version(made, "champion")
+    found = made.client.get_model_version(REGISTERED_MODEL, "1")
+    model = version.pipeline["model"]
+    assert (version.version, version.algorithm) == ("1", "LogisticRegression")
+    assert version.run_id == found.run_id
+    assert version.threshold == pytest.approx(1 / (1 + math.exp(-model.offset)), rel=1e-12)
+    assert version.prior == 0.75  # of the made-up reviews every fourth is negative
+    assert version.intercept == model.model.intercept_[0]
+    assert version.data_digest == found.tags["data_digest"]
+    assert version.cleaning_fingerprint == cleaning_fingerprint()
+    assert version.training_fingerprint == ""
+    assert f"{version.scores['test_f1']:.6f}" == found.tags["test_f1"]
+    assert {"test_f1_low", "test_f1_high", "test_accuracy", "test_brier"} < set(version.scores)
+    naive_bayes = load_version(made, "challenger")
+    assert (naive_bayes.version, naive_bayes.algorithm) == ("2", "NaiveBayes")
+    prior = naive_bayes.pipeline["model"].model.class_log_prior_
+    assert naive_bayes.intercept == prior[1] - prior[0]
+
+
+def test_of_the_runs_metrics_only_scores_are_kept(store: Store) -> None:
+    run_id = store.client.get_model_version(REGISTERED_MODEL, "1").run_id
+    for name in ("fit_time", "train_f1", "cv_f1_macro"):
+        store.client.log_metric(str(run_id), name, 0.5)
+    scores = load_version(store, "1").scores
+    assert scores["train_f1"] == scores["cv_f1_macro"] == 0.5 and "fit_time" not in scores
+
+
+def test_since_when_it_is_in_production(store: Store) -> None:
+    begun = datetime.now(UTC)
+    first = load_version(store, "champion").since
+    assert first is not None and first < begun
+    assert load_version(store, "2").since is None
+    put_into_production(store, "2")
+    stage(store, "3", "the test says so")  # changes nothing in production
+    second = load_version(store, "champion")
+    assert second.version == "2" and second.since is not None
+    assert abs((second.since - begun).total_seconds()) < 60
+    assert load_version(store, "1").since is None
+    rollback(store)
+    back = load_version(store, "champion")
+    assert back.version == "1" and back.since is not None and back.since > second.since
+
+
+Change = Callable[[Pipeline], Pipeline]
+
+
+def register(store: Store, pipeline: Pipeline, file_format: str = "skops", **tags: str) -> str:
+    run_id = begin_run(store, "of the tests", {})  # an experiment of the copy's own
+    uri, _ = log_pipeline(store, run_id, pipeline, [GOOD_TEXT], file_format)
+    end_run(store, run_id)
+    return register_version(
+        store, run_id, uri, {"cleaning_fingerprint": cleaning_fingerprint(), **tags}
+    )
+
+
+def message(store: Store, name: str) -> str:
+    """What loading it is refused with: one line."""
+    with pytest.raises(ServingError) as caught:
+        load_version(store, name)
+    text = str(caught.value)
+    assert "\n" not in text and "Traceback" not in text and len(text) < 400
+    return text
+
+
+@pytest.mark.parametrize("name", ["production", "99", "no such name!"])
+def test_a_name_that_nothing_has(made: Store, name: str) -> None:
+    assert f"no version '{name}' of {REGISTERED_MODEL}" in message(made, name)
+    with pytest.raises(UnknownVersionError):
+        load_version(made, name)
+
+
+def test_a_version_of_another_cleaning_is_refused(store: Store, opinions: LoadedVersion) -> None:
+    number = register(store, opinions.pipeline, cleaning_fingerprint="0123456789ab")
+    told = message(store, number)
+    assert told.startswith(f"version {number}: trained with another cleaning")
+    assert "0123456789ab" in told and cleaning_fingerprint() in told
+
+
+def test_a_version_without_calibration_is_refused(store: Store, opinions: LoadedVersion) -> None:
+    *steps, (name, model) = opinions.pipeline.steps
+    number = register(store, Pipeline([*steps, (name, model.model)]))
+    assert f"version {number}: its probabilities are not calibrated" in message(store, number)
+    assert "retrain" in message(store, number)
+
+
+def test_a_pickle_is_refused(store: Store, opinions: LoadedVersion) -> None:
+    number = register(store, opinions.pipeline, "cloudpickle")
+    assert f"version {number}: will not load" in message(store, number)
+    assert "pickle" in message(store, number)
+
+
+def test_a_torn_file_is_refused(store: Store, opinions: LoadedVersion) -> None:
+    number = register(store, opinions.pipeline)
+    use_uri(store.uri)
+    folder = mlflow.artifacts.download_artifacts(f"models:/{REGISTERED_MODEL}/{number}")
+    file = Path(folder) / "model.skops"
+    file.write_bytes(file.read_bytes()[:1_000])
+    assert f"version {number}: will not load" in message(store, number)
+
+
+@pytest.mark.parametrize("settings", [{"norm": "l1"}, {"norm": None}])
+def test_a_vectorizer_that_weighs_in_another_way_is_refused(
+    store: Store, settings: dict[str, Any]
+) -> None:
+    texts = ["good grip", "bad grip", "good good cork", "bad cork"]
+    vectorizer = TfidfVectorizer(**settings)
+    rows = vectorizer.fit_transform(clean_texts(texts))
+    model = CalibratedClassifier(clone(MODELS["NaiveBayes"]).fit(rows, [1, 0, 1, 0]), 1.0, 0.0, 0.5)
+    pipeline = Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", model)])
+    number = register(store, pipeline)
+    assert f"version {number}: its vectorizer weighs terms in a way" in message(store, number)
+
+
+def test_the_published_configuration_is_served(store: Store) -> None:
+    """Stop words of its own and no sublinear scaling."""
+    texts = ["good grip", "bad grip", "good good cork", "bad cork", "not fine"] * 2
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), stop_words="english")
+    rows = vectorizer.fit_transform(clean_texts(texts))
+    fitted = clone(MODELS["LogisticRegression"]).fit(rows, [1, 0, 1, 0, 0] * 2)
+    steps = [("clean", TextCleaner()), ("tfidf", vectorizer)]
+    pipeline = Pipeline([*steps, ("model", CalibratedClassifier(fitted, 1.5, 0.25, 0.4))])
+    version = load_version(store, register(store, pipeline))
+    odd = ["not good good grip", "not", "good cork bad cork bad"]
+    predictions = version.predict(odd)
+    assert [p.probability for p in predictions] == pipeline.predict_proba(odd)[:, 1].tolist()
+    assert predictions[1].label is None  # all it said was a stop word
+    assert predictions[0].words == len(clean_text(odd[0]).split()) - 1
+
+
+def test_a_registry_that_is_away(made: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    nobody = "http://somebody:secret@127.0.0.1:9"
+    away = replace(made, uri=nobody, client=mlflow.MlflowClient(nobody))
+    told = message(away, "champion")
+    assert told.startswith("the registry does not answer: ") and "secret" not in told
+    with pytest.raises(ServingError) as caught:
+        load_version(away, "champion")
+    assert not isinstance(caught.value, UnknownVersionError)
+
+
+def test_an_error_is_one_line_and_the_same_one_each_time() -> None:
+    error = OSError("<Connection object at 0x7f01>\n  to http://me:secret@host\tfailed")
+    assert inference.one_line(error) == "OSError: <Connection object> to http://…@host failed"
+    assert len(inference.one_line(ValueError("x" * 5_000))) <= 300

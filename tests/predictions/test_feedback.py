@@ -1,0 +1,164 @@
+"""Labelled feedback: what a label in the log makes of a review, and what the file gains by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import write_reviews
+
+from sentiment.data.reviews import data_digest, load_reviews, split_reviews
+from sentiment.errors import PredictionLogError
+from sentiment.predictions.feedback import Feedback, log_of, read_feedback, with_feedback
+from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
+from sentiment.tracking.store import open_store
+
+
+def answered(
+    log: PredictionLog, request: str, text: str | None, at: float, arm: str = "champion"
+) -> None:
+    """One review of the log, as the server writes it."""
+    log.write(
+        [
+            LoggedPrediction(
+                request_id=request,
+                position=0,
+                at=at,
+                arm=arm,
+                version="1",
+                experiment="",
+                unit=request,
+                text_digest="0" * 32,
+                text=text,
+                characters=len(text or ""),
+                words=2,
+                known_words=2,
+                probability=0.9,
+                label=1,
+                milliseconds=1.0,
+            )
+        ]
+    )
+
+
+def reviews_file(folder: Path, *rows: tuple[str, int]) -> Path:
+    file = folder / "reviews.csv"
+    pd.DataFrame(rows, columns=["Review text", "Ratings"]).to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'predictions.db'}"
+
+
+def rows_of(frame: pd.DataFrame) -> list[tuple[str, int]]:
+    return list(zip(frame["text"], frame["rating"], strict=True))
+
+
+def test_a_label_makes_a_review_of_what_was_answered(url: str) -> None:
+    log = open_log(url)
+    answered(log, "late", "torn box", at=30.0, arm="challenger")
+    answered(log, "early", "Great grip READ MORE", at=10.0)
+    answered(log, "unasked", "nobody said what this is", at=11.0)
+    answered(log, "secret", None, at=12.0)
+    answered(log, "both", "fine", at=20.0)
+    answered(log, "both", "fine", at=20.0, arm="shadow")
+    log.add_feedback("late", 0, 0, 2, at=40.0)
+    log.add_feedback("early", 0, 0, None, at=40.0)
+    log.add_feedback("early", 0, 1, None, at=41.0)  # on second thoughts
+    log.add_feedback("secret", 0, 0, None, at=42.0)
+    log.add_feedback("both", 0, 1, 3, at=43.0)
+    feedback = read_feedback(url)
+    # oldest review first; a rating as it was given, else the farthest of its side
+    assert rows_of(feedback.frame) == [("Great grip READ MORE", 5), ("fine", 3), ("torn box", 2)]
+    assert (feedback.without_text, feedback.labels) == (1, 4)
+
+
+def test_feedback_goes_below_the_file_as_rows_of_it_would(tmp_path: Path) -> None:
+    file = reviews_file(tmp_path, ("good", 5), ("good", 5), ("bad", 1), ("", 4))
+    loaded = load_reviews(file)
+    sent = pd.DataFrame(
+        {
+            "text": ["good", "good", "Great gripREAD MORE", " READ MORE ", "Great grip"],
+            "rating": [5, 1, 5, 2, 5],
+        }
+    )
+    found = with_feedback(loaded, Feedback(sent, without_text=3))
+    assert rows_of(found.loaded.frame) == [("good", 5), ("bad", 1), ("good", 1), ("Great grip", 5)]
+    # how often each came, in the file and from customers
+    assert list(found.loaded.frame["copies"]) == [3, 1, 1, 2]
+    assert list(found.loaded.frame.index) == [0, 1, 2, 3]
+    assert (found.loaded.frame.dtypes == loaded.frame.dtypes).all()
+    assert found.added == 2
+    assert found.note == (
+        "8 labels in the prediction log: 4 without a stored text and 2 exact duplicates left out, "
+        "2 added"
+    )
+    # 4 rows of the file and 8 labels; without text one of the file, three that were not stored and
+    # one that is the marker alone; twice the file's "good", once each of "good" and "Great grip"
+    assert found.loaded.dropped() == (
+        "12 rows read: 5 without text and 3 exact duplicates dropped, 4 left"
+    )
+    assert found.loaded.marker_removed == 2 and found.loaded.source == file
+    assert found.file_digest == data_digest(loaded.frame)
+    whole = [("good", 5), ("bad", 1), ("good", 1), ("Great grip", 5)]
+    assert found.digest == data_digest(load_reviews(reviews_file(tmp_path, *whole)).frame)
+
+
+def test_without_labels_it_is_the_file(url: str, tmp_path: Path) -> None:
+    loaded = load_reviews(reviews_file(tmp_path, ("good", 5), ("bad", 1)))
+    log = open_log(url)
+    answered(log, "unasked", "nobody said what this is", at=11.0)
+    for feedback in (None, read_feedback(url)):
+        found = with_feedback(loaded, feedback)
+        assert found.loaded is loaded and found.added == 0 and found.note == ""
+        assert found.digest == found.file_digest == data_digest(loaded.frame)
+
+
+def test_labels_without_any_stored_text_add_nothing_and_are_counted(
+    url: str, tmp_path: Path
+) -> None:
+    loaded = load_reviews(reviews_file(tmp_path, ("good", 5), ("bad", 1)))
+    log = open_log(url)
+    answered(log, "secret", None, at=12.0)
+    log.add_feedback("secret", 0, 0, None, at=42.0)
+    found = with_feedback(loaded, read_feedback(url))
+    assert found.added == 0 and found.digest == found.file_digest
+    assert found.note.startswith("1 labels in the prediction log: 1 without a stored text")
+    assert rows_of(found.loaded.frame) == [("good", 5), ("bad", 1)]
+
+
+def test_the_split_takes_both_alike(tmp_path: Path) -> None:
+    """A third of the reviews is feedback, in the training part as in the holdout (sd .03)."""
+    loaded = load_reviews(write_reviews(tmp_path / "reviews.csv"))
+    sent = pd.DataFrame(
+        {"text": [f"new thing {n}" for n in range(200)], "rating": [1, 5, 5, 5] * 50}
+    )
+    found = with_feedback(loaded, Feedback(sent))
+    split = split_reviews(found.loaded.frame)
+    shares = [
+        sum(text.startswith("new thing") for text in texts) / len(texts)
+        for texts in (split.train_texts, split.test_texts)
+    ]
+    assert shares == pytest.approx([200 / 600, 200 / 600], abs=0.1)
+
+
+def test_a_log_that_is_not_there_has_no_labels_and_is_not_made(url: str, tmp_path: Path) -> None:
+    assert read_feedback(url).labels == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "predictions.db"
+    file.write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(PredictionLogError) as caught:
+        read_feedback(f"sqlite:///{file}")
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_log_lies_beside_the_store_unless_another_is_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert log_of(store, None) == f"sqlite:///{tmp_path / 'predictions.db'}"
+    assert log_of(store, "postgresql://host/name") == "postgresql://host/name"

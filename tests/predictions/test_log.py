@@ -1,0 +1,670 @@
+"""Prediction log: rows and feedback, in SQLite and, where `POSTGRES_URL` is set, in PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from conftest import PROJECT
+from filelock import FileLock
+
+from sentiment.errors import PredictionLogError
+from sentiment.predictions import log as prediction_log
+from sentiment.predictions import tables as log_tables
+from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
+
+POSTGRES_URL = os.environ.get("POSTGRES_URL", "")
+KINDS = [
+    "sqlite",
+    pytest.param(
+        "postgresql",
+        marks=[
+            pytest.mark.xdist_group("postgres"),
+            pytest.mark.skipif(not POSTGRES_URL, reason="POSTGRES_URL names no PostgreSQL"),
+        ],
+    ),
+]
+ROW = LoggedPrediction(
+    request_id="request",
+    position=0,
+    at=1_700_000_000.125,
+    arm="champion",
+    version="3",
+    experiment="3-vs-4",
+    unit="unit",
+    text_digest="digest",
+    text="not good",
+    characters=8,
+    words=2,
+    known_words=1,
+    probability=0.1 + 0.2,
+    label=0,
+    milliseconds=0.25,
+)
+
+
+@contextmanager
+def database_url(kind: str, folder: Path) -> Iterator[str]:
+    """A database of its own: a new file, or a new schema that is gone afterwards."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'predictions.db'}"
+        return
+    schema = f"log_{uuid.uuid4().hex}"
+    server = sa.make_url(POSTGRES_URL).set(drivername="postgresql+psycopg")
+    options = {"options": f"-csearch_path={schema}", "application_name": schema}
+    execute(server.render_as_string(hide_password=False), f"CREATE SCHEMA {schema}")
+    url = server.update_query_dict(options).render_as_string(hide_password=False)
+    try:
+        yield url
+    finally:
+        cut_connections(url)
+        execute(url, f"DROP SCHEMA {schema} CASCADE")
+
+
+@contextmanager
+def connected(url: str) -> Iterator[sa.Connection]:
+    """A connection that has nothing to do with the log's own."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+def execute(url: str, *statements: str) -> None:
+    with connected(url) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+
+
+def cut_connections(url: str) -> None:
+    """End every connection to this PostgreSQL schema but the one that does it."""
+    execute(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+        "AND application_name = current_setting('application_name')",
+    )
+
+
+@contextmanager
+def held(url: str) -> Iterator[None]:
+    """Within the block nobody else can write; reading goes on."""
+    with connected(url) as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        else:
+            connection.exec_driver_sql("LOCK TABLE sentiment_predictions IN EXCLUSIVE MODE")
+        yield
+        connection.rollback()
+
+
+def rows(count: int, **values: Any) -> list[LoggedPrediction]:
+    """Rows of requests 0, 1, 2 and so on, a second apart from 0 on."""
+    return [replace(ROW, **{"request_id": str(n), "at": float(n), **values}) for n in range(count)]
+
+
+def read(log: PredictionLog, **arguments: Any) -> pd.DataFrame:
+    return pd.concat([pd.DataFrame({"request_id": []}), *log.read(**arguments)])
+
+
+def requests(log: PredictionLog, **arguments: Any) -> str:
+    """The request ids in the order they are read, one after the other."""
+    return "".join(read(log, **arguments).request_id)
+
+
+def child(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """A process that runs `code` on `ROW`, with `arguments` in `sys.argv[1:]`."""
+    start = (
+        f"import os, sys, time; sys.path.insert(0, {str(PROJECT)!r})\n"
+        "from dataclasses import replace\n"
+        "from sentiment.predictions.log import LoggedPrediction, open_log\n"
+        f"ROW = {ROW!r}\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", start + code, *arguments],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        **options,
+    )
+
+
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with database_url(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def log(url: str) -> Iterator[PredictionLog]:
+    with closing(open_log(url)) as log:
+        yield log
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A log in SQLite, made and closed."""
+    open_log(f"sqlite:///{tmp_path / 'predictions.db'}").close()
+    return tmp_path / "predictions.db"
+
+
+# --- rows -----------------------------------------------------------------------------------
+
+
+def test_a_row_is_read_back_as_it_was_written(log: PredictionLog) -> None:
+    other = replace(ROW, position=1, label=None, text=None, experiment="")
+    log.write([ROW, other])
+    (frame,) = log.read()
+    assert list(frame.columns) == [field.name for field in fields(LoggedPrediction)] + [
+        "true_label"
+    ]
+    assert frame.isna().sum().to_dict() == {
+        **dict.fromkeys(frame.columns, 0),
+        "text": 1,
+        "label": 1,
+        "true_label": 2,
+    }
+    for at, row in enumerate((ROW, other)):
+        expected = {name: value for name, value in vars(row).items() if value is not None}
+        assert {name: frame[name][at] for name in expected} == expected
+
+
+def test_the_types_of_a_frame_do_not_depend_on_its_rows(log: PredictionLog) -> None:
+    log.write([replace(ROW, at=1.0, label=None, text=None), replace(ROW, at=2.0, position=1)])
+    empty, full = log.read(chunk=1)
+    whole = {"position", "characters", "words", "known_words"}
+    real = {"at", "probability", "milliseconds"}
+    for frame in (empty, full):
+        types = {str(name): str(dtype) for name, dtype in frame.dtypes.items()}
+        assert {name for name in types if types[name] == "int64"} == whole
+        assert {name for name in types if types[name] == "float64"} == real
+        assert types["label"] == types["true_label"] == "Int64"
+        assert set(types.values()) == {"int64", "float64", "Int64", "str"}
+
+
+def test_numbers_of_numpy_are_numbers(log: PredictionLog) -> None:
+    one: Any = np.int64(1)
+    log.write([replace(ROW, position=one, label=one, words=one, probability=np.float64(0.5))])
+    (frame,) = log.read()
+    found = frame[["position", "label", "words", "probability"]].iloc[0].tolist()
+    assert found == [1, 1, 1, 0.5]
+    assert log.add_feedback("request", one, one - one, one, np.float64(1))
+    assert read(log).true_label.tolist() == [0]
+
+
+def test_a_row_that_is_there_already_is_passed_over(log: PredictionLog) -> None:
+    log.write([ROW])
+    shadow = replace(ROW, arm="shadow", probability=0.9)
+    log.write([replace(ROW, probability=0.7), shadow, shadow])
+    frame = read(log)
+    assert sorted(zip(frame.arm, frame.probability, strict=True)) == [
+        ("champion", ROW.probability),
+        ("shadow", 0.9),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"probability": float("nan")}, "probability: expected a finite number, found nan"),
+        ({"milliseconds": float("inf")}, "milliseconds: expected a finite number, found inf"),
+        ({"words": 2**31}, "words: expected a whole number of at most 2147483647"),
+        ({"characters": "many"}, "characters: invalid literal"),
+        ({"version": None}, "(?i)not.null constraint.*version|version.*not.null constraint"),
+    ],
+)
+def test_rows_are_written_all_or_none(log: PredictionLog, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        log.write([ROW, replace(ROW, position=1, **wrong)])
+    assert "not good" not in str(caught.value) and "\n" not in str(caught.value)
+    assert log.counts() == {"predictions": 0, "feedback": 0}
+    log.write([])
+    assert log.counts()["predictions"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("बहुत अच्छा 🏸👍🏽", "बहुत अच्छा 🏸👍🏽"),
+        ("nul\0byte", "nul�byte"),
+        ("\ud83d half \udfff é", "� half � é"),
+        (
+            "'); DROP TABLE sentiment_predictions; --\\",
+            "'); DROP TABLE sentiment_predictions; --\\",
+        ),
+        ("", ""),
+        ("long " * 50_000, "long " * 50_000),
+    ],
+    ids=["unicode", "null", "surrogates", "quotes", "empty", "long"],
+)
+def test_any_text_is_stored(log: PredictionLog, text: str, stored: str) -> None:
+    log.write([replace(ROW, text=text, request_id=f"id{text[:50]}", experiment=text[:50])])
+    frame = read(log, experiment=text[:50])
+    assert frame.text.tolist() == [stored] and frame.request_id.tolist() == [f"id{stored[:50]}"]
+    assert log.add_feedback(f"id{text[:50]}", 0, 1, None, 1.0)
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def test_only_the_rows_that_fit_are_read(log: PredictionLog) -> None:
+    a, b, c, d, e = (replace(ROW, request_id=name, at=float(at)) for at, name in enumerate("abcde"))
+    log.write([a, replace(b, version="4", arm="challenger"), replace(c, arm="shadow")])
+    log.write([replace(d, experiment=""), replace(e, version="4")])
+    assert requests(log) == "abcde"
+    assert requests(log, since=1) == "bcde" and requests(log, until=3) == "abc"
+    assert requests(log, since=1, until=3) == "bc" and requests(log, since=9) == ""
+    assert requests(log, version="4") == "be" and requests(log, version="5") == ""
+    assert requests(log, experiment="3-vs-4") == "abce" and requests(log, experiment="") == "d"
+    assert requests(log, arms=["champion", "challenger"]) == "abde"
+    assert requests(log, arms=[]) == ""
+    assert requests(log, version="3", arms=["champion"], since=0.5, experiment="") == "d"
+    assert list(log.read(version="5")) == []
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 8, 100])
+def test_rows_come_oldest_first_whatever_the_size_of_a_frame(
+    log: PredictionLog, chunk: int
+) -> None:
+    for request, at in zip("gcdefab", (9, 5, 5, 5, 5, 1, 1), strict=True):  # equal times in a row
+        log.write([replace(ROW, request_id=request, at=float(at))])
+    assert requests(log, chunk=chunk) == "abcdefg"
+    assert requests(log, chunk=chunk, since=5, until=9) == "cdef"
+    sizes = [len(frame) for frame in log.read(chunk=chunk)]
+    assert sum(sizes) == 7 and all(size == chunk for size in sizes[:-1])
+
+
+def test_between_two_frames_the_database_is_free(log: PredictionLog, url: str) -> None:
+    log.write(rows(4))
+    frames = log.read(chunk=2)
+    seen = "".join(next(frames).request_id)
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(sa.make_url(url).database or "")) as connection:
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            assert busy == 0, "a reader holds the WAL"
+    else:
+        execute(url, "LOCK TABLE sentiment_predictions IN ACCESS EXCLUSIVE MODE NOWAIT")
+    log.write([replace(ROW, request_id="late", at=0.5), replace(ROW, request_id="new", at=9.0)])
+    assert log.retire(1.0) == 2  # those just written at 0.5, and the first one read
+    assert seen + "".join("".join(frame.request_id) for frame in frames) == "0123new"
+
+
+@pytest.mark.parametrize("wanted", [{}, {"since": 1.0}, {"version": "3"}])
+def test_a_page_is_found_by_an_index(tmp_path: Path, wanted: dict[str, Any]) -> None:
+    """Each but the first starts where the one before ended, and nothing is sorted."""
+    with closing(open_log(f"sqlite:///{tmp_path / 'predictions.db'}")) as log:
+        log.write(rows(9))
+        said: list[tuple[str, Any]] = []
+
+        def listen(_c: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
+            said.append((statement, values))
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", listen)
+        try:
+            list(log.read(chunk=4, **wanted))
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", listen)
+    pages = [page for page in said if "FROM sentiment_predictions" in page[0]]
+    assert len(pages) == 3
+    with closing(sqlite3.connect(tmp_path / "predictions.db")) as connection:
+        for number, (statement, values) in enumerate(pages):
+            steps = connection.execute("EXPLAIN QUERY PLAN " + statement, values).fetchall()
+            plan = "; ".join(step[-1] for step in steps)
+            # by "at" alone, or after a version within it
+            how = "SEARCH|SCAN" if not wanted and number == 0 else "SEARCH"
+            index = "sentiment_predictions_(version_)?at"
+            assert re.search(f"({how}) sentiment_predictions USING INDEX {index}", plan), plan
+            assert "SEARCH sentiment_feedback USING INDEX" in plan and "B-TREE" not in plan
+            assert number == 0 or "at>?" in plan
+
+
+# --- feedback and retention -----------------------------------------------------------------
+
+
+def test_feedback_is_joined_to_every_arm_and_replaced_by_a_later_one(log: PredictionLog) -> None:
+    log.write([ROW, replace(ROW, arm="shadow"), replace(ROW, position=1), *rows(1)])
+    assert log.add_feedback("request", 0, 1, 4, 5.0)
+    assert log.add_feedback("request", 1, 0, None, 5.0)
+    frame = read(log, since=1)
+    assert frame.true_label.tolist() == [1, 1, 0] and read(log, until=1).true_label.isna().all()
+    assert log.add_feedback("request", 0, 0, None, 6.0)
+    assert read(log, since=1).true_label.tolist() == [0, 0, 0]
+    assert log.counts() == {"predictions": 4, "feedback": 2}
+
+
+def test_what_feedback_keeps(log: PredictionLog, url: str) -> None:
+    log.write([ROW])
+    log.add_feedback("request", 0, 1, 4, 5.5)
+    question = "SELECT request_id, position, label, rating, at FROM sentiment_feedback"
+    for stored in [("request", 0, 1, 4, 5.5), ("request", 0, 0, None, 7.25)]:
+        log.add_feedback(*stored)
+        with connected(url) as connection:
+            assert connection.exec_driver_sql(question).one() == stored
+
+
+def test_feedback_on_nothing_is_not_kept(log: PredictionLog) -> None:
+    log.write([ROW])
+    for request, position in [("unknown", 0), ("request", 1), ("request\0", 0), ("\ud800", 0)]:
+        assert not log.add_feedback(request, position, 1, None, 5.0)
+    assert log.counts() == {"predictions": 1, "feedback": 0}
+
+
+@pytest.mark.parametrize(
+    ("label", "rating", "said"),
+    [
+        (2, None, "label: expected 0 or 1, found 2"),
+        (None, 3, "label: expected 0 or 1, found None"),
+        (1, 0, "rating: expected 1 to 5, or none, found 0"),
+        (1, 6, "found 6"),
+        (1, 2.5, "found 2.5"),
+        (1, "5", "found 5"),
+    ],
+)
+def test_feedback_of_no_meaning_is_refused(
+    log: PredictionLog, label: Any, rating: Any, said: str
+) -> None:
+    log.write([ROW])
+    with pytest.raises(ValueError, match=said):
+        log.add_feedback("request", 0, label, rating, 5.0)
+    assert log.counts()["feedback"] == 0
+
+
+@pytest.mark.parametrize("portion", [1, 2, 3, 7, 8, 100])
+def test_old_rows_are_retired_with_their_feedback(
+    log: PredictionLog, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    monkeypatch.setattr(prediction_log, "PORTION", portion)
+    monkeypatch.setattr(prediction_log, "PAUSE", 0)
+    log.write(rows(9))
+    for request in "0246":
+        assert log.add_feedback(request, 0, 1, None, 0.0)
+    assert log.add_feedback("8", 0, 1, None, 0.0)  # as old as the others, but not its prediction
+    assert log.retire(7.0) == 7  # what was at 7 stays
+    assert requests(log) == "78" and read(log).true_label.isna().tolist() == [True, False]
+    assert log.counts() == {"predictions": 2, "feedback": 1}
+    assert log.retire(7.0) == 0
+
+
+def test_writers_get_a_turn_while_rows_are_retired(
+    log: PredictionLog, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def write_meanwhile(seconds: float) -> None:
+        pauses.append(seconds)
+        with held(url):  # would wait for a transaction that is open
+            pass
+
+    monkeypatch.setattr(prediction_log, "PORTION", 3)
+    monkeypatch.setattr(time, "sleep", write_meanwhile)
+    log.write(rows(7))
+    assert log.retire(100.0) == 7
+    assert len(pauses) == 2 and min(pauses) > 0
+
+
+# --- opening --------------------------------------------------------------------------------
+
+
+def test_several_processes_create_the_log_at_once(url: str) -> None:
+    code = (
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "log = open_log(sys.argv[1])\n"
+        "log.write([replace(ROW, request_id=sys.argv[2])])\n"
+    )
+    children = [child(code, url, str(number)) for number in range(4)]
+    try:
+        for process in children:
+            assert process.stdout and process.stdout.readline() == "ready\n"
+        for process in children:
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in children] == [0, 0, 0, 0]
+    finally:
+        for process in children:
+            process.kill()
+            process.communicate()
+    with closing(open_log(url)) as log:
+        assert sorted(requests(log)) == ["0", "1", "2", "3"]
+
+
+def test_a_file_is_made_by_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that switch it to WAL at once, one is told that it is locked, now and then."""
+    monkeypatch.setattr(log_tables, "PATIENCE", 0)
+    file = tmp_path / "predictions.db"
+    with FileLock(f"{file}.lock"), pytest.raises(PredictionLogError, match="cannot be opened"):
+        open_log(f"sqlite:///{file}")
+    assert not file.exists()
+    open_log(f"sqlite:///{file}").close()
+    assert file.exists()
+
+
+def test_a_table_of_another_schema_is_refused_and_left_alone(url: str) -> None:
+    execute(url, "CREATE TABLE sentiment_predictions (id INTEGER, request_id TEXT, score REAL)")
+    with pytest.raises(PredictionLogError) as caught:
+        open_log(url)
+    said = str(caught.value)
+    assert "the table sentiment_predictions has another schema (missing: arm, at, char" in said
+    assert "unexpected: score); rename or drop it" in said and "\n" not in said
+    with connected(url) as connection:
+        assert not sa.inspect(connection).has_table("sentiment_feedback")
+    execute(url, "DROP TABLE sentiment_predictions")
+    execute(url, "CREATE TABLE sentiment_feedback (request_id TEXT, position INTEGER, label TEXT)")
+    with pytest.raises(PredictionLogError, match=r"missing: at, rating; unexpected: none"):
+        open_log(url)
+    execute(url, "DROP TABLE sentiment_feedback")
+    open_log(url).close()
+    execute(url, "ALTER TABLE sentiment_feedback ADD COLUMN extra TEXT")
+    with pytest.raises(PredictionLogError, match=r"feedback .*missing: none; unexpected: extra"):
+        open_log(url)
+
+
+def test_a_log_is_opened_again_with_what_is_in_it(url: str) -> None:
+    for request in "abc":
+        with closing(open_log(url)) as log:
+            log.write([replace(ROW, request_id=request)])
+    assert requests(log) == "abc"  # a closed one opens again by itself
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "the log's URL cannot be read; expected sqlite:///FILE or postgresql"),
+        ("predictions.db", "the log's URL cannot be read"),
+        ("postgresql://user:hidden@host:port/name", "the log's URL cannot be read"),
+        ("mysql://user:hidden@host/name", "mysql: is no database the log can be kept in; expected"),
+        ("postgresql+asyncpg://user:hidden@host/name", "asyncpg: is no database the log can be"),
+        ("postgresql://user:pass@hidden@host/name", "two @; write the one in a password as %40"),
+        ("sqlite://", "names no SQLite file"),
+        ("sqlite:///:memory:", "names no SQLite file"),
+        ("sqlite://user:hidden@host/predictions.db", "names no SQLite file"),
+        ("sqlite:////nowhere/at/all/predictions.db", "there is no folder /nowhere/at/all"),
+    ],
+)
+def test_a_url_that_cannot_be_used(url: str, said: str) -> None:
+    with pytest.raises(PredictionLogError, match=re.escape(said)) as caught:
+        open_log(url)
+    assert "hidden" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_away_is_named_without_the_password() -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody can connect
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        url = f"postgresql://user:hid%40den@{address}/name?password=hidden&application_name=hidden"
+        with pytest.raises(PredictionLogError) as caught:
+            open_log(url)
+    said = str(caught.value)
+    assert said.startswith(f"postgresql+psycopg://user:***@{address}/name: the prediction log can")
+    assert "refused" in said and "hid" not in said.replace("***", "") and "\n" not in said
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "folder.db").mkdir()
+    (tmp_path / "text.db").write_text("no database at all, but long enough to look at\n" * 20)
+    for name, said in [("folder.db", "unable to open"), ("text.db", "file is not a database")]:
+        with pytest.raises(PredictionLogError, match=said) as caught:
+            open_log(f"sqlite:///{tmp_path / name}")
+        assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
+    assert (tmp_path / "text.db").read_text().startswith("no database")
+    with pytest.raises(PredictionLogError, match="there is no folder"):
+        open_log(f"sqlite:///{tmp_path / 'text.db' / 'predictions.db'}")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that not even root can use")
+def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_tables, "PATIENCE", 0)
+    with pytest.raises(PredictionLogError, match=r"/proc/predictions.db: .* cannot be opened"):
+        open_log("sqlite:////proc/predictions.db")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write every file")
+def test_a_file_that_cannot_be_written(file: Path) -> None:
+    file.chmod(0o444)
+    with pytest.raises(PredictionLogError, match="readonly"):
+        open_log(f"sqlite:///{file}")
+
+
+def test_a_relative_file_stays_where_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = open_log("sqlite:///here.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    log.write([ROW])
+    log.close()
+    assert (tmp_path / "here.db").exists() and not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("url", KINDS[1:], indirect=True)
+def test_the_scheme_alone_means_psycopg(url: str) -> None:
+    with closing(open_log(url.replace("postgresql+psycopg", "postgresql"))) as log:
+        log.write([ROW])
+    assert requests(log) == "request"
+
+
+# --- what may happen to a database ----------------------------------------------------------
+
+
+def test_a_locked_file_is_said_and_works_again_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_tables, "PATIENCE", 0)
+    url = f"sqlite:///{tmp_path / 'predictions.db'}"
+    with closing(open_log(url)) as log:
+        log.write(rows(1))
+        with held(url):
+            calls = (
+                lambda: log.write([ROW]),
+                lambda: log.add_feedback("0", 0, 1, None, 0.0),
+                lambda: log.retire(9.0),
+                lambda: open_log(url),
+            )
+            for call in calls:
+                with pytest.raises(PredictionLogError, match="database is locked"):
+                    call()
+            assert requests(log) == "0"  # reading goes on
+        log.write([ROW])
+        assert log.counts() == {"predictions": 2, "feedback": 0}
+
+
+@pytest.mark.parametrize("url", KINDS[1:], indirect=True)
+def test_a_connection_that_was_cut_is_replaced(log: PredictionLog, url: str) -> None:
+    for call in range(3):
+        log.write([replace(ROW, position=call)])
+        cut_connections(url)
+    assert log.counts()["predictions"] == 3
+
+
+def test_a_missing_table_is_one_line(log: PredictionLog, url: str) -> None:
+    log.write([replace(ROW, at=1.0)])
+    execute(url, "DROP TABLE sentiment_feedback")
+    for call in (log.counts, lambda: list(log.read()), lambda: log.retire(9.0)):
+        with pytest.raises(PredictionLogError, match=r"does not answer .*sentiment_fe") as said:
+            call()
+        assert "\n" not in str(said.value)
+
+
+def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
+    """They stand in the `-wal` file then, which the next one to open the log folds in."""
+    code = (
+        "log = open_log(sys.argv[1])\n"
+        "for n in range(1_000): log.write([replace(ROW, request_id=str(n), at=float(n))])\n"
+        "log.add_feedback('999', 0, 1, None, 0.0); print('written', flush=True); time.sleep(60)\n"
+    )
+    url = f"sqlite:///{tmp_path / 'predictions.db'}"
+    process = child(code, url)
+    try:
+        assert process.stdout and process.stdout.readline() == "written\n"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert (tmp_path / "predictions.db-wal").stat().st_size > 0
+    with closing(open_log(url)) as log:
+        assert log.counts() == {"predictions": 1_000, "feedback": 1}
+        assert read(log).request_id.tolist() == [str(number) for number in range(1_000)]
+
+
+def test_a_reader_does_not_block_a_writer(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as reader, closing(open_log(f"sqlite:///{file}")) as log:
+        assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM sentiment_predictions").fetchone() == (0,)
+        log.write([ROW])
+        assert log.counts()["predictions"] == 1
+
+
+def test_threads_share_a_log(log: PredictionLog) -> None:
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for position in range(20):
+                log.write([replace(ROW, request_id=str(number), position=position)])
+                assert log.add_feedback(str(number), position, 1, None, 0.0)
+            list(log.read(chunk=10))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == [] and log.counts() == {"predictions": 120, "feedback": 120}
+
+
+def test_a_log_may_be_opened_before_a_fork(url: str) -> None:
+    code = (
+        "log = open_log(sys.argv[1])\n"
+        "parent = os.fork() and os.fork()\n"
+        "for position in range(30): log.write([replace(ROW, request_id=str(os.getpid()),\n"
+        "                                              position=position)])\n"
+        "log.close()\n"
+        "if parent: print([os.WEXITSTATUS(os.wait()[1]) for _ in range(2)])\n"
+    )
+    process = child(code, url)
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "[0, 0]\n")
+    with closing(open_log(url)) as log:
+        assert read(log).groupby("request_id").position.count().tolist() == [30, 30, 30]

@@ -1,0 +1,516 @@
+"""Web API: the JSON routes through Flask's client, on a store with real versions."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import shutil
+import string
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from support.serving import (
+    BAD_TEXT,
+    GOOD_TEXT,
+    MODELS,
+    UNKNOWN_TEXT,
+    copy_store,
+    put_into_production,
+    shared_store,
+)
+
+from sentiment.ab.comparison import assign_arm
+from sentiment.drift.runs import LATEST
+from sentiment.errors import PredictionLogError
+from sentiment.serving.app import create_app
+from sentiment.serving.schemas import Limits
+from sentiment.serving.service import unit_of
+from sentiment.tracking.artifact import load_pipeline
+from sentiment.tracking.store import REGISTERED_MODEL, Store
+from text_cleaning import cleaning_fingerprint
+
+pytestmark = pytest.mark.xdist_group("serving")
+TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, "not good 👎 READ MORE", "Good", "GOOD!!"]
+TOKEN = "a-token-of-the-test"
+SMALL = Limits(max_body=20_000, max_texts=50, max_characters=500)
+Start = Callable[..., FlaskClient]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return shared_store(tmp_path_factory)
+
+
+@pytest.fixture
+def start(store: Store, tmp_path: Path) -> Iterator[Start]:
+    """Start an app on the store, with a log of its own; returns its client."""
+    apps: list[Flask] = []
+
+    def client(**config: Any) -> FlaskClient:
+        folder = config.pop("store", str(store.folder))
+        url = f"sqlite:///{tmp_path / f'log{len(apps)}.db'}"
+        app = create_app({"store": folder, "log_url": url, "token": None, **config})
+        apps.append(app)
+        return app.test_client()
+
+    yield client
+    for app in apps:
+        app.extensions["serving"].close()
+
+
+@pytest.fixture(scope="module")
+def client(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    """The champion alone, with small limits; for tests that leave it as it is."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('log') / 'log.db'}"
+    app = create_app({"store": str(store.folder), "log_url": url, "limits": SMALL, "token": None})
+    yield app.test_client()
+    app.extensions["serving"].close()
+
+
+def is_error(response: Any, status: int) -> dict[str, str]:
+    """The one form of all errors."""
+    assert response.status_code == status, response.text
+    assert response.mimetype == "application/json"
+    body = json.loads(response.data)
+    assert sorted(body) == ["error", "expected", "where"]
+    assert all(isinstance(value, str) and value for value in body.values())
+    assert "Traceback" not in response.text
+    return dict(body)
+
+
+# --- predict ---------------------------------------------------------------------------------
+
+
+def test_many_reviews_get_the_pipelines_answer_to_the_last_bit(
+    store: Store, client: FlaskClient
+) -> None:
+    pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}@champion")
+    expected = pipeline.predict_proba([*TEXTS[:3], "not good 👎", "Good", "GOOD!!"])[:, 1].tolist()
+    response = client.post("/predict", json={"texts": TEXTS})
+    assert response.status_code == 200
+    body = json.loads(response.data)
+    assert [found["probability"] for found in body["predictions"]] == expected
+    model = pipeline.named_steps["model"]
+    assert body["threshold"] == model.threshold
+    assert (body["arm"], body["version"], body["algorithm"]) == (
+        "champion",
+        "1",
+        "LogisticRegression",
+    )
+    assert body["prior"] == model.prior
+    for found in body["predictions"]:
+        if found["label"] is None:
+            assert (found["reason"], found["probability"]) == ("no known words", body["prior"])
+            assert (found["known_words"], found["words"]) == (0, [])
+            continue
+        assert (found["label"] == "positive") == (found["probability"] >= body["threshold"])
+        assert (found["label"] == "positive") == (found["decision"] > 0)
+        assert found["reason"] is None
+        total = sum(word["weight"] for word in found["words"]) + body["intercept"]
+        assert total == pytest.approx(found["decision"], abs=1e-12)
+        assert 0 < found["known_words"] <= found["words_total"]
+    labels = [found["label"] for found in body["predictions"]]
+    assert labels[:3] == ["positive", "negative", None]
+
+
+def test_a_single_review_is_a_list_of_one(client: FlaskClient) -> None:
+    one = client.post("/predict", json={"text": GOOD_TEXT}).get_json()
+    many = client.post("/predict", json={"texts": [GOOD_TEXT]}).get_json()
+    assert one["predictions"] == many["predictions"]
+    assert one["request_id"] != many["request_id"]
+
+
+def test_words_are_marked_where_they_stand(client: FlaskClient) -> None:
+    text = "😀 The GREAT box, really great"
+    (found,) = client.post("/predict", json={"text": text}).get_json()["predictions"]
+    places = {word["term"]: [text[a:b] for a, b in word["at"]] for word in found["words"]}
+    assert places["great"] == ["GREAT", "great"]
+    assert places["box"] == ["box"]
+
+
+def test_explanations_can_be_left_out(client: FlaskClient) -> None:
+    asked = {"text": GOOD_TEXT, "explain": False}
+    (bare,) = client.post("/predict", json=asked).get_json()["predictions"]
+    (full,) = client.post("/predict", json={"text": GOOD_TEXT}).get_json()["predictions"]
+    assert "words" not in bare
+    assert bare == {name: value for name, value in full.items() if name != "words"}
+
+
+def test_case_emoji_and_the_marker_change_nothing(client: FlaskClient) -> None:
+    texts = ["good box", "GOOD BOX", "good 😀 box!", "good box READ MORE", "bad box"]
+    found = client.post("/predict", json={"texts": texts}).get_json()["predictions"]
+    probabilities = [prediction["probability"] for prediction in found]
+    assert len(set(probabilities[:4])) == 1
+    assert probabilities[4] < probabilities[0]
+
+
+def test_all_three_algorithms_serve(store: Store, tmp_path: Path, start: Start) -> None:
+    copy = copy_store(store, tmp_path / "store")
+    for number, algorithm in enumerate(MODELS, start=1):
+        put_into_production(copy, str(number)) if number > 1 else None
+        answer = start(store=str(copy.folder)).post("/predict", json={"texts": TEXTS}).get_json()
+        assert (answer["version"], answer["algorithm"]) == (str(number), algorithm)
+        assert [p["label"] for p in answer["predictions"]][:3] == ["positive", "negative", None]
+
+
+def test_a_user_sticks_to_an_arm(start: Start) -> None:
+    client = start(ab=("challenger", 0.5))
+    seen = {}
+    for number in range(40):
+        asked = {"text": GOOD_TEXT, "user_id": f"user {number}"}
+        answers = [client.post("/predict", json=asked).get_json() for _ in range(2)]
+        assert answers[0]["arm"] == answers[1]["arm"]
+        assert answers[0]["arm"] == assign_arm(unit_of(f"user {number}"), "1-vs-2", 0.5)
+        seen[answers[0]["arm"]] = answers[0]["version"]
+    assert seen == {"champion": "1", "challenger": "2"}
+
+
+def test_user_ids_are_kept_nowhere(start: Start, tmp_path: Path) -> None:
+    client = start()
+    client.post("/predict", json={"text": GOOD_TEXT, "user_id": "kilroy@example.org"})
+    serving = client.application.extensions["serving"]
+    assert serving.writer.flush(5)
+    serving.close()
+    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert GOOD_TEXT.encode() in kept and b"kilroy" not in kept
+
+
+# --- feedback --------------------------------------------------------------------------------
+
+
+def test_feedback_is_kept_and_a_later_one_replaces_it(start: Start) -> None:
+    client = start()
+    request_id = client.post("/predict", json={"texts": TEXTS}).get_json()["request_id"]
+    for given, label in (({"rating": 2}, "negative"), ({"label": "positive"}, "positive")):
+        response = client.post("/feedback", json={"request_id": request_id, "position": 1, **given})
+        assert response.status_code == 200
+        assert response.get_json() == {"request_id": request_id, "position": 1, "label": label}
+    (frame,) = client.application.extensions["serving"].log.read()
+    known = frame[frame["true_label"].notna()]
+    assert known[["position", "true_label"]].to_numpy().tolist() == [[1, 1]]
+
+
+def test_feedback_on_what_was_never_answered_is_404(start: Start) -> None:
+    client = start()
+    request_id = client.post("/predict", json={"text": GOOD_TEXT}).get_json()["request_id"]
+    for unknown, position in (("0" * 32, 0), (request_id, 1)):
+        asked = {"request_id": unknown, "position": position, "rating": 5}
+        error = is_error(client.post("/feedback", json=asked), 404)
+        assert error["where"] == "request_id and position"
+
+
+def test_a_log_that_is_away_is_503(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = start(ab=("challenger", 0.5))
+
+    def away(*_: object, **__: object) -> None:
+        raise PredictionLogError("postgresql://…@secret-host/x: does not answer")
+
+    log = client.application.extensions["serving"].log
+    monkeypatch.setattr(log, "add_feedback", away)
+    monkeypatch.setattr(log, "read", away)
+    asked = {"request_id": "0" * 32, "rating": 5}
+    for response in (client.post("/feedback", json=asked), client.get("/ab")):
+        assert "secret-host" not in json.dumps(is_error(response, 503))
+    assert client.post("/predict", json={"text": GOOD_TEXT}).status_code == 200
+
+
+# --- the token -------------------------------------------------------------------------------
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"anybody:{password}".encode()).decode()
+
+
+def test_feedback_and_ab_need_the_token_and_nothing_else_does(start: Start) -> None:
+    client = start(token=TOKEN, ab=("challenger", 0.5))
+    given = client.post("/predict", json={"text": GOOD_TEXT}).get_json()["request_id"]
+    asked = {"request_id": given, "rating": 5}
+    wrong = ["", "Bearer", "Bearer x", f"Bearer {TOKEN}x", f"bearer {TOKEN[:-1]}", f"Token {TOKEN}"]
+    wrong += [basic("x"), basic(""), "Basic ???", "Basic " + "A" * 5, f"Basic {TOKEN}", "Bearer é"]
+    for header in wrong:
+        headers = {"Authorization": header} if header else {}
+        for response in (
+            client.post("/feedback", json=asked, headers=headers),
+            client.get("/ab", headers=headers),
+        ):
+            error = is_error(response, 401)
+            assert TOKEN not in json.dumps(error)
+            ways = response.headers.getlist("WWW-Authenticate")
+            assert [way.split()[0] for way in ways] == ["Bearer", "Basic"]
+    for header in (f"Bearer {TOKEN}", f"bearer {TOKEN}", basic(TOKEN)):
+        headers = {"Authorization": header}
+        assert client.post("/feedback", json=asked, headers=headers).status_code == 200
+        assert client.get("/ab", headers=headers).status_code == 200
+    for path in ("/health", "/model", "/metrics", "/openapi.json"):
+        assert client.get(path).status_code == 200
+
+
+def test_the_token_comes_before_the_body(start: Start) -> None:
+    """Who has no token learns nothing of what the server would take."""
+    is_error(start(token=TOKEN).post("/feedback", data=b"{"), 401)
+
+
+# --- what is served --------------------------------------------------------------------------
+
+
+def test_health_and_model(store: Store, start: Start) -> None:
+    client = start(ab=("challenger", 0.2))
+    health = client.get("/health")
+    assert (health.status_code, health.get_json()) == (
+        200,
+        {
+            "status": "ok",
+            "version": "1",
+            "problem": None,
+            "log": {"queued": 0, "dropped": 0, "failed": 0},
+        },
+    )
+    model = client.get("/model").get_json()
+    champion = model["champion"]
+    version = store.client.get_model_version(REGISTERED_MODEL, "1")
+    assert (champion["version"], champion["algorithm"]) == ("1", "LogisticRegression")
+    assert champion["data_digest"] == version.tags["data_digest"]
+    assert champion["cleaning_fingerprint"] == cleaning_fingerprint()
+    assert champion["run_id"] == version.run_id
+    assert champion["scores"]["test_f1"] == pytest.approx(float(version.tags["test_f1"]), abs=1e-6)
+    since = datetime.fromisoformat(champion["since"])
+    assert 0 < (datetime.now(UTC) - since).total_seconds() < 3_600
+    assert (model["challenger"]["version"], model["challenger"]["since"]) == ("2", None)
+    assert model["experiment"] == "1-vs-2"
+    alone = start().get("/model").get_json()
+    assert (alone["challenger"], alone["experiment"]) == (None, None)
+
+
+def test_not_ready_is_said_everywhere(store: Store, tmp_path: Path, start: Start) -> None:
+    copy = copy_store(store, tmp_path / "store")
+    copy.client.delete_registered_model_alias(REGISTERED_MODEL, "champion")
+    client = start(store=str(copy.folder))
+    health = client.get("/health")
+    assert health.status_code == 503
+    body = health.get_json()
+    assert (body["status"], body["version"]) == ("not ready", None)
+    assert "champion" in body["problem"]
+    for response in (
+        client.post("/predict", json={"text": GOOD_TEXT}),
+        client.get("/model"),
+        client.get("/ab"),
+    ):
+        assert "champion" in is_error(response, 503)["error"]
+    assert client.get("/metrics").status_code == client.get("/openapi.json").status_code == 200
+
+
+# --- the comparison --------------------------------------------------------------------------
+
+
+def test_without_a_comparison_ab_says_how_to_get_one(client: FlaskClient) -> None:
+    error = is_error(client.get("/ab"), 404)
+    assert "--ab challenger=0.2" in error["expected"]
+
+
+def test_ab_counts_what_was_answered(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = start(ab=("challenger", 0.5))
+    counts = {"champion": 0, "challenger": 0}
+    for number in range(60):
+        asked = {"text": GOOD_TEXT, "user_id": str(number)}
+        answer = client.post("/predict", json=asked).get_json()
+        counts[answer["arm"]] += 1
+        if number % 2:
+            feedback = {"request_id": answer["request_id"], "rating": 5}
+            assert client.post("/feedback", json=feedback).status_code == 200
+    assert client.application.extensions["serving"].writer.flush(5)
+    found = client.get("/ab").get_json()
+    assert (found["experiment"], found["champion"], found["challenger"]) == ("1-vs-2", "1", "2")
+    assert (found["rows"], found["complete"]) == (60, True)
+    for arm, count in counts.items():
+        assert found["comparison"][arm]["answers"] == count
+    labelled = [found["comparison"][arm]["labelled"] for arm in counts]
+    assert sum(labelled) == 30
+    assert found["comparison"]["share"] == 0.5
+    assert (found["agreement"], found["disagreements"]) == (None, None)
+    # it is not read again at once, whoever asks
+    client.post("/predict", json={"text": GOOD_TEXT})
+    assert client.application.extensions["serving"].writer.flush(5)
+    assert client.get("/ab").get_json() == found
+    later = time.monotonic() + 3_600
+    monkeypatch.setattr("sentiment.serving.ab_results.time.monotonic", lambda: later)
+    assert client.get("/ab").get_json()["rows"] == 61
+
+
+def test_a_shadow_is_compared_review_by_review(start: Start) -> None:
+    client = start(shadow="3")
+    assert client.get("/ab").get_json()["rows"] == 0
+    client = start(shadow="3")
+    client.post("/predict", json={"texts": TEXTS})
+    assert client.application.extensions["serving"].writer.flush(5)
+    found = client.get("/ab").get_json()
+    assert (found["experiment"], found["rows"]) == ("1-vs-3", 2 * len(TEXTS))
+    assert found["comparison"] is None
+    assert found["agreement"]["pairs"] + found["agreement"]["unanswered"] == len(TEXTS)
+    assert isinstance(found["disagreements"], list)
+
+
+def test_browsers_get_the_comparison_as_a_page(start: Start) -> None:
+    client = start(ab=("challenger", 0.5))
+    page = client.get("/ab", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    for accept in ("*/*", "application/json", "application/json, text/html;q=0.5"):
+        assert client.get("/ab", headers={"Accept": accept}).mimetype == "application/json"
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+
+def test_methods_and_paths(client: FlaskClient) -> None:
+    for path, method, allowed in (
+        ("/predict", "GET", "POST"),
+        ("/predict", "PUT", "POST"),
+        ("/health", "POST", "GET"),
+        ("/metrics", "DELETE", "GET"),
+        ("/feedback", "TRACE", "POST"),
+    ):
+        response = client.open(path, method=method)
+        is_error(response, 405)
+        assert allowed in response.headers["Allow"]
+    for path in ("/nope", "/predict/", "/health//", "/health/x", "/static/nope.js", "/%00"):
+        is_error(client.get(path), 404)
+    assert client.head("/health").status_code == 200
+    options = client.options("/predict")
+    assert options.status_code == 200 and "POST" in options.headers["Allow"]
+
+
+def test_too_much_is_refused(start: Start) -> None:
+    client = start()
+    texts = client.post("/predict", json={"texts": ["good"] * 10_001, "explain": False})
+    assert "10,000" in is_error(texts, 422)["expected"]
+    body = client.post(
+        "/predict", data=b'{"text": "' + b"x" * 2_000_000 + b'"}', content_type="application/json"
+    )
+    assert is_error(body, 413)["where"] == "body"
+    long = client.post("/predict", json={"text": "x" * 20_001})
+    assert is_error(long, 422)["where"] == "text"
+    assert client.post("/predict", json={"texts": ["good"] * 10_000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x89PNG\r\n\x1a\n" * 20, b"[" * 9_000, b"{" * 9_000, b'{"text": "\xff"}', b"\0"]
+)
+def test_binary_and_deep_bodies_are_400(client: FlaskClient, body: bytes) -> None:
+    is_error(client.post("/predict", data=body, content_type="application/json"), 400)
+
+
+class BadRequests:
+    """Requests that nobody should send, each wrong in at least one way."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+
+    def text(self, longest: int = 30) -> str:
+        """Characters that text seldom has."""
+        alphabet = string.printable + "é😀\0\u202e\ud800\udfff\ufeff"
+        return "".join(self.rng.choices(alphabet, k=self.rng.randint(0, longest)))
+
+    def value(self, depth: int = 0) -> Any:
+        """Anything that JSON has."""
+        kinds: list[Callable[[], Any]] = [
+            self.text,
+            lambda: self.rng.choice([None, True, False, 0, -1, 5, 2**70, 1e308, -0.5]),
+        ]
+        if depth < 4:
+            kinds += [
+                lambda: [self.value(depth + 1) for _ in range(self.rng.randint(0, 4))],
+                lambda: {self.text(): self.value(depth + 1) for _ in range(self.rng.randint(0, 3))},
+            ]
+        return self.rng.choice(kinds)()
+
+    def predict(self) -> dict[str, Any]:
+        """An object that is no prediction to be asked for."""
+        wrong = self.rng.choice(["text", "texts", "explain", "user_id", "unknown", "both"])
+        body: dict[str, Any] = {"text": "good"}
+        if wrong == "text":
+            return {"text": self.rng.choice([self.value(1), " ", "", "x" * 501])} | {"more": 1}
+        if wrong == "texts":
+            return {"texts": self.rng.choice([[], ["good"] * 51, ["good", " "], [1], "good", {}])}
+        if wrong == "explain":
+            return body | {"explain": self.rng.choice([None, 0, "no", [], 1.5])}
+        if wrong == "user_id":
+            return body | {"user_id": self.rng.choice([None, "", "u" * 201, 1, [], "\ud800"])}
+        if wrong == "both":
+            return body | {"texts": ["good"]}
+        return body | {self.text() + "?": self.value()}
+
+    def feedback(self) -> dict[str, Any]:
+        """An object that is no feedback."""
+        body = {
+            "request_id": "0" * 32,
+            "position": self.rng.choice([0, 1, 10**6]),
+            "rating": 5,
+        }
+        body[self.rng.choice(["request_id", "rating", "position", self.text()])] = self.rng.choice(
+            [self.text() + "!", None, -1, 2**31, 3.5, [], {}]
+        )
+        return body
+
+    def send(self, client: FlaskClient) -> Any:
+        """Send one; returns the response."""
+        path = self.rng.choice(["/predict", "/predict", "/predict", "/feedback"])
+        kind = self.rng.random()
+        if kind < 0.45:
+            body = json.dumps(self.predict() if path == "/predict" else self.feedback()).encode()
+        elif kind < 0.6:
+            body = json.dumps(self.rng.choice([self.value(), [self.value()], self.text()])).encode()
+            body = b"[" + body + b"]"
+        elif kind < 0.8:  # a good one, damaged
+            damaged = bytearray(b'{"texts": ["good box", "bad box"], "user_id": "me"}')
+            for _ in range(self.rng.randint(1, 4)):
+                damaged[self.rng.randrange(len(damaged))] = self.rng.choice(b'"{}[],:\\\xff\0')
+            body = bytes(damaged) + b"]"
+        elif kind < 0.9:
+            body = self.rng.randbytes(self.rng.choice([0, 1, 10, 1_000, 30_000]))
+        else:
+            method = self.rng.choice(["GET", "PUT", "PATCH", "DELETE", "TRACE", "FOO", "get "])
+            return client.open(path, method=method, data=b"{}")
+        type_ = "application/json"
+        if self.rng.random() < 0.1:
+            type_ = self.rng.choice(["", "text/plain", "application/xml", "a", "/", ";;", "é"])
+        headers = {}
+        if self.rng.random() < 0.1:
+            name = self.rng.choice(["Authorization", "Content-Encoding", "Accept", "Expect"])
+            headers[name] = self.rng.choice(["gzip", "Basic !", "Bearer", "x" * 5_000, ";=,"])
+        return client.post(path, data=body, content_type=type_, headers=headers)
+
+
+def test_five_thousand_bad_requests_are_all_refused_in_one_form(client: FlaskClient) -> None:
+    made, statuses = BadRequests(seed=7), dict[int, int]()
+    for _ in range(5_000):
+        response = made.send(client)
+        assert 400 <= response.status_code < 500, response.text
+        is_error(response, response.status_code)
+        statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
+    assert set(statuses) >= {400, 405, 413, 415, 422}
+    assert statuses[400] > 2_000
+    assert client.post("/predict", json={"text": GOOD_TEXT}).status_code == 200
+
+
+def test_the_last_drift_check_is_shown_as_it_was_written(client: FlaskClient, store: Store) -> None:
+    missing = client.get("/drift")
+    assert missing.status_code == 404
+    assert "drift_monitor.py" in missing.get_json()["expected"]
+    folder = store.folder / LATEST
+    folder.mkdir()
+    try:
+        (folder / "latest.json").write_text('{"verdict": "steady"}', encoding="utf-8")
+        (folder / "latest.html").write_text("<!doctype html><p>steady</p>", encoding="utf-8")
+        assert client.get("/drift").get_json() == {"verdict": "steady"}
+        page = client.get("/drift", headers={"Accept": "text/html"})
+        assert "<p>steady</p>" in page.text
+        policy = page.headers.getlist("Content-Security-Policy")
+        assert len(policy) == 1 and "script-src" not in policy[0] and "'none'" in policy[0]
+    finally:
+        shutil.rmtree(folder)

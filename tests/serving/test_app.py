@@ -1,0 +1,284 @@
+"""Web app: how its parts are put together: configuration, headers, errors, threads, upkeep."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from support.serving import GOOD_TEXT, copy_store, put_into_production, shared_store
+
+from sentiment.cli import serve as serve_sentiment
+from sentiment.errors import PredictionLogError
+from sentiment.predictions.log import LoggedPrediction
+from sentiment.registry.lifecycle import rollback
+from sentiment.serving.app import create_app
+from sentiment.serving.config import ServingConfig
+from sentiment.serving.schemas import Limits
+from sentiment.tracking.store import Store
+
+pytestmark = pytest.mark.xdist_group("serving")
+Make = Callable[..., Flask]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return shared_store(tmp_path_factory)
+
+
+@pytest.fixture
+def make(store: Store, tmp_path: Path) -> Iterator[Make]:
+    """Make an app on the store, with its log in a folder of the test."""
+    made: list[Flask] = []
+
+    def app(**config: Any) -> Flask:
+        base = {
+            "store": str(store.folder),
+            "log_url": f"sqlite:///{tmp_path / 'log.db'}",
+            "token": None,
+        }
+        made.append(create_app({**base, **config}))
+        return made[-1]
+
+    yield app
+    for each in made:
+        each.extensions["serving"].close()
+
+
+def metric(client: FlaskClient, name: str) -> float:
+    """The value of one sample, written as Prometheus does."""
+    lines = client.get("/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name} ")).split()[-1])
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
+
+
+# --- the parts put together ------------------------------------------------------------------
+
+
+def test_the_log_lies_beside_the_store_by_default(store: Store, tmp_path: Path) -> None:
+    copy = copy_store(store, tmp_path / "store")
+    app = create_app(ServingConfig(store=str(copy.folder), token=None))
+    app.test_client().post("/predict", json={"text": GOOD_TEXT})
+    app.extensions["serving"].close()
+    with closing(sqlite3.connect(copy.folder / "predictions.db")) as database:
+        (count,) = database.execute("SELECT count(*) FROM sentiment_predictions").fetchone()
+    assert count == 1
+
+
+def test_a_log_that_cannot_be_used_is_said_at_once(store: Store, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE sentiment_predictions (something TEXT)")
+    for url in (f"sqlite:///{other}", "mysql://x/y", f"sqlite:///{tmp_path}/no/folder.db"):
+        with pytest.raises(PredictionLogError) as caught:
+            create_app({"store": str(store.folder), "log_url": url, "token": None})
+        assert "\n" not in str(caught.value)
+
+
+def test_the_script_offers_the_same_app(make: Make, store: Store, tmp_path: Path) -> None:
+    config = {"store": str(store.folder), "log_url": f"sqlite:///{tmp_path / 'b.db'}"}
+    app = serve_sentiment.create_app(config)
+    ours = make()
+    assert {rule.rule for rule in app.url_map.iter_rules()} == {
+        rule.rule for rule in ours.url_map.iter_rules()
+    }
+    app.extensions["serving"].close()
+
+
+# --- responses -------------------------------------------------------------------------------
+
+
+def test_every_response_carries_the_security_headers(make: Make) -> None:
+    client = make().test_client()
+    responses = [
+        client.get("/"),
+        client.get("/health"),
+        client.get("/nope"),
+        client.post("/predict", json={"text": GOOD_TEXT}),
+        client.post("/predict", data=b"x"),
+        client.put("/predict"),
+        client.get("/static/style.css"),
+    ]
+    assert [response.status_code for response in responses] == [200, 200, 404, 200, 415, 405, 200]
+    for response in responses:
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+    for response in responses[:-1]:
+        assert response.headers["Cache-Control"] == "no-store"
+    assert responses[-1].headers["Cache-Control"] != "no-store"
+
+
+def test_people_get_a_small_page_for_what_is_not_there_and_nothing_is_run_in_it(
+    make: Make,
+) -> None:
+    client = make().test_client()
+    page = client.get("/<script>alert(1)</script>", headers={"Accept": "text/html"})
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    assert "<script>" not in page.text and "&lt;script&gt;" in page.text
+    assert client.get("/nope").mimetype == "application/json"
+    api = client.get("/predict", headers={"Accept": "text/html"})
+    assert (api.status_code, api.mimetype) == (405, "application/json")
+
+
+def test_an_error_of_ours_is_one_line_to_the_client(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make()
+
+    def fall_over(*_: object) -> None:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(app.extensions["serving"].service, "answer", fall_over)
+    response = app.test_client().post("/predict", json={"text": GOOD_TEXT})
+    assert response.status_code == 500
+    assert sorted(response.get_json()) == ["error", "expected", "where"]
+    assert "secret" not in response.text and "Traceback" not in response.text
+    assert "a secret of the inside" in caplog.text, "the operator is told"
+    assert GOOD_TEXT not in caplog.text
+
+
+def test_requests_are_counted_by_route(make: Make) -> None:
+    client = make().test_client()
+    for path in ("/a", "/b/c", "/predict/x"):
+        client.get(path)
+    for _ in range(3):
+        client.post("/predict", json={"text": GOOD_TEXT})
+    client.post("/predict", data=b"")
+    labels = 'sentiment_requests_total{endpoint="%s",method="%s",status="%s"}'
+    assert metric(client, labels % ("other", "GET", "404")) == 3
+    assert metric(client, labels % ("/predict", "POST", "200")) == 3
+    assert metric(client, labels % ("/predict", "POST", "415")) == 1
+    answers = 'sentiment_answers_total{arm="champion",label="positive",version="1"}'
+    assert metric(client, answers) == 3
+
+
+# --- following the registry ------------------------------------------------------------------
+
+
+def test_promotion_and_rollback_are_followed(make: Make, store: Store, tmp_path: Path) -> None:
+    copy = copy_store(store, tmp_path / "store")
+    app = make(store=str(copy.folder), refresh_seconds=0.1)
+    client = app.test_client()
+
+    def served() -> str:
+        return str(client.post("/predict", json={"text": GOOD_TEXT}).get_json()["version"])
+
+    assert served() == "1"
+    put_into_production(copy, "3")
+    wait_until(lambda: served() == "3")
+    assert client.get("/health").get_json()["version"] == "3"
+    rollback(copy)
+    wait_until(lambda: served() == "1")
+
+
+def test_a_registry_that_is_away_does_not_stop_answering(
+    make: Make, store: Store, tmp_path: Path
+) -> None:
+    copy = copy_store(store, tmp_path / "store")
+    app = make(store=str(copy.folder), refresh_seconds=0.1)
+    client = app.test_client()
+    away = tmp_path / "away"
+    shutil.move(copy.folder, away)
+    wait_until(lambda: client.get("/health").get_json()["problem"] is not None)
+    health = client.get("/health")
+    assert (health.status_code, health.get_json()["version"]) == (200, "1")
+    assert client.post("/predict", json={"text": GOOD_TEXT}).status_code == 200
+    assert not (copy.folder / "mlflow.db").exists(), "an empty store must not take its place"
+    wait_until(lambda: metric(client, "sentiment_refresh_problem") == 1)
+    shutil.rmtree(copy.folder, ignore_errors=True)
+    shutil.move(away, copy.folder)
+    wait_until(lambda: client.get("/health").get_json()["problem"] is None)
+
+
+def test_without_its_challenger_the_champion_answers_and_health_says_so(make: Make) -> None:
+    client = make(ab=("9", 1.0)).test_client()
+    assert client.post("/predict", json={"text": GOOD_TEXT}).get_json()["arm"] == "champion"
+    health = client.get("/health")
+    assert health.status_code == 200 and "'9'" in health.get_json()["problem"]
+    assert client.get("/ab").status_code == 404
+
+
+# --- the log ---------------------------------------------------------------------------------
+
+
+def test_a_locked_log_costs_rows_and_not_answers(make: Make, tmp_path: Path) -> None:
+    app = make(limits=Limits(max_texts=1_000))
+    client = app.test_client()
+    texts = {"texts": ["good box"] * 1_000, "explain": False}
+    with closing(sqlite3.connect(tmp_path / "log.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for _ in range(6):
+            assert client.post("/predict", json=texts).status_code == 200
+        dropped = 'sentiment_log_rows_total{outcome="dropped"}'
+        wait_until(lambda: metric(client, dropped) >= 3_000)
+        assert client.get("/health").get_json()["log"]["dropped"] >= 3_000
+        assert metric(client, "sentiment_log_queue") > 0
+        other.rollback()
+    written = 'sentiment_log_rows_total{outcome="written"}'
+    wait_until(lambda: metric(client, written) + metric(client, dropped) == 6_000)
+    assert metric(client, "sentiment_log_queue") == 0
+
+
+def test_old_rows_are_retired(make: Make, tmp_path: Path) -> None:
+    row = LoggedPrediction(
+        request_id="0" * 32,
+        position=0,
+        at=0.0,
+        arm="champion",
+        version="1",
+        experiment="",
+        unit="",
+        text_digest="",
+        text=None,
+        characters=1,
+        words=1,
+        known_words=1,
+        probability=0.5,
+        label=1,
+        milliseconds=1.0,
+    )
+    log = make().extensions["serving"].log
+    days = [0.5, 1.5, 2.5, 9.0]
+    log.write(
+        [
+            LoggedPrediction(**{**vars(row), "position": at, "at": time.time() - age * 86_400})
+            for at, age in enumerate(days)
+        ]
+    )
+    make(retention_days=2.0)
+    wait_until(lambda: log.counts()["predictions"] == 2)
+    (frame,) = log.read()
+    assert sorted(frame["position"]) == [0, 1]
+
+
+def test_closing_writes_what_waits_and_ends_the_threads(make: Make, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    app = make()
+    names = {"log writer", "version-watcher", "upkeep"}  # libraries start threads of their own
+    ours = [each for each in threading.enumerate() if each not in before and each.name in names]
+    assert {each.name for each in ours} == names
+    serving, client = app.extensions["serving"], app.test_client()
+    for _ in range(20):
+        client.post("/predict", json={"text": GOOD_TEXT})
+    serving.close()
+    serving.close()
+    with closing(sqlite3.connect(tmp_path / "log.db")) as database:
+        (count,) = database.execute("SELECT count(*) FROM sentiment_predictions").fetchone()
+    assert count == 20
+    wait_until(lambda: not any(each.is_alive() for each in ours))

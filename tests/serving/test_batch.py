@@ -1,0 +1,426 @@
+"""Batch scoring: every format in and out, rows that cannot be read, files that appear whole."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pyarrow as pa
+import pytest
+from conftest import PROJECT
+from pyarrow import parquet
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, shared_store
+
+from sentiment.console import Terminal
+from sentiment.data import tables as batch_files
+from sentiment.data.whole_file import PART, appearing_whole
+from sentiment.errors import BatchError, ServingError
+from sentiment.serving import batch as batch_scoring
+from sentiment.serving.batch import ADDED, Summary, score_file
+from sentiment.tracking.store import REGISTERED_MODEL, Store, use_uri
+
+pytestmark = pytest.mark.xdist_group("serving")
+TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, 'Not good,\nbut "cheap"\tand neat 👍', "GOOD", "poor"]
+NAMES = [name for name, _ in ADDED]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return shared_store(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def expected(store: Store) -> dict[str, float]:
+    """Text → probability, by MLflow's own way of loading the version in production."""
+    use_uri(store.uri)
+    model = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}@champion").get_raw_model()
+    return dict(zip(TEXTS, model.predict_proba(TEXTS)[:, 1].tolist(), strict=True))
+
+
+def score(store: Store, source: Path, target: Path, **options: Any) -> Summary:
+    return score_file(store, source, target, terminal=Terminal(quiet=True), **options)
+
+
+def write(file: Path, text: str) -> Path:
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def write_table(file: Path, frame: pd.DataFrame) -> Path:
+    if file.suffix == ".parquet":
+        frame.to_parquet(file)
+    else:
+        frame.to_csv(file, sep="\t" if ".tsv" in file.name else ",", index=False)
+    return file
+
+
+def read_table(file: Path) -> list[dict[str, Any]]:
+    """The rows as they stand in the file: text only in CSV and TSV."""
+    if file.suffix == ".parquet":
+        return list(parquet.read_table(file).to_pylist())
+    data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    lines = data.decode("utf-8", "surrogateescape").splitlines(keepends=True)
+    delimiter = "\t" if ".tsv" in file.name else ","
+    return list(csv.DictReader(lines, delimiter=delimiter, strict=True))
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.glob(f".*{PART}"))
+
+
+# --- formats and scores --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("out", ["csv", "tsv", "csv.gz", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "tsv.gz", "parquet"])
+def test_every_format_gives_the_same_bits_as_mlflow(
+    store: Store, tmp_path: Path, expected: dict[str, float], kind: str, out: str
+) -> None:
+    frame = pd.DataFrame({"id": range(len(TEXTS)), "Review text": TEXTS, "stars": [5.5] * 6})
+    source = write_table(tmp_path / f"reviews.{kind}", frame)
+    summary = score(store, source, tmp_path / f"scored.{out}")
+    rows = read_table(tmp_path / f"scored.{out}")
+    assert [row["Review text"] for row in rows] == TEXTS
+    assert [float(row["probability"]) for row in rows] == list(expected.values())
+    assert list(rows[0]) == ["id", "Review text", "stars", *NAMES]
+    typed = kind == "parquet" and out == "parquet"
+    assert [row["id"] for row in rows] == [at if typed else str(at) for at in range(len(TEXTS))]
+    assert {row["stars"] for row in rows} == {5.5 if typed else "5.5"}
+    assert {row["version"] for row in rows} == {"1"} == {summary.version}
+    assert summary.rows == 6 and summary.unreadable == 0
+    assert leftovers(tmp_path) == []
+
+
+def test_what_is_added_says_what_the_version_said(store: Store, tmp_path: Path) -> None:
+    """Labels by the version's own pipeline; known words counted by hand in the made-up reviews."""
+    source = write(tmp_path / "in.csv", f"text\n{BAD_TEXT}\n{UNKNOWN_TEXT}\ngreat price\n")
+    score(store, source, tmp_path / "out.parquet", version="3")
+    rows = read_table(tmp_path / "out.parquet")
+    assert [row["label"] for row in rows] == ["negative", None, "positive"]
+    assert [row["known_words"] for row in rows] == [4, 0, 2]  # broken cork late delivery
+    assert [row["reason"] for row in rows] == [None, "no known words", None]
+    assert {row["version"] for row in rows} == {"3"}
+    use_uri(store.uri)
+    pipeline = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}/3").get_raw_model()
+    assert pipeline.predict([BAD_TEXT, "great price"]).tolist() == [0, 1]
+    assert rows[1]["probability"] == pipeline.named_steps["model"].prior
+
+
+def test_portions_keep_rows_and_order(
+    store: Store, tmp_path: Path, expected: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_files, "CHUNK_ROWS", 4)
+    frame = pd.DataFrame({"text": [*TEXTS, None, *reversed(TEXTS)]})  # 13 rows: 4, 4, 4 and 1
+    wanted = [expected.get(text) for text in frame["text"]]
+    for kind in ("csv", "parquet"):
+        # the empty cell of a column alone is written as "", or it would be a blank line
+        source = write_table(tmp_path / f"in.{kind}", frame)
+        summary = score(store, source, tmp_path / f"{kind}.parquet")
+        assert [row["probability"] for row in read_table(tmp_path / f"{kind}.parquet")] == wanted
+        assert (summary.rows, summary.unreadable) == (13, 1)
+
+
+def test_types_and_missing_cells_of_parquet_stay(store: Store, tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "review": pa.array([GOOD_TEXT, None, "  "]).dictionary_encode(),
+            "when": pa.array([1, None, 3], pa.timestamp("us", "UTC")),
+            "tags": pa.array([["a"], [], None], pa.list_(pa.string())),
+        }
+    )
+    parquet.write_table(table, tmp_path / "in.parquet")
+    score(store, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    out = parquet.read_table(tmp_path / "out.parquet")
+    assert out.select(table.column_names).equals(table)
+    assert out["reason"].to_pylist() == [None, "no text", "no text"]
+    assert out["probability"].to_pylist()[1:] == [None, None]
+    assert [str(out.schema.field(name).type) for name in NAMES] == [kind for _, kind in ADDED]
+
+
+def test_the_same_file_twice_gives_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", "text\ngood\nbad\n")
+    for kind in ("csv.gz", "parquet"):
+        files = [tmp_path / f"{number}.{kind}" for number in (1, 2)]
+        for file in files:
+            score(store, source, file)
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_file_with_a_header_alone_has_no_rows(store: Store, tmp_path: Path) -> None:
+    assert score(store, write(tmp_path / "in.csv", "id,text\n"), tmp_path / "out.csv").rows == 0
+    assert (tmp_path / "out.csv").read_text() == f"id,text,{','.join(NAMES)}\n"
+
+
+def test_another_column_can_be_named(store: Store, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", "text,said\nbad,great\n")
+    score(store, source, tmp_path / "out.csv", text_column="said")
+    assert read_table(tmp_path / "out.csv")[0]["label"] == "positive"
+
+
+# --- rows that cannot be read --------------------------------------------------------------
+
+
+def test_rows_that_cannot_be_read_are_kept_and_said(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes(
+        b"id,text,stars\n"
+        b"1,great price,5\n"
+        b"2,,5\n"
+        b"3,good\n"
+        b"4,good, but late,5\n"
+        b'5,"good,5\n'
+        b"6,caf\xe9 good,5\n"
+        b"7,broken,1\n"
+    )
+    summary = score_file(store, source, tmp_path / "out.csv", terminal=Terminal())
+    rows = read_table(tmp_path / "out.csv")
+    assert [row["reason"] for row in rows] == [
+        "",
+        "no text",
+        "2 fields, expected 3",
+        "4 fields, expected 3",
+        "a quote is not closed or not doubled, or a field is endless",
+        "not UTF-8",
+        "",
+    ]
+    assert [row["label"] for row in rows] == ["positive", "", "", "", "", "", "negative"]
+    assert {rows[at][name] for at in range(1, 6) for name in ("probability", "known_words")} == {""}
+    # nothing of them is lost
+    assert [(row["id"], row["text"], row["stars"]) for row in rows[2:6]] == [
+        ("3", "good", ""),
+        ("4", "good", " but late,5"),
+        ("5", '"good', "5"),
+        ("6", "caf\udce9 good", "5"),
+    ]
+    assert b"6,caf\xe9 good,5," in (tmp_path / "out.csv").read_bytes()
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith(
+        "5 rows could not be read and are kept without a score: line 3: no text; line 4: 2 fields, "
+    )
+    assert said[0].endswith("line 7: not UTF-8")
+    assert re.search(r"7 rows scored by version 1 in \S+ s: 1 positive, 1 negative, 0 w", said[1])
+    assert said[1].endswith("5 could not be read")
+    assert (summary.rows, summary.unreadable) == (7, 5)
+
+
+def test_stray_bytes_are_marked_where_parquet_cannot_hold_them(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "in.csv").write_bytes(b"text\ncaf\xe9\n")
+    score(store, tmp_path / "in.csv", tmp_path / "out.parquet")
+    assert read_table(tmp_path / "out.parquet")[0]["text"] == "caf\ufffd"
+
+
+def test_only_the_first_bad_rows_are_named(store: Store, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", "id,text\n" + "1,\n" * 25)
+    summary = score(store, source, tmp_path / "out.csv")
+    assert summary.unreadable == 25
+    assert summary.first_unreadable == [f"line {line}: no text" for line in range(2, 12)]
+
+
+# --- files that cannot be used -------------------------------------------------------------
+
+
+def message(store: Store, source: Path, target: Path, **options: Any) -> str:
+    """The one line of the error; the folder is as it was before."""
+    before = sorted(target.parent.glob("*")) if target.parent.is_dir() else []
+    with pytest.raises(BatchError) as caught:
+        score(store, source, target, **options)
+    assert (sorted(target.parent.glob("*")) if target.parent.is_dir() else []) == before
+    text = str(caught.value)
+    assert "\n" not in text
+    return text.replace(f"{source.parent}{os.sep}", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("in.csv", b"", "in.csv: is empty, expected a header and one row per review"),
+        ("in.csv", b"a,b\n1,2\n", "in.csv: no column of reviews such as 'text' or 'review', found"),
+        ("in.csv", b"text,label\ngood,1\n", "the input has a column 'label' already; rename"),
+        ("in.csv", "text\ngood\n".encode("utf-16"), "in.csv: line 1: the header cannot be read"),
+        ("in.txt", b"text\n", "in.txt: the name must end in one of .csv, .csv.gz, .tsv, "),
+        ("in.csv.gz", b"text\ngood\n", "in.csv.gz: the gzip stream is damaged: Not a gzipped"),
+        ("in.csv.gz", gzip.compress(b"text\n" + os.urandom(9000))[:5000], "in.csv.gz: the gzip"),
+        ("in.parquet", b"text\ngood\n", "in.parquet: is not a readable Parquet file: "),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_said_in_one_line(
+    store: Store, tmp_path: Path, name: str, data: bytes, expected: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert message(store, tmp_path / name, tmp_path / "out.csv").startswith(expected)
+
+
+def test_a_damaged_parquet_file_is_said(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "in.parquet"
+    parquet.write_table(pa.table({"text": [GOOD_TEXT, BAD_TEXT]}), source, compression="NONE")
+    data = bytearray(source.read_bytes())
+    data[4:40] = b"\xff" * 36  # the first page's header
+    source.write_bytes(data)
+    said = message(store, source, tmp_path / "out.csv")
+    assert said.startswith("in.parquet: is damaged after row 0: ")
+
+
+def test_other_ways_to_be_wrong(store: Store, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", "text,text2,text2\ngood,1,2\n")
+    out = tmp_path / "out.csv"
+    assert message(store, tmp_path / "no.csv", out) == "no.csv: no such file; give one with --in"
+    assert message(store, source, source) == "in.csv: is the input; name another file with --out"
+    link = tmp_path / "link.csv"
+    link.symlink_to(source)
+    assert "is the input" in message(store, source, link)
+    assert "must end in one of" in message(store, source, tmp_path / "out.xlsx")
+    assert message(store, source, tmp_path / "no" / "out.csv").endswith(
+        "no: no such folder; make it first"
+    )
+    assert "two columns are named 'text2'" in message(store, source, tmp_path / "out.parquet")
+    assert message(store, source, out, text_column="txt").endswith("did you mean 'text'?")
+    (tmp_path / "folder.csv").mkdir()
+    assert "is a folder" in message(store, source, tmp_path / "folder.csv")
+    assert "cannot be read: Is a directory" in message(store, tmp_path / "folder.csv", out)
+    numbers = tmp_path / "numbers.parquet"
+    parquet.write_table(pa.table({"text": [1, 2]}), numbers)
+    assert "column 'text' holds int64, expected text; name it" in message(store, numbers, out)
+    with pytest.raises(ServingError, match="no version '9'"):
+        score(store, source, out, version="9")
+    assert not out.exists() and leftovers(tmp_path) == []
+
+
+# --- whole or not at all -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_what_fails_half_way_leaves_the_older_file(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    monkeypatch.setattr(batch_files, "CHUNK_ROWS", 1)
+    source = write(tmp_path / "in.csv", "text\ngood\nbad\n")
+    real, calls = batch_scoring._answers, []
+
+    def fail_at_the_second(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise error
+        return real(*arguments)
+
+    monkeypatch.setattr(batch_scoring, "_answers", fail_at_the_second)
+    for kind in ("csv", "csv.gz", "parquet"):
+        calls.clear()
+        target = write(tmp_path / f"out.{kind}", "the older one")
+        with pytest.raises((KeyboardInterrupt, BatchError)) as caught:
+            score(store, source, target)
+        if error is not KeyboardInterrupt:
+            assert str(caught.value) == f"{target}: cannot be written: No space left on device"
+        assert len(calls) == 2 and target.read_text() == "the older one"
+        assert leftovers(tmp_path) == []
+
+
+def test_a_run_clears_up_after_the_dead_and_not_after_the_living(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    dead = write(tmp_path / f".out.csv.0123{PART}", "half a file")
+    other = write(tmp_path / f".another.csv.0123{PART}", "of another target")
+    with appearing_whole(target) as first:
+        assert not dead.exists() and other.exists()
+        with appearing_whole(target) as second:
+            second.write(b"second")
+        assert target.read_bytes() == b"second"
+        first.write(b"first")
+    assert target.read_bytes() == b"first" and leftovers(tmp_path) == [other]
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_under_the_name(store: Store, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    write(source, "text\n" + "good great broken\n" * 200_000)
+    command = [sys.executable, "-m", "sentiment.cli.serve", "--store", store.folder, "score"]
+    with subprocess.Popen(
+        [*map(str, command), "--in", source, "--out", target], stdout=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not any(part.stat().st_size for part in leftovers(tmp_path)):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not target.exists() and len(leftovers(tmp_path)) == 1
+    write(source, "text\ngood\n")
+    assert score(store, source, target).rows == 1
+    assert leftovers(tmp_path) == []
+
+
+# --- the command ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_command_scores_and_says_what_is_wrong(
+    store: Store, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    source = write(tmp_path / "in.csv", f'text\n"{GOOD_TEXT}"\n')
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return run_script("sentiment.cli.serve", "--store", store.folder, "score", *arguments)
+
+    done = run("--in", source, "--out", tmp_path / "out.parquet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 row scored by version 1" in done.stdout
+    assert read_table(tmp_path / "out.parquet")[0]["label"] == "positive"
+    done = run("--in", source, "--out", source)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "in.csv: is the input; name another file" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> None:
+    """Fifteen times the rows, 112 MB more of file: at most 50 MB more of memory."""
+    status = Path("/proc/self/status")  # ru_maxrss would count this process, as it was forked from
+    if not status.exists():
+        pytest.skip("needs /proc to measure a process")
+    code = (
+        "import sys; from pathlib import Path; from sentiment.data import tables as batch_files\n"
+        "from sentiment.serving.batch import score_file; from sentiment.console import Terminal\n"
+        "from sentiment.tracking.store import open_store\n"
+        "source, target, store = map(Path, sys.argv[1:]); batch_files.CHUNK_ROWS = 2_000\n"
+        "score_file(open_store(store), source, target, terminal=Terminal(quiet=True))\n"
+        f"print(Path({str(status)!r}).read_text().split('VmHWM:')[1].split()[0])\n"  # KiB
+    )
+    peaks = []
+    for rows in (4_000, 60_000):
+        source = write(tmp_path / f"{rows}.csv", "text,other\n" + f"good,{'x' * 2_000}\n" * rows)
+        done = subprocess.run(
+            [sys.executable, "-c", code, source, tmp_path / f"{rows}.parquet", store.folder],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(int(done.stdout) // 1024)
+    assert peaks[1] - peaks[0] < 50, peaks
+    assert parquet.read_metadata(tmp_path / "60000.parquet").num_rows == 60_000
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_cell_with_a_carriage_return_stays_one_cell(
+    store: Store, tmp_path: Path, ending: str
+) -> None:
+    frame = pd.DataFrame({"text": ["good\rbox", "bad\nbox"], "id": ["a\r", "b\r\nc"]})
+    source = write_table(tmp_path / "in.parquet", frame)
+    score_file(store, source, tmp_path / f"out.{ending}", terminal=Terminal(quiet=True))
+    delimiter = "\t" if ending == "tsv" else ","
+    with (tmp_path / f"out.{ending}").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter=delimiter, strict=True))
+    assert [(row["text"], row["id"]) for row in rows] == list(frame.itertuples(index=False))

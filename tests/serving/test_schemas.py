@@ -1,0 +1,274 @@
+"""Web requests: what is taken as it is, and what is refused, where, and with which status."""
+
+from __future__ import annotations
+
+import json
+import math
+from io import BytesIO
+from typing import Any
+
+import pytest
+from flask import Request
+from werkzeug.test import EnvironBuilder
+
+from sentiment.serving.schemas import (
+    Limits,
+    RequestError,
+    check_feedback,
+    check_predict,
+    check_text,
+    check_texts,
+    read_json,
+)
+
+LIMITS = Limits(max_body=1_000, max_texts=3, max_characters=20)
+REQUEST_ID = "0123456789abcdef" * 2
+
+
+def request(body: bytes, content_type: str | None = "application/json", **headers: str) -> Request:
+    builder = EnvironBuilder(
+        method="POST",
+        input_stream=BytesIO(body),
+        content_type=content_type,
+        headers=list(headers.items()),
+    )
+    builder.content_length = len(body)
+    made = Request(builder.get_environ())
+    made.max_content_length = LIMITS.max_body
+    return made
+
+
+def refused(body: bytes, content_type: str | None = "application/json", **headers: str) -> Any:
+    with pytest.raises(RequestError) as caught:
+        read_json(request(body, content_type, **headers), LIMITS)
+    assert all(caught.value.as_json().values()), "every part of an error says something"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"text": "good"}', {"text": "good"}),
+        (b' {"a": [1, 2.5, null, true]} \n', {"a": [1, 2.5, None, True]}),
+        ("\ufeff{}".encode(), {}),
+        ('{"text": "très 😀"}'.encode(), {"text": "très 😀"}),
+        (b'{"text": "\\ud83d\\ude00"}', {"text": "😀"}),
+    ],
+)
+def test_a_json_object_is_read(body: bytes, value: dict[str, Any]) -> None:
+    assert read_json(request(body), LIMITS) == value
+
+
+def test_the_type_may_name_a_character_set() -> None:
+    assert read_json(request(b"{}", "Application/JSON; charset=utf-8"), LIMITS) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "error"),
+    [
+        (b"", "body", "empty"),
+        (b" \n", "body", "empty"),
+        (b"{", "line 1, column 2", "not JSON"),
+        (b'{"text": "a"} x', "line 1, column 15", "not JSON"),
+        (b'{"text":\n "a" "b"}', "line 2, column 6", "not JSON"),
+        (b"\xff\xfe\x00", "byte 0", "not UTF-8"),
+        (b'{"text": "\xc3("}', "byte 10", "not UTF-8"),
+        (b"[]", "body", "a list"),
+        (b'"text"', "body", "a string"),
+        (b"null", "body", "null"),
+        (b"12", "body", "a number"),
+        (b"false", "body", "true or false"),
+        (b'{"a": NaN}', "body", "NaN"),
+        (b'{"a": -Infinity}', "body", "-Infinity"),
+        (b'{"text": "a", "text": "b"}', "body", "twice"),
+        (b'{"a": {"b": 1, "b": 1}}', "body", "twice"),
+        (b'{"a": "tab\there"}', "line 1, column 11", "not JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(body: bytes, where: str, error: str) -> None:
+    caught = refused(body)
+    assert (caught.status, caught.where) == (400, where)
+    assert error in caught.error
+
+
+def test_deep_nesting_and_endless_numbers_are_refused() -> None:
+    deep = Limits(max_body=10**7)
+    for body in (
+        b"[" * 500_000,
+        b'{"a":' * 300_000,
+        b"9" * 5_000,
+        b'{"a": -' + b"1" * 9_999 + b"}",
+    ):
+        made = request(body)
+        made.max_content_length = deep.max_body
+        with pytest.raises(RequestError) as caught:
+            read_json(made, deep)
+        assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "multipart/",
+    ],
+)
+def test_another_type_is_refused(content_type: str | None) -> None:
+    caught = refused(b"{}", content_type)
+    assert (caught.status, caught.where) == (415, "header Content-Type")
+
+
+def test_a_compressed_body_is_refused() -> None:
+    caught = refused(b"\x1f\x8b", **{"Content-Encoding": "gzip"})
+    assert (caught.status, caught.where) == (415, "header Content-Encoding")
+
+
+def test_a_body_may_have_as_many_bytes_as_the_limit_says_and_no_more() -> None:
+    padding = LIMITS.max_body - len(b'{"a": ""}')
+    assert read_json(request(b'{"a": "' + b"x" * padding + b'"}'), LIMITS)
+    caught = refused(b'{"a": "' + b"x" * (padding + 1) + b'"}')
+    assert (caught.status, caught.where) == (413, "body")
+    assert "1,000" in caught.expected
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(BlockingIOError, 408), (TimeoutError, 408), (ConnectionResetError, 400), (OSError, 400)],
+)
+def test_a_body_that_does_not_arrive_is_refused(raised: type[OSError], status: int) -> None:
+    class Broken(BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise raised("as the socket says it")
+
+        def readinto(self, _: Any) -> int:
+            raise raised("as the socket says it")
+
+    made = request(b"{}")
+    made.environ["wsgi.input"] = Broken()
+    with pytest.raises(RequestError) as caught:
+        read_json(made, LIMITS)
+    assert caught.value.status == status
+
+
+# --- POST /predict ---------------------------------------------------------------------------
+
+
+def test_one_text_and_many_are_taken_as_they_came() -> None:
+    one = check_predict({"text": "  good\tbox "}, LIMITS)
+    assert (one.texts, one.user_id, one.explain) == (["  good\tbox "], None, True)
+    many = check_predict({"texts": ["a", "b"], "user_id": "é" * 200, "explain": False}, LIMITS)
+    assert (many.texts, many.user_id, many.explain) == (["a", "b"], "é" * 200, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        ({}, 400, "body"),
+        ({"text": "a", "texts": ["a"]}, 400, "body"),
+        ({"text": "a", "Text": "a"}, 400, "body"),
+        ({"text": "a", "x" * 10_000: 1}, 400, "body"),
+        ({"text": ""}, 400, "text"),
+        ({"text": " \t\n\u00a0\u3000"}, 400, "text"),
+        ({"text": None}, 400, "text"),
+        ({"text": 5}, 400, "text"),
+        ({"text": ["a"]}, 400, "text"),
+        ({"text": "x" * 21}, 422, "text"),
+        ({"text": " " * 21}, 422, "text"),
+        ({"text": "a\0b"}, 400, "text"),
+        ({"text": "a\ud800"}, 400, "text"),
+        ({"texts": []}, 400, "texts"),
+        ({"texts": "abc"}, 400, "texts"),
+        ({"texts": {"0": "a"}}, 400, "texts"),
+        ({"texts": ["a"] * 4}, 422, "texts"),
+        ({"texts": [""] * 4}, 422, "texts"),
+        ({"texts": ["a", "b", ""]}, 400, "texts[2]"),
+        ({"texts": ["a", False]}, 400, "texts[1]"),
+        ({"texts": [["a"]]}, 400, "texts[0]"),
+        ({"texts": ["a", "\udc00"]}, 400, "texts[1]"),
+        ({"text": "a", "user_id": ""}, 400, "user_id"),
+        ({"text": "a", "user_id": "u" * 201}, 400, "user_id"),
+        ({"text": "a", "user_id": None}, 400, "user_id"),
+        ({"text": "a", "user_id": 7}, 400, "user_id"),
+        ({"text": "a", "user_id": "\ud83d"}, 400, "user_id"),
+        ({"text": "a", "user_id": "a\0"}, 400, "user_id"),
+        ({"text": "a", "explain": None}, 400, "explain"),
+        ({"text": "a", "explain": 1}, 400, "explain"),
+        ({"text": "a", "explain": "true"}, 400, "explain"),
+    ],
+)
+def test_a_prediction_is_refused(body: dict[str, Any], status: int, where: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_predict(body, LIMITS)
+    assert (caught.value.status, caught.value.where) == (status, where)
+    said = json.dumps(caught.value.as_json())
+    assert len(said) < 400, "an error does not repeat what a client sent at length"
+
+
+def test_limits_are_met_exactly() -> None:
+    assert check_text("x" * 20, "text", LIMITS) == "x" * 20
+    assert len(check_texts(["x"] * 3, LIMITS)) == 3
+
+
+# --- POST /feedback --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "label", "rating"),
+    [
+        ({"label": "positive"}, 1, None),
+        ({"label": "negative"}, 0, None),
+        *[({"rating": rating}, int(rating >= 3), rating) for rating in (1, 2, 3, 4, 5)],
+    ],
+)
+def test_feedback_is_a_label_or_a_rating(
+    given: dict[str, Any], label: int, rating: int | None
+) -> None:
+    found = check_feedback({"request_id": REQUEST_ID, **given})
+    assert (found.position, found.label, found.rating) == (0, label, rating)
+    assert check_feedback({"request_id": REQUEST_ID, "position": 7, **given}).position == 7
+
+
+def test_a_whole_number_may_have_a_point() -> None:
+    """JSON knows one kind of number; some languages write 5.0 for 5."""
+    found = check_feedback({"request_id": REQUEST_ID, "position": 2.0, "rating": 5.0})
+    assert (repr(found.position), repr(found.rating)) == ("2", "5")
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({}, "request_id"),
+        ({"request_id": None, "label": "positive"}, "request_id"),
+        ({"request_id": "", "label": "positive"}, "request_id"),
+        ({"request_id": REQUEST_ID.upper(), "label": "positive"}, "request_id"),
+        ({"request_id": REQUEST_ID + "\n", "label": "positive"}, "request_id"),
+        ({"request_id": REQUEST_ID}, "body"),
+        ({"request_id": REQUEST_ID, "label": "positive", "rating": 5}, "body"),
+        ({"request_id": REQUEST_ID, "label": "positive", "why": "so"}, "body"),
+        ({"request_id": REQUEST_ID, "label": "Positive"}, "label"),
+        ({"request_id": REQUEST_ID, "label": 1}, "label"),
+        ({"request_id": REQUEST_ID, "label": ["positive"]}, "label"),
+        ({"request_id": REQUEST_ID, "label": None}, "label"),
+        ({"request_id": REQUEST_ID, "rating": 0}, "rating"),
+        ({"request_id": REQUEST_ID, "rating": 6}, "rating"),
+        ({"request_id": REQUEST_ID, "rating": 3.5}, "rating"),
+        ({"request_id": REQUEST_ID, "rating": math.inf}, "rating"),
+        ({"request_id": REQUEST_ID, "rating": -math.inf}, "rating"),
+        ({"request_id": REQUEST_ID, "rating": 5, "position": 0.5}, "position"),
+        ({"request_id": REQUEST_ID, "rating": 5, "position": 1e300}, "position"),
+        ({"request_id": REQUEST_ID, "rating": True}, "rating"),
+        ({"request_id": REQUEST_ID, "rating": "5"}, "rating"),
+        ({"request_id": REQUEST_ID, "rating": 5, "position": -1}, "position"),
+        ({"request_id": REQUEST_ID, "rating": 5, "position": 2**31}, "position"),
+        ({"request_id": REQUEST_ID, "rating": 5, "position": "0"}, "position"),
+        ({"request_id": REQUEST_ID, "rating": 5, "position": False}, "position"),
+    ],
+)
+def test_feedback_is_refused(body: dict[str, Any], where: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_feedback(body)
+    assert (caught.value.status, caught.value.where) == (400, where)

@@ -1,0 +1,336 @@
+"""Answering: one version a request, arms that stick, the rows of the log, feedback that waits."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import write_reviews
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, fit_calibrated
+
+from calibration import intercept
+from sentiment.ab.comparison import assign_arm
+from sentiment.data.reviews import load_reviews, to_labels
+from sentiment.errors import PredictionLogError
+from sentiment.model.predictor import LoadedVersion, Prediction
+from sentiment.predictions.log import PredictionLog, open_log
+from sentiment.predictions.writer import LogWriter
+from sentiment.serving.service import (
+    WRITTEN_AFTER,
+    Answer,
+    AnsweringService,
+    NotReadyError,
+    RequestIds,
+    unit_of,
+)
+from sentiment.serving.versions import Arms
+
+TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT]
+Make = Callable[..., AnsweringService]
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedVersion]:
+    """Two versions that disagree in their figures, without a registry."""
+    frame = load_reviews(write_reviews(tmp_path_factory.mktemp("data") / "reviews.csv")).frame
+    found = {}
+    for number, algorithm in (("1", "LogisticRegression"), ("2", "NaiveBayes")):
+        pipeline = fit_calibrated(algorithm, frame["text"].tolist(), to_labels(frame["rating"]))
+        model = pipeline.named_steps["model"]
+        found[number] = LoadedVersion(
+            version=number,
+            algorithm=algorithm,
+            pipeline=pipeline,
+            threshold=model.threshold,
+            prior=model.prior,
+            intercept=intercept(model.model),
+            scores={},
+            data_digest="",
+            cleaning_fingerprint="",
+            training_fingerprint="",
+            run_id="",
+            since=None,
+        )
+    return found
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> PredictionLog:
+    return open_log(f"sqlite:///{tmp_path / 'predictions.db'}")
+
+
+@pytest.fixture
+def make(log: PredictionLog, versions: dict[str, LoadedVersion]) -> Iterator[Make]:
+    """Make a service on the champion alone, or on both versions; its writer runs."""
+    writer = LogWriter(log)
+    writer.start()
+
+    def service(*, both: bool = False, **options: Any) -> AnsweringService:
+        challenger = versions["2"] if both else None
+        arms = Arms(versions["1"], challenger, "1-vs-2" if both else "")
+        watcher: Any = SimpleNamespace(arms=arms, problem=None)
+        return AnsweringService(watcher, log, writer, **options)
+
+    yield service
+    writer.close()
+    log.close()
+
+
+def rows(service: AnsweringService) -> pd.DataFrame:
+    assert service.writer.flush(5.0)
+    return pd.concat(service.log.read(), ignore_index=True)
+
+
+def test_an_answer_is_the_versions_own(make: Make, versions: dict[str, LoadedVersion]) -> None:
+    answer = make().answer(TEXTS)
+    expected = versions["1"].pipeline.predict_proba(TEXTS)[:, 1].tolist()
+    assert [prediction.probability for prediction in answer.predictions] == expected
+    assert [prediction.label for prediction in answer.predictions] == [1, 0, None]
+    assert (answer.arm, answer.version) == ("champion", versions["1"])
+    assert answer.milliseconds > 0
+    assert answer.predictions[0].contributions
+    bare = make().answer(TEXTS, explain=False)
+    assert not bare.predictions[0].contributions
+    assert [found.probability for found in bare.predictions] == expected
+
+
+def test_every_review_has_its_row(make: Make, versions: dict[str, LoadedVersion]) -> None:
+    service, before = make(), time.time()
+    answer = service.answer(TEXTS, unit_of("somebody"))
+    found = rows(service)
+    assert found["request_id"].unique().tolist() == [answer.request_id]
+    assert found["position"].tolist() == [0, 1, 2]
+    assert found["text"].tolist() == TEXTS
+    assert found["characters"].tolist() == [len(text) for text in TEXTS]
+    digests = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in TEXTS]
+    assert found["text_digest"].tolist() == digests
+    assert found["unit"].unique().tolist() == [
+        hashlib.blake2b(b"somebody", digest_size=16).hexdigest()
+    ]
+    assert found["probability"].tolist() == [item.probability for item in answer.predictions]
+    assert found["label"].astype(object).where(found["label"].notna(), None).tolist() == [
+        1,
+        0,
+        None,
+    ]
+    assert found[["arm", "version", "experiment"]].drop_duplicates().to_numpy().tolist() == [
+        ["champion", "1", ""]
+    ]
+    assert found["known_words"].tolist() == [4, 4, 0]
+    assert found["words"].tolist() == [item.words for item in answer.predictions]
+    assert before <= found["at"].min() <= found["at"].max() <= time.time()
+    assert found["milliseconds"].sum() == pytest.approx(answer.milliseconds)
+
+
+def test_texts_stay_out_of_the_log_when_told_so(make: Make) -> None:
+    service = make(store_text=False)
+    service.answer(TEXTS)
+    found = rows(service)
+    assert found["text"].isna().all() and found["text_digest"].str.len().eq(32).all()
+
+
+def test_a_request_without_a_user_is_a_unit_of_its_own(make: Make) -> None:
+    service = make()
+    answers = [service.answer([GOOD_TEXT]) for _ in range(3)]
+    assert rows(service)["unit"].tolist() == [answer.request_id for answer in answers]
+
+
+def test_request_ids_are_alone_and_in_the_order_of_time() -> None:
+    ids, others = RequestIds(), RequestIds()
+    made = [each.make() for _ in range(1_000) for each in (ids, others)]
+    assert len(set(made)) == 2_000
+    assert all(re.fullmatch("[0-9a-f]{32}", request_id) for request_id in made)
+    times = [int(request_id[:12], 16) for request_id in made]
+    assert times == sorted(times)
+    assert abs(times[-1] / 1000 - time.time()) < 5
+
+
+def test_a_user_stays_with_the_arm_of_the_hash(
+    make: Make, versions: dict[str, LoadedVersion]
+) -> None:
+    service = make(both=True, share=0.3)
+    units = [unit_of(f"user {number}") for number in range(60)]
+    expected = [assign_arm(unit, "1-vs-2", 0.3) for unit in units]
+    assert set(expected) == {"champion", "challenger"}
+    for _ in range(2):
+        answers = [service.answer([GOOD_TEXT], unit) for unit in units]
+        assert [answer.arm for answer in answers] == expected
+        assert [answer.version.version for answer in answers] == [
+            {"champion": "1", "challenger": "2"}[arm] for arm in expected
+        ]
+    logged = rows(service)
+    assert logged["arm"].tolist() == expected * 2
+    assert set(zip(logged["arm"], logged["version"], strict=True)) == {
+        ("champion", "1"),
+        ("challenger", "2"),
+    }
+    assert logged["experiment"].eq("1-vs-2").all()
+
+
+def test_without_a_challenger_the_champion_answers_all(make: Make) -> None:
+    service = make(share=1.0)
+    assert {service.answer([GOOD_TEXT], str(unit)).arm for unit in range(20)} == {"champion"}
+
+
+def test_a_shadow_is_logged_beside_the_answer(
+    make: Make, versions: dict[str, LoadedVersion]
+) -> None:
+    service = make(both=True, shadow=True)
+    answer = service.answer(TEXTS, unit_of("somebody"))
+    assert (answer.arm, answer.version.version) == ("champion", "1")
+    found = rows(service)
+    by_arm = dict(iter(found.groupby("arm")))
+    assert set(by_arm) == {"champion", "shadow"}
+    shadow = by_arm["shadow"]
+    assert shadow["version"].tolist() == ["2"] * 3
+    assert shadow["probability"].tolist() == (
+        versions["2"].pipeline.predict_proba(TEXTS)[:, 1].tolist()
+    )
+    same = ["request_id", "position", "at", "unit", "experiment", "text"]
+    assert shadow[same].to_numpy().tolist() == by_arm["champion"][same].to_numpy().tolist()
+
+
+def test_a_shadow_costs_the_request_nothing_and_its_failure_neither(
+    make: Make, versions: dict[str, LoadedVersion]
+) -> None:
+    """The shadow scores in another thread; here it waits there until the answers are out."""
+    service, gate, threads = make(both=True, shadow=True), threading.Event(), set[str]()
+
+    class Stuck:
+        version, algorithm = "2", "stuck"
+
+        def predict(self, texts: list[str], *, explain: bool) -> list[Prediction]:
+            threads.add(threading.current_thread().name)
+            assert gate.wait(20)
+            raise RuntimeError("the shadow fell over")
+
+    stuck: Any = Stuck()
+    service.watcher.arms = Arms(versions["1"], stuck, "1-vs-2")
+    answers = [service.answer([GOOD_TEXT]) for _ in range(5)]
+    assert [answer.arm for answer in answers] == ["champion"] * 5
+    gate.set()
+    assert rows(service)["arm"].tolist() == ["champion"] * 5
+    assert threading.current_thread().name not in threads and len(threads) == 1
+
+
+def test_a_request_takes_one_version_whatever_is_promoted_meanwhile(
+    make: Make, versions: dict[str, LoadedVersion]
+) -> None:
+    service, stop = make(), threading.Event()
+    arms = [Arms(versions[number], None, "") for number in ("1", "2")]
+    expected = {
+        number: version.pipeline.predict_proba(TEXTS)[:, 1].tolist()
+        for number, version in versions.items()
+    }
+
+    def promote() -> None:
+        while not stop.is_set():
+            for each in arms:
+                service.watcher.arms = each
+
+    thread = threading.Thread(target=promote)
+    thread.start()
+    try:
+        answers = [service.answer(TEXTS) for _ in range(300)]
+    finally:
+        stop.set()
+        thread.join()
+    for answer in answers:
+        probabilities = [prediction.probability for prediction in answer.predictions]
+        assert probabilities == expected[answer.version.version]
+    logged = rows(service).groupby("request_id")
+    assert (logged["version"].nunique() == 1).all()
+
+
+def test_no_model_is_said_with_the_reason(make: Make) -> None:
+    service = make()
+    service.watcher.arms, service.watcher.problem = None, "version 4: will not load"
+    with pytest.raises(NotReadyError, match="version 4: will not load"):
+        service.answer([GOOD_TEXT])
+
+
+def test_every_answer_is_counted(make: Make) -> None:
+    counted: list[Answer] = []
+    service = make(both=True, shadow=True, count=counted.append)
+    answers = [service.answer([GOOD_TEXT]) for _ in range(3)]
+    rows(service)
+    assert counted == answers, "shadows are no answers"
+
+
+def test_a_full_queue_costs_rows_not_answers(
+    log: PredictionLog, versions: dict[str, LoadedVersion]
+) -> None:
+    writer = LogWriter(log, capacity=4)  # never started: nothing is ever taken out
+    watcher: Any = SimpleNamespace(arms=Arms(versions["1"], None, ""), problem=None)
+    service = AnsweringService(watcher, log, writer)
+    answers = [service.answer([GOOD_TEXT, BAD_TEXT]) for _ in range(5)]
+    assert [len(answer.predictions) for answer in answers] == [2] * 5
+    assert writer.dropped == 6
+
+
+def test_feedback_finds_the_row_of_an_answer_just_given(make: Make) -> None:
+    service = make()
+    for label, rating in ((0, 2), (1, None)):
+        answer = service.answer(TEXTS)
+        assert service.add_feedback(answer.request_id, 1, label, rating)
+        found = rows(service)
+        mine = found[found["request_id"] == answer.request_id]
+        assert mine["true_label"].astype(object).where(
+            mine["true_label"].notna(), None
+        ).tolist() == [
+            None,
+            label,
+            None,
+        ]
+        assert not service.add_feedback(answer.request_id, 3, 1, None)
+
+
+def test_feedback_waits_for_a_row_that_another_process_is_writing(
+    make: Make, log: PredictionLog, versions: dict[str, LoadedVersion]
+) -> None:
+    service = make()
+    answer = service.answer([GOOD_TEXT])
+    rows_of_it = service._rows(answer, [GOOD_TEXT], "", "unit", time.time())
+    late = replace(rows_of_it[0], request_id=RequestIds().make())
+    other = threading.Timer(0.3, lambda: log.write([late]))
+    other.start()
+    assert service.add_feedback(late.request_id, 0, 1, None)
+    other.join()
+
+
+def test_feedback_does_not_wait_for_what_was_never_there(make: Make, log: PredictionLog) -> None:
+    looked: list[str] = []
+
+    class Counting:
+        def add_feedback(self, request_id: str, *_: object) -> bool:
+            looked.append(request_id)
+            return log.add_feedback(request_id, 0, 1, None, 0.0)
+
+    service, counting = make(), Counting()
+    service.log = counting  # type: ignore[assignment]
+    old = f"{int((time.time() - WRITTEN_AFTER - 5) * 1000):012x}{'0' * 20}"
+    assert not service.add_feedback(old, 0, 1, None)
+    assert looked == [old]
+    new = RequestIds().make()
+    assert not service.add_feedback(new, 0, 1, None)
+    assert looked.count(new) > 3, "a new one may still be on its way"
+
+
+def test_feedback_says_when_the_log_is_away(make: Make) -> None:
+    class Away:
+        def add_feedback(self, *_: object) -> bool:
+            raise PredictionLogError("away")
+
+    service = make()
+    service.log = Away()  # type: ignore[assignment]
+    with pytest.raises(PredictionLogError):
+        service.add_feedback(RequestIds().make(), 0, 1, None)

@@ -1,0 +1,1 @@
+"""Build what several tests share: reviews, stores, servers."""

@@ -1,0 +1,68 @@
+"""What the drift tests share: made-up reviews, and a small calibrated pipeline fitted on others."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import numpy as np
+from conftest import BAD, GOOD, THINGS
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+
+from calibration import CalibratedClassifier, fit_sigmoid
+from sentiment.drift.features import Ints, WindowFeatures, row_features
+from sentiment.drift.reference import ReferenceProfile
+from text_cleaning import TextCleaner, clean_texts
+
+KETTLE = ["kettle", "lid", "spout", "boils", "steam", "handle", "element", "switch"]
+
+
+def made_up(count: int, seed: int, *, negative: float = 0.25) -> tuple[list[str], Ints]:
+    """Reviews of two to nine words and their labels; one in eight says the opposite of its label.
+
+    One in ten has an emoji, one in fifteen an accent, one in ten a word that nobody else uses.
+    """
+    rng = random.Random(seed)
+    texts, labels = [], []
+    for number in range(count):
+        label = int(rng.random() >= negative)
+        says_good = label == 1 if rng.random() < 0.875 else label == 0
+        words = [rng.choice(GOOD if says_good else BAD)]
+        words += [rng.choice(THINGS) for _ in range(rng.randint(1, 8))]
+        if rng.random() < 0.1:
+            words.append(f"zz{'abcdefghij'[number % 10]}{'klmnopqrst'[number // 10 % 10]}word")
+        rng.shuffle(words)
+        text = " ".join(words)
+        text += " \N{THUMBS UP SIGN}" if rng.random() < 0.1 else ""
+        text += " café" if rng.random() < 1 / 15 else ""
+        texts.append(text)
+        labels.append(label)
+    return texts, np.array(labels)
+
+
+@cache
+def fitted() -> Pipeline:
+    """A pipeline trained on 800 made-up reviews, its sigmoid fitted on 800 others."""
+    texts, labels = made_up(800, 1)
+    vectorizer = TfidfVectorizer(min_df=3, ngram_range=(1, 2), sublinear_tf=True)
+    model = LogisticRegression(class_weight="balanced")
+    model.fit(vectorizer.fit_transform(clean_texts(texts)), labels)
+    fresh, fresh_labels = made_up(800, 2)
+    decisions = model.decision_function(vectorizer.transform(clean_texts(fresh)))
+    slope, offset = fit_sigmoid(decisions, fresh_labels)
+    calibrated = CalibratedClassifier(model, slope, offset, float(labels.mean()))
+    return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
+
+
+def window_of(count: int, seed: int, *, negative: float = 0.25) -> tuple[WindowFeatures, Ints]:
+    """The features of made-up reviews and their true labels."""
+    texts, labels = made_up(count, seed, negative=negative)
+    return row_features(texts, fitted()), labels
+
+
+@cache
+def profile() -> ReferenceProfile:
+    """The reference of `fitted`, of 600 made-up reviews."""
+    return ReferenceProfile.build(fitted(), *made_up(600, 3))

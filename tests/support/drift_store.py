@@ -1,0 +1,115 @@
+"""What the tests of the drift script share: a store in production, and a log of its answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentiment.drift.features import Ints
+from sentiment.drift.reference import PROFILE
+from sentiment.drift.runs import LATEST
+from sentiment.model.predictor import LoadedVersion, load_version
+from sentiment.predictions.log import LoggedPrediction, PredictionLog
+from sentiment.registry.lifecycle import register_version
+from sentiment.tracking.artifact import log_pipeline
+from sentiment.tracking.store import Store, begin_run, end_run, open_store
+from support.drift_reviews import KETTLE, fitted, made_up, profile
+from support.serving import put_into_production
+from text_cleaning import cleaning_fingerprint
+
+NOON = 1_700_000_000.0  # seconds since 1970
+_shared: list[Store] = []
+
+
+def drift_store(folder: Path) -> Store:
+    """A store with version 1 in production, which has a profile, and version 2, which has none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store = open_store(folder)
+    for number in (1, 2):
+        run_id = begin_run(store, "LogisticRegression", {})
+        if number == 1:
+            store.client.log_text(run_id, profile().to_json(), PROFILE)
+        uri, _ = log_pipeline(store, run_id, fitted(), ["good box"])
+        end_run(store, run_id)
+        tags = {"model": "LogisticRegression", "cleaning_fingerprint": cleaning_fingerprint()}
+        register_version(store, run_id, uri, tags)
+    put_into_production(store, "1")
+    return store
+
+
+def shared_drift_store(factory: pytest.TempPathFactory) -> Store:
+    """One `drift_store` for all tests of this process, not to be changed; see `copy_of`."""
+    if not _shared:
+        _shared.append(drift_store(factory.mktemp("drift")))
+    return _shared[0]
+
+
+def copy_of(made: Store, folder: Path) -> Store:
+    """A copy that may be changed; the artifacts are read where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in made.folder.glob("mlflow.db*"):
+        shutil.copy(file, folder)
+    return open_store(folder)
+
+
+def last_report(store: Store) -> dict[str, Any]:
+    """What the last check left beside the store, as JSON."""
+    found: dict[str, Any] = json.loads((store.folder / LATEST / "latest.json").read_bytes())
+    return found
+
+
+def champion(store: Store) -> LoadedVersion:
+    return load_version(store, "champion")
+
+
+def kettles(count: int, seed: int) -> tuple[list[str], Ints]:
+    """Made-up reviews, half of whose words are of another product."""
+    texts, labels = made_up(count, seed)
+    words = [[KETTLE[(row + at) % len(KETTLE)] for at in range(3)] for row in range(count)]
+    return [f"{text} {' '.join(more)}" for text, more in zip(texts, words, strict=True)], labels
+
+
+def write_answers(
+    log: PredictionLog,
+    version: LoadedVersion,
+    texts: Sequence[str],
+    *,
+    begin: float = NOON,
+    step: float = 1.0,
+    name: str = "r",
+    arm: str = "champion",
+    number: str | None = None,
+    keep_text: bool = True,
+) -> list[str]:
+    """Answer the texts and log them, a request each, `step` seconds apart; returns the request ids.
+
+    `number` is another version's, in whose name it is done.
+    """
+    answers = version.predict(texts, explain=False)
+    rows = [
+        LoggedPrediction(
+            request_id=f"{name}{at}",
+            position=0,
+            at=begin + step * at,
+            arm=arm,
+            version=number or version.version,
+            experiment="",
+            unit=f"u{at}",
+            text_digest=f"d{at}",
+            text=text if keep_text else None,
+            characters=len(text),
+            words=answer.words,
+            known_words=answer.known_words,
+            probability=answer.probability,
+            label=answer.label,
+            milliseconds=0.5,
+        )
+        for at, (text, answer) in enumerate(zip(texts, answers, strict=True))
+    ]
+    log.write(rows)
+    return [row.request_id for row in rows]

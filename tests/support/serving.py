@@ -1,0 +1,213 @@
+"""What the serving tests share: a store with three calibrated versions, and a server on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT, write_reviews
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import Pipeline
+from sklearn.svm import LinearSVC
+
+from calibration import CalibratedClassifier, fit_sigmoid
+from sentiment.data.reviews import data_digest, load_reviews, split_reviews
+from sentiment.metrics import bootstrap_interval
+from sentiment.registry.gate import Verdict
+from sentiment.registry.lifecycle import production_version, promote, register_version, stage
+from sentiment.tracking.artifact import log_pipeline
+from sentiment.tracking.store import Store, begin_run, end_run, log_values, open_store, use_uri
+from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
+
+# Version 1, 2 and 3, by the names the experiment gives them
+MODELS: dict[str, Any] = {
+    "LogisticRegression": LogisticRegression(class_weight="balanced", solver="liblinear"),
+    "NaiveBayes": MultinomialNB(alpha=0.1),
+    "LinearSVM": LinearSVC(C=0.1, class_weight="balanced", random_state=42),
+}
+# Texts of words that the made-up reviews have, and one that has none of them
+GOOD_TEXT, BAD_TEXT = "A sturdy shuttle, great price!", "Broken cork and a late delivery"
+UNKNOWN_TEXT = "zzz qqq 12345"
+
+
+_shared: list[Store] = []
+
+
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One `serving_store` for all tests of this process, not to be changed; see `copy_store`."""
+    if not _shared:
+        _shared.append(serving_store(tmp_path_factory.mktemp("serving")))
+    return _shared[0]
+
+
+def serving_store(folder: Path) -> Store:
+    """A new store in `folder`: versions 1, 2 and 3; 1 is in production, 2 is the challenger."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store = open_store(folder)
+    for algorithm in MODELS:
+        add_version(store, folder, algorithm)
+    put_into_production(store, "1")
+    stage(store, "2", "the test says so")
+    return store
+
+
+def copy_store(made: Store, folder: Path) -> Store:
+    """A copy that may be changed; the artifacts are read where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in made.folder.glob("mlflow.db*"):
+        shutil.copy(file, folder)
+    return open_store(folder)
+
+
+def add_version(store: Store, folder: Path, algorithm: str, *, fingerprint: str = "") -> str:
+    """Fit, log and register one more version; `fingerprint` instead of the code's own."""
+    data = folder / "reviews.csv"
+    loaded = load_reviews(data if data.exists() else write_reviews(data))
+    split = split_reviews(loaded.frame)
+    pipeline = fit_calibrated(algorithm, split.train_texts, split.y_train)
+    predicted = pipeline.predict(split.test_texts)
+    f1 = bootstrap_interval(split.y_test, predicted)
+    accuracy = bootstrap_interval(split.y_test, predicted, "accuracy")
+    probability = pipeline.predict_proba(split.test_texts)[:, 1]
+    run_id = begin_run(store, algorithm, {})
+    log_values(
+        store,
+        run_id,
+        params={"model": algorithm},
+        metrics={
+            "test_f1": f1.value,
+            "test_f1_low": f1.low,
+            "test_f1_high": f1.high,
+            "test_accuracy": accuracy.value,
+            "test_brier": float(((probability - split.y_test) ** 2).mean()),
+        },
+    )
+    use_uri(store.uri)  # another store may have been used since
+    uri, _ = log_pipeline(store, run_id, pipeline, [GOOD_TEXT, BAD_TEXT])
+    end_run(store, run_id)
+    tags = {
+        "model": algorithm,
+        "test_f1": f"{f1.value:.6f}",
+        "data_digest": data_digest(loaded.frame),
+        "cleaning_fingerprint": fingerprint or cleaning_fingerprint(),
+    }
+    return register_version(store, run_id, uri, tags)
+
+
+def fit_calibrated(algorithm: str, texts: list[str], labels: Any) -> Pipeline:
+    """The algorithm's pipeline as the experiment makes it, without the search."""
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True)
+    matrix = vectorizer.fit_transform(clean_texts(texts))
+    # plain integers, as the experiment stores them
+    vectorizer.vocabulary_ = {term: int(at) for term, at in vectorizer.vocabulary_.items()}
+    model = MODELS[algorithm]
+    method = "decision_function" if hasattr(model, "decision_function") else "predict_log_proba"
+    held_out = cross_val_predict(model, matrix, labels, method=method)
+    if held_out.ndim == 2:
+        held_out = held_out[:, 1] - held_out[:, 0]
+    fitted = model.__class__(**model.get_params()).fit(matrix, labels)
+    slope, offset = fit_sigmoid(held_out, labels)
+    calibrated = CalibratedClassifier(fitted, slope, offset, float(labels.mean()))
+    return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
+
+
+def put_into_production(store: Store, version: str) -> None:
+    """Promote without the gate's opinion."""
+    verdict = Verdict(False, "not compared", version, production_version(store))
+    promote(store, verdict, why="the test says so", force=True)
+
+
+@dataclass
+class Running:
+    """A server in a process of its own, and its address."""
+
+    process: subprocess.Popen[str]
+    host: str
+    port: int
+    line: str  # what it printed when it was ready
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Status and body of one request on a connection of its own; JSON is read."""
+        connection = HTTPConnection(self.host, self.port, timeout=60)
+        try:
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+            headers.setdefault("Content-Type", "application/json")
+            connection.request(method, path, data, headers)
+            response = connection.getresponse()
+            text = response.read()
+            is_json = response.headers.get_content_type() == "application/json"
+            return response.status, json.loads(text) if is_json else text.decode()
+        finally:
+            connection.close()
+
+    def workers(self) -> list[int]:
+        """The processes that answer, by their ids."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def stop(self, seconds: float = 60.0) -> tuple[int, str, str]:
+        """Ask it to end, as a service manager does; returns exit code, output and errors."""
+        self.process.send_signal(signal.SIGTERM)
+        out, errors = self.process.communicate(timeout=seconds)
+        return self.process.returncode, out, errors
+
+
+@contextmanager
+def running_server(
+    *options: str | Path, command: Sequence[str] = (), **env: str
+) -> Iterator[Running]:
+    """Start `serve_sentiment.py` on a free port and wait until it is ready; ended afterwards."""
+    words = command or [sys.executable, "-m", "sentiment.cli.serve", "--port", "0"]
+    process = subprocess.Popen(
+        [*words, *map(str, options)],
+        cwd=PROJECT,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = _first_line(process, "http://")
+        found = re.search(r"http://\[?([\w.:]+?)\]?:(\d+)\b", line)
+        assert found, line
+        yield Running(process, found[1], int(found[2]), line)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.communicate(timeout=45)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+def _first_line(process: subprocess.Popen[str], word: str, seconds: float = 180.0) -> str:
+    """The first line of output that has the word."""
+    until = time.monotonic() + seconds
+    assert process.stdout is not None and process.stderr is not None
+    while time.monotonic() < until:
+        if select.select([process.stdout], [], [], 1.0)[0]:
+            line = process.stdout.readline()
+            if word in line:
+                return line
+            if not line:
+                break
+    process.kill()
+    raise AssertionError(f"the server did not start: {process.communicate()[1]}")

@@ -1,0 +1,152 @@
+"""Evaluation: metrics worked out by hand, intervals against resampling the rows themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    f1_score,
+    precision_recall_fscore_support,
+    recall_score,
+)
+
+from sentiment import metrics as evaluation
+
+# 10 rows: true positives 5, true negatives 2, false positives 1, false negatives 2
+TRUE = np.array([1, 1, 1, 1, 1, 0, 0, 0, 1, 1])
+PREDICTED = np.array([1, 1, 1, 1, 1, 0, 0, 1, 0, 0])
+
+
+def random_labels(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    true = (rng.random(rows) < 0.8).astype(int)
+    first = np.where(rng.random(rows) < 0.9, true, 1 - true)
+    second = np.where(rng.random(rows) < 0.85, true, 1 - true)
+    return true, first, second
+
+
+def test_metrics_by_hand() -> None:
+    # positive: 2·5 / (2·5 + 1 + 2) = 10/13; negative: 2·2 / (2·2 + 2 + 1) = 4/7
+    assert evaluation.score(TRUE, PREDICTED) == pytest.approx((10 / 13 + 4 / 7) / 2, abs=1e-15)
+    assert evaluation.score(TRUE, PREDICTED, "accuracy") == pytest.approx(0.7)
+    assert evaluation.score(TRUE, PREDICTED, "recall_negative") == pytest.approx(2 / 3)
+    assert evaluation.confusion(TRUE, PREDICTED).tolist() == [[2, 1], [2, 5]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_agree_with_scikit_learn(seed: int) -> None:
+    true, predicted, _ = random_labels(500, seed)
+    expected = {
+        "f1_macro": f1_score(true, predicted, average="macro"),
+        "accuracy": accuracy_score(true, predicted),
+        "recall_negative": recall_score(true, predicted, pos_label=0),
+    }
+    assert set(expected) == set(evaluation.METRICS)
+    for name, value in expected.items():
+        assert evaluation.score(true, predicted, name) == pytest.approx(value, abs=1e-12)
+
+
+def test_a_class_never_seen_counts_as_zero_not_as_an_error() -> None:
+    ones = np.ones(4, dtype=int)
+    assert evaluation.score(ones, ones) == pytest.approx(0.5)
+    assert evaluation.score(ones, ones, "recall_negative") == 0.0
+
+
+@pytest.mark.slow
+def test_interval_agrees_with_resampling_the_rows() -> None:
+    true, predicted, _ = random_labels(400, 3)
+    rng = np.random.default_rng(7)
+    draws = []
+    for _ in range(4000):
+        rows = rng.integers(0, len(true), len(true))
+        draws.append(f1_score(true[rows], predicted[rows], average="macro"))
+    low, high = np.percentile(draws, [2.5, 97.5])
+    interval = evaluation.bootstrap_interval(true, predicted, resamples=4000)
+    assert interval.value == pytest.approx(f1_score(true, predicted, average="macro"))
+    assert interval.low == pytest.approx(low, abs=0.004)
+    assert interval.high == pytest.approx(high, abs=0.004)
+
+
+def test_accuracy_interval_agrees_with_the_normal_approximation() -> None:
+    true = np.ones(10_000, dtype=int)
+    predicted = np.concatenate([np.ones(8_000, dtype=int), np.zeros(2_000, dtype=int)])
+    interval = evaluation.bootstrap_interval(true, predicted, "accuracy", resamples=10_000)
+    half_width = 1.959964 * np.sqrt(0.8 * 0.2 / 10_000)  # = 0.00784
+    assert interval.low == pytest.approx(0.8 - half_width, abs=4e-4)
+    assert interval.high == pytest.approx(0.8 + half_width, abs=4e-4)
+
+
+@pytest.mark.slow
+def test_paired_difference_agrees_with_resampling_the_rows() -> None:
+    true, first, second = random_labels(400, 5)
+    rng = np.random.default_rng(8)
+    draws = []
+    for _ in range(3000):
+        rows = rng.integers(0, len(true), len(true))
+        draws.append(
+            f1_score(true[rows], first[rows], average="macro")
+            - f1_score(true[rows], second[rows], average="macro")
+        )
+    low, high = np.percentile(draws, [2.5, 97.5])
+    difference = evaluation.paired_difference(true, first, second, resamples=4000)
+    assert difference.low == pytest.approx(low, abs=0.006)
+    assert difference.high == pytest.approx(high, abs=0.006)
+    same = evaluation.paired_difference(true, first, first)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    back = evaluation.paired_difference(true, second, first, resamples=4000)
+    assert back.value == pytest.approx(-difference.value)
+
+
+def test_intervals_are_repeatable_and_move_with_the_seed() -> None:
+    true, predicted, _ = random_labels(300, 1)
+    assert evaluation.bootstrap_interval(true, predicted) == evaluation.bootstrap_interval(
+        true, predicted
+    )
+    other = evaluation.bootstrap_interval(true, predicted, seed=1)
+    assert other != evaluation.bootstrap_interval(true, predicted)
+
+
+def test_per_class_table_agrees_with_scikit_learn() -> None:
+    true, predicted, _ = random_labels(500, 2)
+    table = evaluation.per_class_table(true, predicted, ("negative", "positive"))
+    expected = precision_recall_fscore_support(true, predicted)
+    for column, values in zip(("precision", "recall", "f1", "reviews"), expected, strict=True):
+        assert table[column].to_numpy() == pytest.approx(values)
+    assert table["class"].tolist() == ["negative", "positive"]
+
+
+def test_no_rows_is_an_error() -> None:
+    empty = np.array([], dtype=int)
+    with pytest.raises(ValueError, match="no rows"):
+        evaluation.bootstrap_interval(empty, empty)
+
+
+def test_brier_score_by_hand_and_by_scikit_learn() -> None:
+    truth, forecast = np.array([1, 0, 1, 1]), np.array([0.8, 0.3, 0.6, 0.5])
+    # .04 + .09 + .16 + .25 = .54, over four
+    assert evaluation.brier_interval(truth, forecast).value == pytest.approx(0.135)
+    rng = np.random.default_rng(3)
+    forecast = rng.random(500)
+    truth = (rng.random(500) < forecast).astype(np.int64)
+    found = evaluation.brier_interval(truth, forecast)
+    assert found.value == pytest.approx(brier_score_loss(truth, forecast))
+    assert found.low < found.value < found.high
+    # the mean of n numbers has a standard error of sd / sqrt(n)
+    error = ((forecast - truth) ** 2).std() / np.sqrt(500)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_reliability_table_is_scikit_learns_curve() -> None:
+    rng = np.random.default_rng(4)
+    forecast = rng.random(997)
+    truth = (rng.random(997) < forecast).astype(np.int64)
+    table = evaluation.reliability_table(truth, forecast)
+    share, mean = calibration_curve(truth, forecast, n_bins=10, strategy="quantile")
+    np.testing.assert_allclose(table["share"], share, atol=0.011)  # a review on an edge may move
+    np.testing.assert_allclose(table["forecast"], mean, atol=0.002)
+    assert table["reviews"].sum() == 997 and len(table) == 10
+    constant = evaluation.reliability_table(truth, np.full(997, 0.5))
+    assert constant["reviews"].tolist() == [997]

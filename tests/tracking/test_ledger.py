@@ -1,0 +1,256 @@
+"""Registry ledger: replay by hand, claims of the living and the dead, many changes at once."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sentiment.errors import ConflictError, RegistryError
+from sentiment.tracking import ledger as registry_ledger
+from sentiment.tracking.ledger import (
+    PROMOTE,
+    REGISTRY_KIND,
+    ROLLBACK,
+    STAGE,
+    Event,
+    RegistryState,
+    append,
+    read_events,
+    replay,
+)
+from sentiment.tracking.store import LEDGER, Store, begin_run, find_runs, open_store
+
+MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def events(*changes: tuple[str, str]) -> list[Event]:
+    """Events 1, 2 and so on, at one o'clock, two o'clock and so on."""
+    return [
+        Event(number, MIDNIGHT + timedelta(hours=number), action, None, target)
+        for number, (action, target) in enumerate(changes, start=1)
+    ]
+
+
+LIFE = events(
+    (STAGE, "1"),
+    (PROMOTE, "1"),  # 2 o'clock
+    (PROMOTE, "2"),
+    (PROMOTE, "3"),
+    (ROLLBACK, "2"),  # 5 o'clock
+    (ROLLBACK, "1"),
+    (PROMOTE, "4"),  # forced
+    (STAGE, "5"),
+)
+
+
+@pytest.mark.parametrize(
+    ("hour", "production", "previous"),
+    [
+        (1, None, None),
+        (2, "1", None),
+        (3, "2", "1"),
+        (4, "3", "2"),
+        (5, "2", "1"),
+        (6, "1", None),
+        (7, "4", "1"),
+        (23, "4", "1"),
+    ],
+)
+def test_the_state_at_every_hour(hour: int, production: str | None, previous: str | None) -> None:
+    for minutes in (0, 59):
+        state = replay(LIFE, MIDNIGHT + timedelta(hours=hour, minutes=minutes))
+        assert (state.production, state.previous) == (production, previous)
+
+
+def test_the_state_now_and_what_was_ever() -> None:
+    state = replay(reversed(LIFE))  # in whatever order they come
+    assert (state.production, state.previous, state.staging) == ("4", "1", "5")
+    assert state.promoted == {"1", "2", "3", "4"} and state.staged == {"1", "5"}
+    assert state.events == 8
+    assert replay([]) == RegistryState()
+    assert replay(LIFE[:1]).staging == "1" and replay(LIFE[:2]).staging is None
+
+
+def test_another_zone_is_the_same_time() -> None:
+    from datetime import timezone
+
+    india = timezone(timedelta(hours=5, minutes=30))
+    at = datetime(2026, 3, 1, 9, 0, tzinfo=india)  # 03:30 UTC
+    assert replay(LIFE, at).production == "2"
+
+
+def test_a_version_can_come_back_and_a_deleted_one_is_passed_over() -> None:
+    again = events((PROMOTE, "1"), (PROMOTE, "2"), (PROMOTE, "1"), (ROLLBACK, "2"))
+    assert replay(again).stack == ("1", "2")
+    over = events((PROMOTE, "1"), (PROMOTE, "2"), (PROMOTE, "3"), (ROLLBACK, "1"))
+    assert replay(over).stack == ("1",)
+
+
+def test_a_clock_that_was_set_back_does_not_change_the_order() -> None:
+    first, second = events((PROMOTE, "1"), (PROMOTE, "2"))
+    late = Event(2, first.when - timedelta(hours=5), second.action, None, "2")
+    assert replay([late, first]).production == "2"
+    assert replay([late, first], first.when).production == "2"
+    assert replay([late, first], first.when - timedelta(hours=1)).production is None
+
+
+# --- in a store -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return open_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def store(shared_store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The module's store with an experiment of the test's own for a ledger."""
+    monkeypatch.setattr(registry_ledger, "LEDGER", f"ledger {time.monotonic_ns()}")
+    return shared_store
+
+
+def ledger() -> str:
+    """The experiment the module writes to just now."""
+    return str(vars(registry_ledger)["LEDGER"])
+
+
+def change(store: Store, target: str, expected: str | None = None) -> Event:
+    def decide(state: RegistryState) -> tuple[str | None, str]:
+        if state.production != expected:
+            raise ConflictError("changed since")
+        return state.production, target
+
+    return append(store, PROMOTE, target, decide, why="because", metrics={"rows": 7.0})
+
+
+def claim(store: Store, *, age: float, host: str = "elsewhere", pid: int = 1) -> str:
+    """A claim that somebody else left; `age` in seconds, below 0 it is later than ours."""
+    tags = {"action": "promote", "to": "9", "who": "someone", "host": host, "pid": str(pid)}
+    return begin_run(
+        store,
+        ledger(),
+        {**REGISTRY_KIND, **{f"flipkart.{key}": value for key, value in tags.items()}},
+        started=time.time() - age,
+    )
+
+
+def statuses(store: Store) -> list[str]:
+    runs = find_runs(store, ledger(), REGISTRY_KIND)
+    return [str(run.info.status) for run in runs]
+
+
+def test_an_event_is_read_back_as_written(store: Store) -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    first, second = change(store, "1"), change(store, "2", "1")
+    assert read_events(store) == [first, second]
+    assert (second.number, second.action, second.origin, second.target) == (2, PROMOTE, "1", "2")
+    assert (second.why, second.forced, second.metrics) == ("because", False, {"rows": 7.0})
+    assert before <= first.when <= second.when <= datetime.now(UTC)
+    run = store.client.get_run(second.run_id)
+    tags = run.data.tags
+    assert tags["flipkart.time"].endswith("+00:00") and tags["flipkart.kind"] == "registry"
+    assert tags["flipkart.host"] == platform.node() and int(tags["flipkart.pid"]) > 0
+
+
+def test_what_a_decision_raises_leaves_nothing(store: Store) -> None:
+    def refuse(state: RegistryState) -> tuple[str | None, str]:
+        raise RegistryError("no")
+
+    with pytest.raises(RegistryError, match="no"):
+        append(store, PROMOTE, "1", refuse, why="")
+    with pytest.raises(ConflictError):
+        change(store, "1", "7")
+    assert statuses(store) == ["KILLED", "KILLED"] and read_events(store) == []
+
+
+def test_of_two_claims_the_later_withdraws(store: Store) -> None:
+    theirs = claim(store, age=5)
+    with pytest.raises(ConflictError, match="promote of version 9 by someone on elsewhere came"):
+        change(store, "1")
+    assert statuses(store) == ["RUNNING", "KILLED"]
+    store.client.set_terminated(theirs, "KILLED")
+    assert change(store, "1").number == 1
+
+
+@pytest.mark.parametrize("end", ["KILLED", "FAILED"])
+def test_of_two_claims_the_earlier_waits_for_the_others_end(store: Store, end: str) -> None:
+    theirs = claim(store, age=-5)
+    timer = threading.Timer(0.4, store.client.set_terminated, (theirs, end))
+    timer.start()
+    began = change(store, "1")
+    assert not timer.is_alive(), "it went on while the other claim stood"
+    assert began.number == 1
+    timer.join()
+
+
+def test_waiting_has_an_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_ledger, "PATIENCE", 0.2)
+    claim(store, age=-5)
+    with pytest.raises(ConflictError, match="under way"):
+        change(store, "1")
+    assert read_events(store) == []
+
+
+def test_claims_of_the_dead_are_closed(store: Store) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = claim(store, age=1, host=platform.node(), pid=gone.pid)
+    old = claim(store, age=601)
+    assert change(store, "1").number == 1
+    for run_id in (dead, old):
+        assert store.client.get_run(run_id).info.status == "KILLED"
+
+
+def test_the_living_on_this_machine_and_the_young_elsewhere_are_left_alone(store: Store) -> None:
+    import os
+
+    claim(store, age=1, host=platform.node(), pid=os.getpid())
+    claim(store, age=590)
+    registry_ledger.close_abandoned(store)
+    assert statuses(store) == ["RUNNING", "RUNNING"]
+
+
+def test_a_claim_that_was_closed_meanwhile_is_not_committed(store: Store) -> None:
+    def sleep_too_long(state: RegistryState) -> tuple[str | None, str]:
+        (mine,) = find_runs(store, ledger(), REGISTRY_KIND)
+        store.client.set_terminated(mine.info.run_id, "KILLED")
+        return None, "1"
+
+    with pytest.raises(ConflictError, match="took too long"):
+        append(store, PROMOTE, "1", sleep_too_long, why="")
+    assert statuses(store) == ["KILLED"]
+
+
+def test_of_four_changes_at_once_one_is_made(store: Store) -> None:
+    before = None
+    for turn in range(5):
+        gate = threading.Barrier(4)
+
+        def race(target: str, expected: str | None = before, gate: threading.Barrier = gate) -> str:
+            gate.wait()
+            try:
+                return change(store, target, expected).target
+            except ConflictError:
+                return ""
+
+        with ThreadPoolExecutor(4) as pool:
+            made = [x for x in pool.map(race, [f"{turn}{who}" for who in range(4)]) if x]
+        assert len(made) == 1
+        before = made[0]
+        assert replay(read_events(store)).production == before
+    assert [event.number for event in read_events(store)] == [1, 2, 3, 4, 5]
+    assert statuses(store).count("KILLED") == 15 and "RUNNING" not in statuses(store)
+
+
+def test_other_runs_of_the_ledger_are_no_events(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    begin_run(store, LEDGER, {"flipkart.kind": "experiment"})
+    assert read_events(store) == []

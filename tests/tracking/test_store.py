@@ -1,0 +1,129 @@
+"""Tracking: the store's place, runs written and found, and what is said when it does not answer."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from sentiment.errors import TrackingError
+from sentiment.tracking import store as tracking
+from sentiment.tracking.store import Store, begin_run, end_run, find_runs, log_values, open_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return open_store(tmp_path_factory.mktemp("store"))
+
+
+def test_store_has_mlflows_default_layout_and_write_ahead_logging(store: Store) -> None:
+    assert (store.folder / "mlflow.db").is_file() and (store.folder / "mlruns").is_dir()
+    assert not list(store.folder.glob("mlflow.db.making*"))
+    with sqlite3.connect(store.folder / "mlflow.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store.uri == f"sqlite:///{store.folder / 'mlflow.db'}"
+
+
+def test_artifacts_lie_beside_the_database_whatever_the_working_directory(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_id = begin_run(store, "Elsewhere", {})
+    store.client.log_text(run_id, "text", "note.txt")
+    written = store.folder / "mlruns" / "Elsewhere" / run_id / "artifacts" / "note.txt"
+    assert written.read_text() == "text"
+    assert not list(tmp_path.iterdir())
+    default = store.client.get_experiment_by_name("Default")
+    assert default is not None
+    assert default.artifact_location.startswith(str(store.folder / "mlruns"))
+
+
+def test_a_database_half_made_by_a_killed_process_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db.making").write_bytes(b"half a database")
+    assert open_store(tmp_path).client.search_experiments()
+
+
+def test_runs_are_written_and_found_again(store: Store) -> None:
+    parent = begin_run(store, "Written", {"kind": "parent"}, started=1_700_000_000.5)
+    child = begin_run(store, "Written", {"kind": "child"}, name="0", parent=parent)
+    for _ in range(2):  # writing the same twice, as a resumed pass does, changes nothing
+        log_values(store, child, params={"C": 0.5}, metrics={"f1": 0.25}, tags={"a": "b"})
+    end_run(store, child, "FAILED")
+    found = find_runs(store, "Written", {"kind": "child"})
+    assert [run.info.run_id for run in found] == [child]
+    assert found[0].data.params == {"C": "0.5"} and found[0].data.metrics == {"f1": 0.25}
+    assert found[0].data.tags["mlflow.parentRunId"] == parent
+    assert (found[0].info.status, found[0].info.run_name) == ("FAILED", "0")
+    first = find_runs(store, "Written", {"kind": "parent"})[0]
+    assert (first.info.status, first.info.start_time) == ("RUNNING", 1_700_000_000_500)
+    assert find_runs(store, "Never", {"kind": "child"}) == []
+
+
+def test_more_runs_than_a_page_are_all_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "PAGE", 2)
+    made = [begin_run(store, "Paged", {"kind": "x"}) for _ in range(5)]
+    assert [run.info.run_id for run in find_runs(store, "Paged", {"kind": "x"})] == made
+
+
+def test_a_deleted_experiment_is_restored(store: Store) -> None:
+    first = tracking.experiment_id(store, "Deleted")
+    store.client.delete_experiment(first)
+    store = open_store(store.folder)  # as the next process does
+    assert tracking.experiment_id(store, "Deleted") == first
+    begin_run(store, "Deleted", {})
+
+
+def test_the_users_tracking_uri_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"sqlite:///{tmp_path / 'own.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    store = open_store(tmp_path / "store")
+    assert store.uri == uri and store.artifacts is None
+    assert (tmp_path / "own.db").is_file() and not (tmp_path / "store" / "mlflow.db").exists()
+
+
+def test_two_stores_in_one_process_stay_apart(tmp_path: Path) -> None:
+    first, second = open_store(tmp_path / "a"), open_store(tmp_path / "b")
+    assert (first.uri, second.uri) == tuple(
+        f"sqlite:///{tmp_path / name / 'mlflow.db'}" for name in "ab"
+    )
+    begin_run(first, "Apart", {"k": "v"})
+    assert len(find_runs(first, "Apart", {"k": "v"})) == 1
+    assert find_runs(second, "Apart", {"k": "v"}) == []
+
+
+def test_a_server_that_is_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: closed
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError, match="does not answer") as caught:
+        open_store(tmp_path)
+    assert "\n" not in str(caught.value) and "http://127.0.0.1:9" in str(caught.value)
+
+
+def test_a_file_where_the_store_should_be_and_a_broken_database(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(TrackingError, match="cannot keep the store there"):
+        open_store(tmp_path / "file")
+    (tmp_path / "mlflow.db").write_text("this is no database, but it is long enough to be read")
+    with pytest.raises(TrackingError, match="does not answer"):
+        open_store(tmp_path)
+
+
+def test_git_commit_is_unknown_outside_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "PROJECT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert tracking.git_commit() == "unknown"
+
+
+def test_telemetry_is_off_unless_the_user_set_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    monkeypatch.setenv("DO_NOT_TRACK", "false")
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    open_store(tmp_path)
+    assert os.environ["DO_NOT_TRACK"] == "false"
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
