@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from sentiment.cli.registry import promotion_command
+from sentiment.registry.console import promotion_command
 from sentiment.console import Terminal
 from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, load_reviews
 from sentiment.errors import (

@@ -5,6 +5,7 @@ Times are shown with their zone, so that one can be given to `which --at` as it 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sentiment.console import Terminal
+from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN
 from sentiment.registry.gate import Verdict
 from sentiment.tracking.ledger import Event
-from sentiment.tracking.store import REGISTERED_MODEL, Store
+from sentiment.tracking.store import PROJECT, REGISTERED_MODEL, Store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -87,6 +89,21 @@ def show_verdict(verdict: Verdict, terminal: Terminal) -> None:
     if verdict.note:
         terminal.say(verdict.note)
     terminal.say(verdict.sentence(), always=True)
+
+
+def promotion_command(
+    store: Store, version: str, data: str, text_column: str | None, rating_column: str | None
+) -> str:
+    """Return the command that puts the version through the gate for production."""
+    words = ["python", "-m", "sentiment", "promote", version, "--to", "production"]
+    for flag, value, default in (
+        ("--data", data, str(PROJECT / "data.csv")),
+        ("--text-column", text_column, TEXT_COLUMN),
+        ("--rating-column", rating_column, RATING_COLUMN),
+        ("--store", str(store.folder), str(PROJECT)),
+    ):
+        words += [] if value in {default, None} else [flag, str(value)]
+    return shlex.join(words)
 
 
 def change(event: Event) -> str:

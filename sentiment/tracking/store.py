@@ -119,6 +119,29 @@ def open_store(folder: str | Path | None = None) -> Store:
     return Store(uri, home, home / "mlruns" if local else None, client)
 
 
+def open_existing_store(folder: str | Path | None = None) -> Store:
+    """Open the store as `open_store` does, but never make one. Raise `TrackingError`."""
+    database = (PROJECT if folder is None else Path(folder).resolve()) / "mlflow.db"
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not database.exists():
+        raise TrackingError(
+            f"{database}: no such store; run sentiment_mlflow_optuna.py --promote, or name "
+            "another with --store"
+        )
+    return open_store(folder)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Raise what MLflow says within the block as a `TrackingError`: the server went away, say."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrackingError(f"the tracking store did not do it: {reason}") from None
+
+
 def use_uri(uri: str) -> None:
     """Point MLflow's own functions at a store, for the calls that take no client.
 

@@ -1,0 +1,22 @@
+"""Score a file of reviews with a registered version: `python -m sentiment score`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from sentiment.console import Terminal
+from sentiment.serving.batch import score_file
+from sentiment.tracking.store import open_existing_store
+
+
+def run(options: Namespace) -> int:
+    """Score the file and return 0. Raise what `score_file` raises."""
+    score_file(
+        open_existing_store(options.store),
+        options.source,
+        options.target,
+        version=options.version,
+        text_column=options.text_column,
+        terminal=Terminal(quiet=options.quiet),
+    )
+    return 0
