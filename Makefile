@@ -10,7 +10,7 @@ ARGS ?=
 BROWSER := $(or $(CHROMIUM),$(shell command -v chromium || command -v chromium-browser || command -v google-chrome))
 
 .DEFAULT_GOAL := help
-.PHONY: help experiment serve test browser lint mlflow-ui bench clean
+.PHONY: help experiment serve test fast browser lint mlflow-ui bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +18,8 @@ help: ## print this list
 experiment: $(READY) ## run the experiment: 63 runs, 3 versions (DATA=reviews.csv, ARGS="--trials 5")
 	@$(BIN)/python sentiment_mlflow_optuna.py --data "$(DATA)" $(ARGS)
 
-serve: $(READY) ## the version in production as an API and a page, http://127.0.0.1:8000
-	@$(BIN)/python serve_sentiment.py $(ARGS)
+serve: $(READY) ## serve the production version: API and page on http://127.0.0.1:8000
+	@$(BIN)/python -m sentiment serve $(ARGS)
 
 test: $(READY) lint browser ## lint, then run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore $(ALONE) $(ARGS)
@@ -36,10 +36,15 @@ browser: ## Chromium for the test of the page: installed where it is missing and
 			"or name it in CHROMIUM" >&2; \
 	fi
 
-lint: $(READY) ## ruff and mypy
+fast: $(READY) ## the fast tests alone
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+
+lint: $(READY) ## ruff, the import contract, mypy, the workflow against its schema
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo --cache-dir .import_linter_cache
 	@$(BIN)/mypy
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 mlflow-ui: $(READY) ## serve the MLflow UI of the project's store on http://127.0.0.1:5000
 	@MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --workers 1 \

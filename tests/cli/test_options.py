@@ -1,0 +1,149 @@
+"""The command lines: help that answers at once and fits, wrong options in one line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from conftest import PROJECT
+
+from sentiment.__main__ import MODULES
+from sentiment.cli.options import parse_command, parse_experiment, parse_flow
+
+Parse = Callable[[list[str]], object]
+SCRIPTS: dict[str, Parse] = {
+    "sentiment_mlflow_optuna.py": parse_experiment,
+    "ml_orchestration_flipkart.py": parse_flow,
+}
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def _parsers() -> list[tuple[str, Parse, list[str]]]:
+    scripts = [(script, parse, []) for script, parse in SCRIPTS.items()]
+    commands: list[tuple[str, Parse, list[str]]] = [
+        (f"python -m sentiment {name}", parse_command, [name]) for name in MODULES
+    ]
+    return [*scripts, *commands]
+
+
+def refused(parse: Parse, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line that refuses the arguments."""
+    with pytest.raises(SystemExit) as left:
+        parse(arguments)
+    assert left.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and len(said.err) < 340
+    return said.err
+
+
+@pytest.mark.parametrize(("program", "parse", "words"), _parsers(), ids=lambda value: str(value))
+def test_help_fits_80_columns_and_the_readme_has_every_option(
+    program: str,
+    parse: Parse,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as left:
+        parse([*words, "--help"])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert program in README
+    missing = [flag for flag in set(re.findall(r"--[a-z-]+", shown)) if flag not in README]
+    assert not [flag for flag in missing if flag != "--help"]
+
+
+@pytest.mark.parametrize(("program", "parse", "words"), _parsers(), ids=lambda value: str(value))
+def test_an_unknown_option_is_one_line(
+    program: str, parse: Parse, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = {
+        "score": ["--in", "a.csv", "--out", "b.csv"],
+        "show": ["1"],
+        "promote": ["1", "--to", "staging"],
+        "card": ["0a1b"],
+    }
+    said = refused(
+        parse, [*words, *needed.get(words[-1] if words else "", []), "--nope" * 200], capsys
+    )
+    assert "--nope" in said and said.endswith("see --help\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--port", "70000"], "65535"),
+        (["serve", "--workers", "0"], "1 or more"),
+        (["serve", "--refresh", "inf"], "above 0"),
+        (["serve", "--ab", "challenger=2"], "from 0 to 1"),
+        (["serve", "--ab", "challenger=nan"], "from 0 to 1"),
+        (["serve", "--ab", "=0.5"], "from 0 to 1"),
+        (["serve", "--shadow", "a b"], "neither an alias nor a version"),
+        (["serve", "--debug", "--host", "0.0.0.0"], "not on 0.0.0.0"),
+        (["score", "--in", "a.csv"], "--out"),
+        (["promote", "1", "--to", "production", "--force"], "--reason"),
+        (["promote", "1", "--to", "staging", "--force", "--reason", "x"], "staging has no gate"),
+        (["which", "--at", "yesterday"], "2026-03-01T12:00"),
+        (["drift", "--since", "soon"], "7d"),
+        (["drift", "--data", "a.csv", "--since", "7d"], "for the log"),
+        (["drift", "--rating-column", "stars"], "--data"),
+        (["drift", "--min-reviews", "0"], "1 or more"),
+        (["dance"], "invalid choice"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_options_of_commands_say_what_was_expected(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(parse_command, arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--trials", "0"], "1 or more"),
+        (["--trials", "many"], "1 or more"),
+        (["--models", "Oracle"], "LogisticRegression, NaiveBayes, LinearSVM"),
+        (["--models", "NaiveBayes,NaiveBayes"], "twice"),
+        (["--seed", "x"], "whole number"),
+        (["--format", "onnx"], "skops"),
+        (["--promote", "--no-register"], "--promote needs a version"),
+    ],
+)
+def test_wrong_options_of_the_experiment_say_what_was_expected(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(parse_experiment, arguments, capsys)
+
+
+def test_a_time_is_local_unless_it_has_a_zone() -> None:
+    at = parse_command(["which", "--at", "2026-03-01T12:00"]).at
+    assert at == datetime(2026, 3, 1, 12).astimezone()
+    at = parse_command(["which", "--at", "2026-03-01T12:00+05:30"]).at
+    assert at == datetime.fromisoformat("2026-03-01T06:30+00:00")
+    since = parse_command(["drift", "--since", "2026-03-01T12:00+05:30"]).since
+    assert since == at.timestamp()
+
+
+@pytest.mark.parametrize(
+    "command", [[str(PROJECT / script)] for script in SCRIPTS] + [["-m", "sentiment", "serve"]]
+)
+@pytest.mark.parametrize("option", ["--help", "--no-such-option"])
+def test_help_and_wrong_options_import_no_library(command: list[str], option: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command, option],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    heavy = {"mlflow", "pandas", "numpy", "sklearn", "optuna", "prefect", "flask", "rich"}
+    assert done.returncode == (0 if option == "--help" else 2)
+    assert "sentiment.cli.options" in imported and not heavy & imported
