@@ -84,12 +84,14 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
         description="Tune, evaluate and register the sentiment models; log every trial to MLflow.",
     )
     add = parser.add_argument
-    add("--data", help="file of reviews: CSV, TSV or Parquet, gzipped or not (default: data.csv)")
+    add("--data", metavar="FILE", help="reviews: CSV, TSV, Parquet (default: data.csv)")
     _add_columns(parser)
-    add("--trials", type=count, help="trials of each algorithm (default: 20)")
+    add("--trials", type=count, metavar="N", help="trials of each algorithm (default: 20)")
     names = ", ".join(ALGORITHMS)
-    add("--models", type=algorithms, help=f"algorithms, by comma, of {names} (default: all)")
-    add("--seed", type=whole, help="seed of the search, not of the split (default: 42)")
+    add("--models", type=algorithms, metavar="NAMES", help=f"by comma, of {names} (default: all)")
+    add(
+        "--seed", type=whole, metavar="N", help="seed of the search, not of the split (default: 42)"
+    )
     add(
         "--search-space",
         choices=get_args(SearchSpace),
@@ -122,9 +124,14 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--once", action="store_true", help="run once now, then exit")
-    add("--cron", default=CRON, help="schedule of the retraining (default: every five minutes)")
-    add("--drift-cron", default=DRIFT_CRON, help="schedule of the drift check (default: hourly)")
-    add("--data", default=DATA, help="file of reviews (default: data.csv)")
+    add("--cron", default=CRON, help="schedule of the retraining (default: */5 * * * *)")
+    add(
+        "--drift-cron",
+        default=DRIFT_CRON,
+        metavar="CRON",
+        help="schedule of the drift check (default: 0 * * * *)",
+    )
+    add("--data", default=DATA, metavar="FILE", help="reviews (default: data.csv)")
     _add_columns(parser)
     add(
         "--config",
@@ -141,11 +148,12 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add(
         "--log-url",
+        metavar="URL",
         help="prediction log (default: SQLite beside the store); better keep a password in "
         "PGPASSWORD, since the Prefect UI shows this",
     )
     add("--no-promote", action="store_true", help="only report the gate's verdict")
-    add("--keep", type=count, default=KEEP, help="versions to keep in the registry (default: 50)")
+    add("--keep", type=count, default=KEEP, metavar="N", help="versions to keep (default: 50)")
     _add_store(parser)
     add("--serve-child", help=argparse.SUPPRESS)  # the runner's own process
     return parser.parse_args(arguments)
@@ -170,7 +178,7 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     command("show", "Show everything about one version").add_argument("version", metavar="VERSION")
     _promote_options(command("promote", "Put a version into staging, or through the gate"))
     add = command("rollback", "Put the previous production version back").add_argument
-    add("--reason", default="", help="why, for the ledger")
+    add("--reason", default="", metavar="TEXT", help="why, for the ledger")
     add = command("which", "Say which version is or was in production").add_argument
     add("--at", type=moment, metavar="DATE", help="date and time, local unless it has a zone")
     command("history", "List every change: when, who, from, to, why")
@@ -194,9 +202,15 @@ def _serve_options(parser: Parser) -> None:
     add = parser.add_argument
     add("--quiet", action="store_true", help="print errors only")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    add("--port", type=port, default=8000, help="its port; 0 takes a free one (default: 8000)")
-    add("--workers", type=count, default=1, help="processes (default: 1)")
-    add("--threads", type=count, default=4, help="threads of each (default: 4)")
+    add(
+        "--port",
+        type=port,
+        default=8000,
+        metavar="N",
+        help="its port; 0 takes a free one (default: 8000)",
+    )
+    add("--workers", type=count, default=1, metavar="N", help="processes (default: 1)")
+    add("--threads", type=count, default=4, metavar="N", help="threads of each (default: 4)")
     add("--debug", action="store_true", help="Flask's own server, on this machine only")
     add(
         "--refresh",
@@ -212,8 +226,8 @@ def _serve_options(parser: Parser) -> None:
         help="let an alias or version answer a share of the users: challenger=0.2",
     )
     add("--shadow", type=name, metavar="NAME", help="let it score everything, for the log only")
-    add("--ab-name", type=name, help="name of the comparison (default: the versions, as 1-vs-3)")
-    add("--log-url", help="prediction log: SQLite (default: beside the store) or PostgreSQL")
+    add("--ab-name", type=name, metavar="NAME", help="name of the comparison (default: 1-vs-3)")
+    _add_log(parser)
     add("--no-store-text", action="store_true", help="log digests of the reviews, not the texts")
     add("--retention", type=positive, metavar="DAYS", help="delete older rows of the log")
     limits = (
@@ -229,8 +243,8 @@ def _score_options(parser: Parser) -> None:
     add = parser.add_argument
     add("--in", dest="source", type=Path, required=True, metavar="FILE", help="CSV, TSV or Parquet")
     add("--out", dest="target", type=Path, required=True, metavar="FILE", help="the same, by name")
-    add("--text-column", help="its column of review texts (default: found by its name)")
-    add("--version", default="champion", help="alias or number (default: champion)")
+    _add_text_column(parser)
+    add("--version", default="champion", metavar="NAME", help="alias or number (default: champion)")
     add("--quiet", action="store_true", help="print errors only")
 
 
@@ -238,21 +252,21 @@ def _promote_options(parser: Parser) -> None:
     add = parser.add_argument
     add("version", metavar="VERSION")
     add("--to", choices=("staging", "production"), required=True, help="where to")
-    add("--data", default=DATA, help="reviews to compare on (default: data.csv)")
+    add("--data", default=DATA, metavar="FILE", help="reviews to compare on (default: data.csv)")
     _add_columns(parser)
     add("--force", action="store_true", help="promote whatever the gate says; needs --reason")
-    add("--reason", default="", help="why, for the ledger")
+    add("--reason", default="", metavar="TEXT", help="why, for the ledger")
 
 
 def _drift_options(parser: Parser) -> None:
     add = parser.add_argument
-    add("--data", type=Path, help="file of reviews instead of the log: CSV, TSV or Parquet")
+    add("--data", type=Path, metavar="FILE", help="reviews, instead of those of the log")
     _add_columns(parser)
-    add("--log-url", help="prediction log (default: SQLite beside the store)")
-    add("--since", type=since, help="from when: a date and time, or a span such as 7d or 12h")
-    add("--window", type=count, help=f"the newest so many ({WINDOW}; with --since: all)")
+    _add_log(parser)
+    add("--since", type=since, metavar="TIME", help="a date and time, or a span such as 7d or 12h")
+    add("--window", type=count, metavar="N", help=f"newest reviews ({WINDOW}; with --since: all)")
     _add_min_reviews(parser)
-    add("--version", default="champion", help="alias or number (default: champion)")
+    add("--version", default="champion", metavar="NAME", help="alias or number (default: champion)")
     add("--json", action="store_true", help="print the report as JSON and nothing else")
     add("--html", type=Path, metavar="FILE", help="write the page to this file too")
     add("--quiet", action="store_true", help="print the verdict only")
@@ -260,9 +274,14 @@ def _drift_options(parser: Parser) -> None:
 
 def _replay_options(parser: Parser) -> None:
     add = parser.add_argument
-    add("--data", type=Path, default=Path(DATA), help="file of reviews (default: data.csv)")
+    add("--data", type=Path, default=Path(DATA), metavar="FILE", help="reviews (default: data.csv)")
     _add_columns(parser)
-    add("--month-column", default="Month", help="its column of months (default: Month)")
+    add(
+        "--month-column",
+        default="Month",
+        metavar="NAME",
+        help="its column of months (default: Month)",
+    )
     _add_min_reviews(parser)
     add("--quiet", action="store_true", help="print the verdicts only")
 
@@ -285,14 +304,23 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
 
 
 def _add_store(parser: Parser) -> None:
-    parser.add_argument(
-        "--store", metavar="FOLDER", help="of mlflow.db and mlruns/ (default: here)"
-    )
+    help_text = "folder of mlflow.db and mlruns/ (default: the project's own)"
+    parser.add_argument("--store", metavar="FOLDER", help=help_text)
+
+
+def _add_log(parser: Parser) -> None:
+    help_text = "prediction log, SQLite or PostgreSQL (default: beside the store)"
+    parser.add_argument("--log-url", metavar="URL", help=help_text)
+
+
+def _add_text_column(parser: Parser) -> None:
+    help_text = "column of texts (default: found by its name)"
+    parser.add_argument("--text-column", metavar="NAME", help=help_text)
 
 
 def _add_columns(parser: Parser) -> None:
+    _add_text_column(parser)
     add = parser.add_argument
-    add("--text-column", metavar="NAME", help="column of texts (default: found by its name)")
     add("--rating-column", metavar="NAME", help="column of ratings (default: found by its name)")
 
 
