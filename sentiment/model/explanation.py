@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calibration import Floats, term_weights
+from sentiment.metrics import Floats
 from text_cleaning import (
     EMOJI_RUN_PATTERN,
     HTML_TAG_PATTERN,
@@ -84,13 +84,13 @@ class Explainer:
     ----------
     vectorizer : TfidfVectorizer
         Fitted on cleaned texts, of words.
-    model : classifier
-        Fitted on its rows; without term weights nothing is explained.
+    weights : array of shape (terms,), optional
+        How much each term speaks for positive; without them nothing is explained.
 
     """
 
-    def __init__(self, vectorizer: Any, model: Any) -> None:
-        self._weights: Floats | None = term_weights(model)
+    def __init__(self, vectorizer: Any, weights: Floats | None = None) -> None:
+        self._weights = weights
         self._names: list[str] = vectorizer.get_feature_names_out().tolist()
         self._vocabulary: dict[str, int] = vectorizer.vocabulary_
         self._tokenize = vectorizer.build_tokenizer()

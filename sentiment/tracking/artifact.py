@@ -20,12 +20,16 @@ from sentiment.errors import TrackingError
 from sentiment.tracking.store import PROJECT, Store, quiet, use_uri
 
 FORMATS = {"skops": "model.skops", "cloudpickle": "model.pkl"}
-# all else in the pipeline skops trusts by itself
-TRUSTED_TYPES = ["calibration.CalibratedClassifier", "text_cleaning.TextCleaner"]
+# All else in a pipeline skops trusts by itself. Only the cleaning is not scikit-learn's.
+TRUSTED_TYPES = [
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "text_cleaning.TextCleaner",
+]
 # What a model needs to answer, pinned to what it was trained with. Given, not inferred: MLflow's
 # inference loads the model in a process of its own and takes eight seconds a model.
 REQUIREMENTS = ("scikit-learn", "scipy", "numpy", "pandas", "nltk", "emoji")
-CODE = ("calibration.py", "text_cleaning.py")  # the rooms a model needs to be loaded anywhere
+CODE = ("text_cleaning.py",)  # the files of ours that a model needs to be loaded anywhere
 INPUT_COLUMN = "text"
 
 
