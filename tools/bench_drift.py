@@ -44,7 +44,7 @@ from sentiment.drift.reference import ReferenceProfile, common_terms  # noqa: E4
 from sentiment.drift.report import DriftReport  # noqa: E402
 from sentiment.drift.training_profile import reference_reviews  # noqa: E402
 from sentiment.errors import ReviewDataError  # noqa: E402
-from sentiment.model.calibration import calibrate, decision_values  # noqa: E402
+from sentiment.model.calibration import calibrate  # noqa: E402
 from sentiment.training.folds import FoldMatrices  # noqa: E402
 from text_cleaning import TextCleaner, clean_texts  # noqa: E402
 
@@ -78,7 +78,7 @@ def fit_pipeline(texts: Sequence[str], labels: Ints) -> Pipeline:
     model = LogisticRegression(C=0.6, class_weight="balanced", solver="liblinear")
     matrix = vectorizer.fit_transform(cleaned)
     model.fit(matrix, labels)
-    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model, decision_values)
+    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model)
     calibrated = calibrate(model, decisions, matrix, labels)
     return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
 

@@ -150,7 +150,7 @@ def find_version(store: Store, name: str) -> ModelVersion:
         if getattr(error, "error_code", "") in UNKNOWN:
             raise UnknownVersionError(
                 f"no version '{name}' of {REGISTERED_MODEL}; see what there is with "
-                "`python model_registry.py list`"
+                "`python -m sentiment list`"
             ) from None
         raise ServingError(f"the registry does not answer: {one_line(error)}") from None
 

@@ -30,6 +30,7 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import ThreadpoolController
 
 from sentiment.metrics import Floats, Ints, Labels, score
+from sentiment.model.calibration import decision_values
 
 Matrix: TypeAlias = "sparse.csr_matrix[Any]"
 FoldMatrix: TypeAlias = tuple[Matrix, Matrix]  # TF-IDF of a fold's training part and of the rest
@@ -136,19 +137,15 @@ class FoldMatrices:
             ]
         )
 
-    def decisions(
-        self, vectorizer: TfidfVectorizer, model: ClassifierMixin, decide: Callable[..., Floats]
-    ) -> Floats:
-        """Return what the model of the fold that held it out makes of each text, shape (n,).
+    def decisions(self, vectorizer: TfidfVectorizer, model: ClassifierMixin) -> Floats:
+        """Return the decision value of each text, shape (n,), by the fold that held it out.
 
-        `decide` turns a fitted model and a TF-IDF matrix into one value a row. Other parameters and
-        errors are those of `score`.
+        Parameters and errors are those of `score`; values are those of `decision_values`.
         """
         found = np.empty(len(self._texts))
-        for (_, test), values in zip(
-            self._parts, self._run(vectorizer, model, decide), strict=True
-        ):
-            found[test] = values
+        values = self._run(vectorizer, model, decision_values)
+        for (_, test), of_fold in zip(self._parts, values, strict=True):
+            found[test] = of_fold
         return found
 
     def _run(

@@ -112,7 +112,7 @@ def calibrate(
     candidate: Candidate, data: PreparedReviews, matrices: Matrices, folds: FoldMatrices
 ) -> FixedThresholdClassifier:
     """Calibrate the candidate's fitted model on decisions of the folds. Raises CalibrationError."""
-    decisions = folds.decisions(candidate.vectorizer, candidate.model, calibration.decision_values)
+    decisions = folds.decisions(candidate.vectorizer, candidate.model)
     return calibration.calibrate(candidate.model, decisions, matrices.train, data.split.y_train)
 
 

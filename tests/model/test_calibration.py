@@ -63,7 +63,7 @@ def matrix(texts: Texts) -> Any:
 def calibrated(model: Any, texts: Texts, matrix: Any) -> FixedThresholdClassifier:
     rows, labels = texts
     fitted = clone(model).fit(matrix, labels)
-    decisions = FoldMatrices(rows, labels).decisions(TfidfVectorizer(), model, decision_values)
+    decisions = FoldMatrices(rows, labels).decisions(TfidfVectorizer(), model)
     return calibrate(fitted, decisions, matrix, labels)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PROJECT
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import Pipeline
@@ -29,6 +33,7 @@ from support.serving import (
     serving_store,
 )
 
+import text_cleaning
 from sentiment.data.reviews import load_reviews, split_reviews
 from sentiment.errors import ServingError, UnknownVersionError
 from sentiment.model import predictor as inference
@@ -402,3 +407,49 @@ def test_an_error_is_one_line_and_the_same_one_each_time() -> None:
     error = OSError("<Connection object at 0x7f01>\n  to http://me:secret@host\tfailed")
     assert inference.one_line(error) == "OSError: <Connection object> to http://…@host failed"
     assert len(inference.one_line(ValueError("x" * 5_000))) <= 300
+
+
+NEW_STEP = """
+
+def spell_out(text: str) -> str:
+    return text.replace("n't", " not")
+
+
+CLEANING_STEPS: tuple"""
+
+
+def test_a_new_cleaning_step_is_served_as_it_was_trained(tmp_path: Path) -> None:
+    """One function, and its place in `CLEANING_STEPS`."""
+    source = Path(text_cleaning.__file__).read_text()
+    source = source.replace("\n\nCLEANING_STEPS: tuple", NEW_STEP)
+    source = source.replace("    lowercase,\n", "    lowercase,\n    spell_out,\n")
+    (tmp_path / "text_cleaning.py").write_text(source)
+    program = """
+from support.serving import fit_calibrated, served_probabilities
+from sentiment.model.predictor import LoadedVersion
+from text_cleaning import clean_text, cleaning_fingerprint
+import numpy as np
+
+things = ["grip", "cork", "tube", "price", "box"]
+texts = [f"is {word} {thing}" for thing in things for word in ("good", "great", "not bad")]
+texts += [f"isn't {word} {thing}" for thing in things for word in ("good", "great", "so neat")]
+pipeline = fit_calibrated("NaiveBayes", texts, np.repeat([1, 0], 15))
+version = LoadedVersion("0", "NaiveBayes", pipeline, {}, "", "", "", "", None)
+given = version.predict(texts)
+assert [p.probability for p in given] == served_probabilities(pipeline, texts)
+assert [p.label for p in given] == pipeline.predict(texts).tolist()
+print(clean_text("ISN'T good"), "not good" in pipeline["tfidf"].vocabulary_, cleaning_fingerprint())
+"""
+    path = os.pathsep.join([str(tmp_path), str(PROJECT), str(PROJECT / "tests")])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cleaned, known, fingerprint = done.stdout.rsplit(maxsplit=2)
+    assert (cleaned, known) == ("not good", "True")
+    assert fingerprint != cleaning_fingerprint()  # so a version of before is not served with it

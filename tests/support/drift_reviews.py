@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from sentiment.drift.features import Ints, WindowFeatures, row_features
 from sentiment.drift.reference import ReferenceProfile
-from sentiment.model.calibration import calibrate, decision_values
+from sentiment.model.calibration import calibrate
 from sentiment.training.folds import FoldMatrices
 from text_cleaning import TextCleaner, clean_texts
 
@@ -51,7 +51,7 @@ def fitted() -> Pipeline:
     vectorizer = TfidfVectorizer(min_df=3, ngram_range=(1, 2), sublinear_tf=True)
     matrix = vectorizer.fit_transform(cleaned)
     model = LogisticRegression(class_weight="balanced").fit(matrix, labels)
-    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model, decision_values)
+    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model)
     calibrated = calibrate(model, decisions, matrix, labels)
     return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
 

@@ -29,7 +29,7 @@ from sklearn.svm import LinearSVC
 
 from sentiment.data.reviews import data_digest, load_reviews, split_reviews
 from sentiment.metrics import bootstrap_interval
-from sentiment.model.calibration import calibrate, decision_values
+from sentiment.model.calibration import calibrate
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import production_version, promote, register_version, stage
 from sentiment.tracking.artifact import log_pipeline
@@ -120,7 +120,7 @@ def fit_calibrated(algorithm: str, texts: list[str], labels: Any) -> Pipeline:
     # plain integers, as the experiment stores them
     vectorizer.vocabulary_ = {term: int(at) for term, at in vectorizer.vocabulary_.items()}
     model = clone(MODELS[algorithm]).fit(matrix, labels)
-    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model, decision_values)
+    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model)
     calibrated = calibrate(model, decisions, matrix, labels)
     return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
 

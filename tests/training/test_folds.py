@@ -22,7 +22,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sentiment.model.calibration import decision_values
 from sentiment.training import folds as folds_module
 from sentiment.training.folds import FoldMatrices
 
@@ -168,7 +167,7 @@ def test_decisions_are_those_of_the_fold_that_held_the_text_out(
         cv=FOLDS,
         method="decision_function",
     )
-    ours = folds.decisions(TfidfVectorizer(), MODELS[name], decision_values)
+    ours = folds.decisions(TfidfVectorizer(), MODELS[name])
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
