@@ -26,6 +26,7 @@ from sentiment.registry.console import promotion_command
 from sentiment.console import Terminal
 from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, load_reviews
 from sentiment.errors import (
+    CalibrationError,
     ConflictError,
     RegistryError,
     ResumeError,
@@ -77,6 +78,7 @@ INPUT_ERRORS = (
     SearchError,
     RegistryError,
     ConflictError,
+    CalibrationError,
 )
 EXPERIMENTS = list(ALGORITHMS)  # each algorithm has an MLflow experiment of its name
 DEFAULTS = {

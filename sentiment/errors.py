@@ -7,6 +7,7 @@
     ├── BatchError               a file cannot be scored or written
     ├── TrackingError            the MLflow store cannot be opened, or did not do it
     │   └── VersionError         a version cannot be compared with another
+    ├── CalibrationError         a model cannot be served as it was scored
     ├── ServingError             a version cannot be served
     │   └── UnknownVersionError  the registry has no version of this name
     ├── RegistryError            the change or the question makes no sense here
@@ -67,6 +68,10 @@ class VersionError(TrackingError):
     def __init__(self, version: str, message: str) -> None:
         super().__init__(f"version {version}: {message}")
         self.version = version
+
+
+class CalibrationError(UserError):
+    """The model cannot be served with the labels it was scored by."""
 
 
 class ServingError(UserError):

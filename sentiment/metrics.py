@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Labels = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+Labels = Ints  # 0 negative, 1 positive
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 # A metric maps confusion matrices of shape (..., k, k), rows true and columns predicted, to (...).
 Metric = Callable[[Floats], Floats]
 

@@ -15,14 +15,16 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from sentiment.data.reviews import load_reviews, split_reviews, text_hashes
 from sentiment.errors import TrackingError
-from sentiment.model.algorithms import build_candidate, build_pipeline
+from sentiment.model.algorithms import build_candidate
+from sentiment.model.calibration import term_weights
 from sentiment.tracking.artifact import load_pipeline, read_pipeline
 from sentiment.tracking.store import LEDGER, REGISTERED_MODEL, Store, open_store
 from sentiment.training.card import model_card
-from text_cleaning import clean_texts, cleaning_fingerprint
+from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRIALS = 4
@@ -114,7 +116,7 @@ def test_a_trials_score_is_scikit_learns(first: Pass) -> None:
     split = split_reviews(load_reviews(PROJECT / "data.csv").frame)
     run = first.trials("LinearSVM")[1]
     scores = cross_val_score(
-        build_pipeline(build_candidate("LinearSVM", run.data.params)),
+        pipeline_of("LinearSVM", run),
         split.train_texts,
         split.y_train,
         scoring="f1_macro",
@@ -241,15 +243,23 @@ def test_the_artifact_is_whole_and_answers_alone_in_another_folder(
         assert Path(cleaning_file).is_relative_to(copy)  # its own code, not ours
 
 
+def pipeline_of(algorithm: str, run: Run) -> Pipeline:
+    """The run's algorithm and parameters as a plain pipeline from raw text, not fitted."""
+    candidate = build_candidate(algorithm, run.data.params)
+    return make_pipeline(TextCleaner(), candidate.vectorizer, candidate.model)
+
+
 def test_the_model_is_the_pipeline_bit_for_bit(first: Pass, store: Store) -> None:
     split = split_reviews(load_reviews(PROJECT / "data.csv").frame)
-    run = first.parent("LogisticRegression")
-    candidate = build_candidate("LogisticRegression", run.data.params)
-    fresh = build_pipeline(candidate).fit(split.train_texts, split.y_train)
-    loaded = load_pipeline(store, run.data.tags["flipkart.model_uri"])
-    assert np.array_equal(
-        fresh.decision_function(split.test_texts), loaded.decision_function(split.test_texts)
-    )
+    for algorithm in ALGORITHMS:
+        run = first.parent(algorithm)
+        fresh = pipeline_of(algorithm, run).fit(split.train_texts, split.y_train)
+        loaded = load_pipeline(store, run.data.tags["flipkart.model_uri"])
+        assert loaded["tfidf"].vocabulary_ == fresh[1].vocabulary_
+        assert loaded["tfidf"].idf_.tolist() == fresh[1].idf_.tolist()
+        weights = loaded["model"].estimator.estimator.estimator.coef_
+        assert weights.tolist() == [np.asarray(term_weights(fresh[-1])).tolist()]
+        assert loaded.predict(split.test_texts).tolist() == fresh.predict(split.test_texts).tolist()
 
 
 def test_the_model_card_rebuilds_from_the_run_id(first: Pass, store: Store) -> None:

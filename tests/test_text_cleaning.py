@@ -196,45 +196,6 @@ def test_cut_in_a_long_run_of_emoji_does_not_reach_the_result() -> None:
     assert cleaning.keep_letters(cleaning.remove_emoji(text)) == "gooddealok"
 
 
-@pytest.fixture(scope="module")
-def real_reviews() -> pd.DataFrame:
-    path = os.environ.get("FLIPKART_REVIEWS")
-    if not path:
-        pytest.skip("FLIPKART_REVIEWS does not name the CSV file of the real reviews")
-    reviews = pd.read_csv(path, usecols=["Review text", "Ratings"]).dropna(subset="Review text")
-    return reviews.set_axis(["text", "rating"], axis="columns")
-
-
-def without_marker(text: str) -> str:
-    return re.sub(r"\s*READ MORE\s*\Z", "", text)
-
-
-def test_fast_equals_plain_on_real_reviews(real_reviews: pd.DataFrame) -> None:
-    texts = real_reviews["text"].tolist()
-    texts += [without_marker(text) for text in texts]
-    plain = [plain_clean(text) for text in texts]
-    assert clean_texts(texts) == plain
-    assert [step_by_step(text) for text in texts] == plain
-
-
-@pytest.mark.parametrize(
-    ("marker", "repeats", "both_labels"), [(True, 1078, 46), (False, 1214, 51)]
-)
-def test_counts_of_the_published_cleaning_on_real_reviews(
-    real_reviews: pd.DataFrame, marker: bool, repeats: int, both_labels: int
-) -> None:
-    reviews = real_reviews
-    if not marker:
-        reviews = reviews.assign(text=reviews["text"].map(without_marker))
-    unique = reviews.drop_duplicates(["text", "rating"])
-    cleaned = pd.Series(clean_texts(unique["text"]), index=unique.index)
-    labels = (unique["rating"] >= 3).groupby(cleaned).nunique()
-    assert len(unique) == 5241
-    assert cleaned.duplicated().sum() == repeats
-    assert (cleaned == "").sum() == (0 if marker else 3)
-    assert (labels == 2).sum() == both_labels
-
-
 # --- cleaning what is clean ---
 
 # Word → its stem → what cleaning the stem leaves; all other words below are left alone.

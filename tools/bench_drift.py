@@ -28,7 +28,6 @@ from joblib import Parallel, delayed
 from scipy import stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -37,7 +36,6 @@ if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on 
 
 from drift_shifts import misspelling, other_product, rows_of_share, turned_topic  # noqa: E402
 
-from calibration import CalibratedClassifier, decision_values, fit_sigmoid  # noqa: E402
 from sentiment import metrics as evaluation  # noqa: E402
 from sentiment.data.reviews import load_reviews, split_reviews, to_labels  # noqa: E402
 from sentiment.drift.compare import check  # noqa: E402
@@ -46,6 +44,8 @@ from sentiment.drift.reference import ReferenceProfile, common_terms  # noqa: E4
 from sentiment.drift.report import DriftReport  # noqa: E402
 from sentiment.drift.training_profile import reference_reviews  # noqa: E402
 from sentiment.errors import ReviewDataError  # noqa: E402
+from sentiment.model.calibration import calibrate  # noqa: E402
+from sentiment.training.folds import FoldMatrices  # noqa: E402
 from text_cleaning import TextCleaner, clean_texts  # noqa: E402
 
 MODEL_SHARE = 0.4  # of the reviews; of 5,000 each half of the rest is as large as a usual holdout
@@ -72,23 +72,15 @@ class Reviews:
 
 
 def fit_pipeline(texts: Sequence[str], labels: Ints) -> Pipeline:
-    """A calibrated logistic regression on raw texts, with a usual vectorizer."""
-    cleaned = np.array(clean_texts(texts), dtype=object)
-    decisions = np.zeros(len(labels))
-    for train, test in StratifiedKFold(5, shuffle=True, random_state=42).split(cleaned, labels):
-        vectorizer, model = _estimators()
-        model.fit(vectorizer.fit_transform(cleaned[train]), labels[train])
-        decisions[test] = decision_values(model, vectorizer.transform(cleaned[test]))
-    vectorizer, model = _estimators()
-    model.fit(vectorizer.fit_transform(cleaned), labels)
-    slope, offset = fit_sigmoid(decisions, labels)
-    calibrated = CalibratedClassifier(model, slope, offset, float(labels.mean()))
-    return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
-
-
-def _estimators() -> tuple[TfidfVectorizer, LogisticRegression]:
+    """Return a calibrated logistic regression on raw texts, with a usual vectorizer."""
+    cleaned = clean_texts(texts)
     vectorizer = TfidfVectorizer(min_df=4, max_df=0.9, ngram_range=(1, 2), sublinear_tf=True)
-    return vectorizer, LogisticRegression(C=0.6, class_weight="balanced", solver="liblinear")
+    model = LogisticRegression(C=0.6, class_weight="balanced", solver="liblinear")
+    matrix = vectorizer.fit_transform(cleaned)
+    model.fit(matrix, labels)
+    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model)
+    calibrated = calibrate(model, decisions, matrix, labels)
+    return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
 
 
 def one_half(reviews: Reviews, seed: int, *, shifted: bool) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ import pandas as pd
 from scipy import sparse
 
 from sentiment.data.reviews import remove_marker
+from sentiment.model.calibration import read_calibration
 from sentiment.model.explanation import Explainer, Terms
 from text_cleaning import remove_emoji
 
@@ -91,11 +92,11 @@ COLUMNS = ("characters", "words", "known_words", "probability", "label")
 def row_features(texts: Sequence[str], pipeline: Any) -> WindowFeatures:
     """The features of raw texts, by a fitted pipeline of the steps `clean`, `tfidf` and `model`.
 
-    `model` is a `CalibratedClassifier`. Raises `TypeError` for an item that is not a str.
+    `model` is what `calibrate` makes. Raises `TypeError` for an item that is not a str.
     """
     cleaned = pipeline["clean"].transform(texts)
     matrix = pipeline["tfidf"].transform(cleaned)
-    probability = np.asarray(pipeline["model"].predict_proba(matrix)[:, 1], dtype=np.float64)
+    _, probability = read_calibration(pipeline["model"]).answers(matrix)
     label = np.asarray(pipeline["model"].predict(matrix), dtype=np.int64)
     label[np.diff(matrix.indptr) == 0] = NO_LABEL
     words, known, text = _word_features(texts, cleaned, pipeline)
@@ -128,7 +129,7 @@ def _word_features(
     texts: Sequence[str], cleaned: Sequence[str], pipeline: Any
 ) -> tuple[Ints, Ints, TextFeatures]:
     """Words and known words of each review, and what only the text can tell."""
-    explainer = Explainer(pipeline["tfidf"], pipeline["model"].model)
+    explainer = Explainer(pipeline["tfidf"])
     known_terms = pipeline["tfidf"].vocabulary_
     vocabulary = tuple(sorted(term for term in known_terms if " " not in term))
     column_of = {term: column for column, term in enumerate(vocabulary)}

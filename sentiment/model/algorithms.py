@@ -1,6 +1,7 @@
-"""The candidate models: for each algorithm its search space and its estimator.
+"""Define the candidate models: for each algorithm its search space and its estimator.
 
-A fourth algorithm is one function that suggests a `Candidate` and one line in `ALGORITHMS`.
+A fourth algorithm is one function that suggests a `Candidate`, and one line in `ALGORITHMS`. Any
+classifier will do that has a decision function, or is a multinomial or complement naive Bayes.
 """
 
 from __future__ import annotations
@@ -10,14 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import ClassifierMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
-from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
-
-from text_cleaning import TextCleaner
 
 # `published` is the space of the published code; `guide` also tunes what its guide lists as
 # tunable, n-grams and the solver of logistic regression
@@ -44,7 +42,7 @@ Suggest = Callable[[optuna.trial.BaseTrial, SearchSpace], Candidate]
 def suggest_logistic_regression(
     trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
 ) -> Candidate:
-    """Logistic regression with balanced class weights: `C` 0.01–2, log-uniform."""
+    """Suggest logistic regression with balanced class weights: `C` 0.01–2, log-uniform."""
     c = trial.suggest_float("C", 0.01, 2.0, log=True)
     solver = "liblinear"
     if space == "guide":
@@ -52,28 +50,28 @@ def suggest_logistic_regression(
     model = LogisticRegression(
         C=c, solver=solver, class_weight="balanced", random_state=RANDOM_STATE
     )
-    return Candidate(_suggest_vectorizer(trial, space, (2000, 5000, 500)), model)
+    return Candidate(suggest_vectorizer(trial, space, (2000, 5000, 500)), model)
 
 
 def suggest_naive_bayes(
     trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
 ) -> Candidate:
-    """Multinomial naive Bayes: smoothing `alpha` 0.01–1, log-uniform."""
+    """Suggest multinomial naive Bayes: smoothing `alpha` 0.01–1, log-uniform."""
     model = MultinomialNB(alpha=trial.suggest_float("alpha", 0.01, 1.0, log=True))
-    return Candidate(_suggest_vectorizer(trial, space, (3000, 10000, 1000)), model)
+    return Candidate(suggest_vectorizer(trial, space, (3000, 10000, 1000)), model)
 
 
 def suggest_linear_svm(
     trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
 ) -> Candidate:
-    """Linear support vector machine with balanced class weights: `C` 0.01–2, log-uniform."""
+    """Suggest a linear SVM with balanced class weights: `C` 0.01–2, log-uniform."""
     model = LinearSVC(
         C=trial.suggest_float("C", 0.01, 2.0, log=True),
         class_weight="balanced",
         max_iter=5000,
         random_state=RANDOM_STATE,
     )
-    return Candidate(_suggest_vectorizer(trial, space, (3000, 10000, 1000)), model)
+    return Candidate(suggest_vectorizer(trial, space, (3000, 10000, 1000)), model)
 
 
 ALGORITHMS: dict[str, Suggest] = {
@@ -86,7 +84,7 @@ ALGORITHMS: dict[str, Suggest] = {
 def suggest_candidate(
     algorithm: str, trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
 ) -> Candidate:
-    """Draw the candidate of a trial.
+    """Return the candidate of a trial.
 
     Parameters
     ----------
@@ -119,7 +117,7 @@ def suggest_candidate(
 def build_candidate(
     algorithm: str, params: Mapping[str, Any], space: SearchSpace = "published"
 ) -> Candidate:
-    """Build the candidate that a finished trial had, from its recorded parameters.
+    """Return the candidate that a finished trial had, from its recorded parameters.
 
     Parameters
     ----------
@@ -146,22 +144,8 @@ def build_candidate(
     return suggest_candidate(algorithm, optuna.trial.FixedTrial(values), space)
 
 
-def build_pipeline(candidate: Candidate) -> Pipeline:
-    """Return an unfitted pipeline from raw text to label: `clean`, `tfidf`, `model`.
-
-    The candidate's estimators are cloned, so fitting the pipeline leaves them as they are.
-    """
-    return Pipeline(
-        [
-            ("clean", TextCleaner()),
-            ("tfidf", clone(candidate.vectorizer)),
-            ("model", clone(candidate.model)),
-        ]
-    )
-
-
 def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | int | float]:
-    """Read what a run logs off the estimators, so that fixed values are logged too.
+    """Return the parameters that a run logs: the estimators' own, so fixed ones are among them.
 
     Parameters
     ----------
@@ -186,10 +170,10 @@ def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | i
     return logged
 
 
-def _suggest_vectorizer(
+def suggest_vectorizer(
     trial: optuna.trial.BaseTrial, space: SearchSpace, max_features: tuple[int, int, int]
 ) -> TfidfVectorizer:
-    """The vectorizer that all algorithms share; `max_features` is (lowest, highest, step)."""
+    """Suggest the vectorizer of any algorithm; `max_features` is (lowest, highest, step)."""
     lowest, highest, step = max_features
     limit = trial.suggest_int("max_features", lowest, highest, step=step)
     min_df = trial.suggest_int("min_df", 3, 7)

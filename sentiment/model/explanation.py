@@ -1,12 +1,11 @@
-"""Explanation: which terms of a review decided, by how much, and where in the raw text they stand.
+"""Explain a decision: which terms decided, by how much, and where in the raw text they stand.
 
-A term contributes its TF-IDF value times its weight. In the order of the columns, which is the
-alphabetical order of the terms, contributions and then the intercept add up to the decision value
-to the last bit.
+A term contributes its TF-IDF value times its weight. Added up in alphabetical order of the terms,
+with the intercept last, contributions give the decision value to the last bit.
 
-Until the cleaning looks at words one by one it only deletes characters. So every cleaned word can
-be traced to the characters that are left of it, and that is done by the cleaning's own steps. Words
-that cannot be traced for certain are left out: a mark in a wrong place would be a false reason.
+The cleaning only deletes characters until it looks at words one by one. So every cleaned word can
+be traced to the characters that are left of it, by the cleaning's own steps. Words that cannot be
+traced for certain are left out: a mark in the wrong place would be a false reason.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calibration import Floats, term_weights
+from sentiment.metrics import Floats
 from text_cleaning import (
     EMOJI_RUN_PATTERN,
     HTML_TAG_PATTERN,
@@ -33,8 +32,8 @@ from text_cleaning import (
 Range = tuple[int, int]  # of characters, the second one excluded
 
 _WORD = re.compile(r"\S+")
-# A tag can reach over several words and glue two, and a link can hang on a word. Without either,
-# cleaning treats each word by itself.
+# A tag can span several words and glue two together, and a link can hang on a word. Without
+# either, cleaning treats each word by itself.
 _TAG_OR_LINK = re.compile(r"<|://|www\.", re.IGNORECASE)
 # The steps that delete what stands between letters, in their order, and what each looks for
 _DELETIONS = tuple(
@@ -49,10 +48,10 @@ _DELETIONS = tuple(
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one term adds to the decision value, and the ranges of the raw text where it stands.
+    """What one term adds to the decision value, and where in the raw text it stands.
 
-    A term of two words reaches from the start of the first to the end of the second. `at` is empty
-    where the places cannot be told for certain.
+    `at` has a range for each occurrence. That of a term of two words reaches from the start of the
+    first to the end of the second. It is empty where the places are not certain.
     """
 
     term: str
@@ -64,8 +63,8 @@ class Contribution:
 class Terms:
     """A cleaned text as a vectorizer sees it.
 
-    `words` leaves out what the vectorizer does; `found` has column, first word and last word of
-    each occurrence of a known term, the words counted from 0.
+    `words` are those that the vectorizer takes for words. `found` has the column, the first word
+    and the last word of each occurrence of a known term; words are counted from 0.
     """
 
     words: list[str]
@@ -73,24 +72,24 @@ class Terms:
 
     @property
     def known_words(self) -> int:
-        """How many of the words are a known term or part of one."""
+        """The number of words that are a known term or part of one."""
         return len({word for _, first, last in self.found for word in range(first, last + 1)})
 
 
 class Explainer:
-    """Explains the decisions of one fitted model; what all of them need is looked up once.
+    """Explain the decisions of one fitted model.
 
     Parameters
     ----------
     vectorizer : TfidfVectorizer
         Fitted on cleaned texts, of words.
-    model : classifier
-        Fitted on its rows; without term weights nothing is explained.
+    weights : array of shape (terms,), optional
+        How much each term speaks for positive; without them nothing is explained.
 
     """
 
-    def __init__(self, vectorizer: Any, model: Any) -> None:
-        self._weights: Floats | None = term_weights(model)
+    def __init__(self, vectorizer: Any, weights: Floats | None = None) -> None:
+        self._weights = weights
         self._names: list[str] = vectorizer.get_feature_names_out().tolist()
         self._vocabulary: dict[str, int] = vectorizer.vocabulary_
         self._tokenize = vectorizer.build_tokenizer()
@@ -99,7 +98,7 @@ class Explainer:
         self._sizes = range(shortest, longest + 1)
 
     def terms(self, cleaned: str) -> Terms:
-        """The words and the known terms of a cleaned text."""
+        """Return the words and the known terms of a cleaned text."""
         words = [word for word in self._tokenize(cleaned) if word not in self._stop_words]
         column_of, found = self._vocabulary.get, []
         for size in self._sizes:
@@ -112,7 +111,7 @@ class Explainer:
     def contributions(
         self, text: str, cleaned: str, terms: Terms, columns: Any, values: Floats
     ) -> tuple[Contribution, ...]:
-        """What each term of a text contributes, the weightiest first.
+        """Return what each term of a text contributes, the weightiest first.
 
         Parameters
         ----------
@@ -124,7 +123,7 @@ class Explainer:
         Returns
         -------
         tuple of Contribution
-            Of equal weights the first in the alphabet first; empty for a model without weights.
+            Ties are in alphabetical order. Empty for a model without weights.
 
         """
         if self._weights is None:
@@ -143,14 +142,14 @@ class Explainer:
 
 
 def locate_words(text: str, cleaned: str, words: Sequence[str]) -> list[Range]:
-    """Where in a raw text the words of its cleaned form stand, punctuation at their ends left out.
+    """Return where the words of a cleaned text stand in the raw one, without outer punctuation.
 
     Parameters
     ----------
     text, cleaned : str
         The raw text and what `clean_text` makes of it.
     words : sequence of str
-        The cleaned text's words, less those that a vectorizer drops for what they are.
+        The words of the cleaned text that a vectorizer takes for words.
 
     Returns
     -------
@@ -169,7 +168,7 @@ def locate_words(text: str, cleaned: str, words: Sequence[str]) -> list[Range]:
 
 
 def _trace(text: str) -> Iterator[tuple[str, Range]]:
-    """Each cleaned word of a raw text and its range there."""
+    """Yield each cleaned word of a raw text and its range there."""
     if not _TAG_OR_LINK.search(text):
         for found in _WORD.finditer(text):
             if stem := clean_text(found[0]):
@@ -183,7 +182,7 @@ def _trace(text: str) -> Iterator[tuple[str, Range]]:
 
 
 def _without_deletions(text: str) -> tuple[str, array[int]]:
-    """The text in lower case without emoji, links and tags, and the place of each character."""
+    """Return the text without capitals, emoji, links and tags, and each character's old place."""
     # a capital may become two characters
     places = array("l", (at for at, character in enumerate(text) for _ in lowercase(character)))
     text = lowercase(text)
@@ -199,7 +198,7 @@ def _without_deletions(text: str) -> tuple[str, array[int]]:
 
 
 def _trimmed(text: str, start: int, end: int) -> Range:
-    """The range without the characters at its ends that are no letters or digits; it has some."""
+    """Return the range from its first letter or digit to its last; it has at least one."""
     while not text[start].isalnum():
         start += 1
     while not text[end - 1].isalnum():

@@ -1,4 +1,4 @@
-"""Inference: a registered version, loaded and checked, that predicts raw texts and says why.
+"""Predict raw texts with a registered version, and explain each prediction.
 
     version = load_version(store, "champion")
     version.predict(["Not good, broke after one game"])  # label, probability, contributions
@@ -20,9 +20,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 
-from calibration import CalibratedClassifier, intercept
 from sentiment.data.reviews import remove_marker
-from sentiment.errors import ServingError, UnknownVersionError
+from sentiment.errors import CalibrationError, ServingError, UnknownVersionError
+from sentiment.model.calibration import Calibration, read_calibration
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
@@ -31,17 +31,6 @@ from text_cleaning import clean_texts, cleaning_fingerprint
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-
-__all__ = [
-    "Contribution",
-    "LoadedVersion",
-    "Prediction",
-    "ServingError",
-    "UnknownVersionError",
-    "find_version",
-    "load_version",
-    "one_line",
-]
 
 NO_KNOWN_WORDS = "no known words"
 OTHER_SCORES = ("train_f1", "cv_f1_macro")  # of the run's metrics; the rest start with test_
@@ -52,12 +41,12 @@ UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one review gets.
+    """The answer for one review.
 
-    `label` is 1 for positive and 0 for negative, exactly where `probability` (of positive, 0–1)
-    is at least the version's threshold or below; None with a `reason` for a review without a known
-    word, whose probability is the prior. `words` are those the vectorizer sees; `contributions`,
-    the weightiest first, add up to `decision` less the intercept.
+    `label` is 1 (positive) where `probability` (of positive, 0–1) is at least the version's
+    threshold, and 0 (negative) where it is below. A review without a known word gets no label but
+    a `reason`, and the prior as probability. `words` are those the vectorizer sees;
+    `contributions`, the weightiest first, add up to `decision` less the intercept.
     """
 
     label: int | None
@@ -71,7 +60,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class LoadedVersion:
-    """A version that answers. `threshold` and `prior` are probabilities of positive, 0–1.
+    """A version that answers.
 
     `scores` are the run's metrics on the holdout, `train_f1` and `cv_f1_macro`; `since` is when it
     was put into production (UTC), None where the ledger says that another version is.
@@ -80,9 +69,6 @@ class LoadedVersion:
     version: str
     algorithm: str
     pipeline: Any
-    threshold: float
-    prior: float
-    intercept: float
     scores: dict[str, float]
     data_digest: str
     cleaning_fingerprint: str
@@ -90,23 +76,41 @@ class LoadedVersion:
     run_id: str
     since: datetime | None
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The pipeline's classifier, sigmoid, threshold and prior."""
+        return read_calibration(self.pipeline.steps[-1][1])
+
+    @property
+    def threshold(self) -> float:
+        """The probability of positive from which a review is labelled positive, 0–1."""
+        return self.calibration.threshold
+
+    @property
+    def prior(self) -> float:
+        """The share of positive reviews in the training part, 0–1."""
+        return self.calibration.prior
+
+    @property
+    def intercept(self) -> float:
+        """The decision value of a review before its words."""
+        return self.calibration.intercept
+
     def predict(self, texts: Sequence[str], *, explain: bool = True) -> list[Prediction]:
         """Predict raw texts, in their order; without `explain` no contributions are worked out.
 
-        The scraper's trailing marker is cut off first, as it is before training. Probabilities are
-        those of `pipeline.predict_proba` on such texts, to the last bit. Threads may share a
-        version. Raises TypeError as `text_cleaning.clean_texts` does.
+        The scraper's trailing marker is cut off first, as it is before training. Probabilities of
+        reviews with a known word are those of `pipeline.predict_proba`, to the last bit. Threads
+        may share a version. Raises TypeError as `text_cleaning.clean_texts` does.
         """
         if len(texts) == 0:
             return []
         bodies = texts if isinstance(texts, str) else [_without_marker(text) for text in texts]
         cleaned = clean_texts(bodies)
-        (_, _), (_, vectorizer), (_, model) = self.pipeline.steps
         found = [self._explainer.terms(clean) for clean in cleaned]
-        rows = _tfidf(vectorizer, found)
+        rows = _tfidf(self.pipeline.named_steps["tfidf"], found)
         ends = rows.indptr.tolist()
-        decisions = model.decision_function(rows).tolist()
-        probabilities = model.predict_proba(rows)[:, 1].tolist()
+        decisions, probabilities = (given.tolist() for given in self.calibration.answers(rows))
         predictions = []
         for number, (text, clean, terms) in enumerate(zip(bodies, cleaned, found, strict=True)):
             row, known = slice(ends[number], ends[number + 1]), ends[number] < ends[number + 1]
@@ -117,7 +121,7 @@ class LoadedVersion:
                 )
             predictions.append(
                 Prediction(
-                    label=int(decisions[number] > 0) if known else None,
+                    label=int(probabilities[number] >= self.threshold) if known else None,
                     probability=probabilities[number],
                     decision=decisions[number],
                     words=len(terms.words),
@@ -130,13 +134,11 @@ class LoadedVersion:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(
-            self.pipeline.named_steps["tfidf"], self.pipeline.named_steps["model"].model
-        )
+        return Explainer(self.pipeline.named_steps["tfidf"], self.calibration.weights)
 
 
 def find_version(store: Store, name: str) -> ModelVersion:
-    """The version of this alias or number, as the registry has it now.
+    """Return the version of this alias or number, as the registry has it now.
 
     Raises `UnknownVersionError` when there is none, `ServingError` when the registry is away.
     """
@@ -148,7 +150,7 @@ def find_version(store: Store, name: str) -> ModelVersion:
         if getattr(error, "error_code", "") in UNKNOWN:
             raise UnknownVersionError(
                 f"no version '{name}' of {REGISTERED_MODEL}; see what there is with "
-                "`python model_registry.py list`"
+                "`python -m sentiment list`"
             ) from None
         raise ServingError(f"the registry does not answer: {one_line(error)}") from None
 
@@ -156,7 +158,7 @@ def find_version(store: Store, name: str) -> ModelVersion:
 def load_version(store: Store, name: str) -> LoadedVersion:
     """Load the version of this alias or number, check it, and let it answer once.
 
-    So the first request finds everything imported. Raises `ServingError` when there is no such
+    The first request then finds everything imported. Raises `ServingError` when there is no such
     version, when it will not load (a pickle is never loaded), when it was trained with another
     cleaning than the code's, or when its probabilities are not calibrated.
     """
@@ -169,19 +171,11 @@ def load_version(store: Store, name: str) -> LoadedVersion:
         )
     try:
         pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}/{version}")
-        model = pipeline.steps[-1][1]
-        if not isinstance(model, CalibratedClassifier):
-            raise ServingError(
-                f"version {version}: its probabilities are not calibrated, as it was made by an "
-                "older version of this project; retrain it"
-            )
+        calibration = read_calibration(pipeline.steps[-1][1])
         loaded = LoadedVersion(
             version=version,
-            algorithm=found.tags.get("model", type(model.model).__name__),
+            algorithm=found.tags.get("model", type(calibration.classifier).__name__),
             pipeline=pipeline,
-            threshold=model.threshold,
-            prior=float(model.prior),
-            intercept=intercept(model.model),
             scores=_scores(store, found.run_id),
             data_digest=found.tags.get("data_digest", ""),
             cleaning_fingerprint=fingerprint,
@@ -192,26 +186,28 @@ def load_version(store: Store, name: str) -> LoadedVersion:
         _try_out(loaded)
     except ServingError:
         raise
+    except CalibrationError as error:
+        raise ServingError(f"version {version}: {error}; retrain it") from None
     except Exception as error:  # a damaged file fails in as many ways as there are libraries
         raise ServingError(f"version {version}: will not load: {one_line(error)}") from None
     return loaded
 
 
 def one_line(error: Exception) -> str:
-    """The error as one line that may be shown and is the same for the same error."""
+    """Return an error as one line without passwords, the same line for the same error."""
     text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
     return without_password(f"{type(error).__name__}: {text}")[:300]
 
 
 def _without_marker(text: str) -> str:
-    """The text up to the scraper's trailing marker; what goes before keeps its place."""
+    """Return the text up to the scraper's trailing marker; what goes before keeps its place."""
     if not isinstance(text, str):
         return text  # refused, with its position, by the cleaning
     return text[: len(text) - len(text.lstrip()) + len(remove_marker(text))]
 
 
 def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:
-    """What `vectorizer.transform` gives, to the last bit, in about a tenth of the time.
+    """Return what `vectorizer.transform` does, to the last bit, in about a tenth of the time.
 
     Most of scikit-learn's own time goes into checking that the counts it has just made are a
     matrix. `_try_out` refuses a version whose vectorizer counts or weighs in another way.
@@ -237,7 +233,7 @@ def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:
 def _try_out(loaded: LoadedVersion) -> None:
     """Raise `ServingError` when the version does not answer with its pipeline's probabilities."""
     terms = list(loaded.pipeline.named_steps["tfidf"].vocabulary_)[:TRIED_TERMS]
-    texts = ["", " ".join(terms), *terms[: TRIED_TERMS // 10]]
+    texts = [" ".join(terms), *terms[: TRIED_TERMS // 10]]
     answered = [prediction.probability for prediction in loaded.predict(texts)]
     if answered != loaded.pipeline.predict_proba(texts)[:, 1].tolist():
         raise ServingError(
@@ -258,7 +254,7 @@ def _scores(store: Store, run_id: str | None) -> dict[str, float]:
 
 
 def _in_production_since(store: Store, version: str) -> datetime | None:
-    """When the version was put into production, None when it is not there; see `replay`."""
+    """Return when the version was put into production, None when it is not there."""
     since = None
     for event in reversed(read_events(store)):
         if event.action != STAGE:  # a promotion or a rollback: its target is in production

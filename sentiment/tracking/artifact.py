@@ -1,8 +1,8 @@
-"""Model artifact: one fitted pipeline, raw text in and label out, as an MLflow model and back.
+"""Write a fitted pipeline, raw text in and label out, as an MLflow model, and read it back.
 
-Loading never runs code that comes with the file: a skops file is opened with `TRUSTED_TYPES`,
-a list of this module's own, whatever the artifact itself asks to be trusted. A pickle
-(`--format cloudpickle`) has no such guard and is loaded only where the caller says so.
+Loading runs no code that comes with the file. A skops file is opened with this module's list of
+trusted types, whatever the artifact itself asks to be trusted. A pickle (`--format cloudpickle`)
+has no such guard and is loaded only where the caller says so.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ from sentiment.errors import TrackingError
 from sentiment.tracking.store import PROJECT, Store, quiet, use_uri
 
 FORMATS = {"skops": "model.skops", "cloudpickle": "model.pkl"}
-# all else in the pipeline skops trusts by itself
-TRUSTED_TYPES = ["calibration.CalibratedClassifier", "text_cleaning.TextCleaner"]
-# What a model needs to answer, pinned to what it was trained with. Given, not inferred: MLflow's
-# inference loads the model in a process of its own and takes eight seconds a model.
+# All else in a pipeline skops trusts by itself. Only the cleaning is not scikit-learn's.
+TRUSTED_TYPES = [
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "text_cleaning.TextCleaner",
+]
+# What a model needs to answer, pinned to the versions it was trained with. MLflow could infer the
+# list, but loads the model in a process of its own for that: eight seconds a model.
 REQUIREMENTS = ("scikit-learn", "scipy", "numpy", "pandas", "nltk", "emoji")
-CODE = ("calibration.py", "text_cleaning.py")  # the rooms a model needs to be loaded anywhere
+CODE = ("text_cleaning.py",)  # the files of ours that a model needs to be loaded anywhere
 INPUT_COLUMN = "text"
 
 
 def log_pipeline(
     store: Store, run_id: str, pipeline: Any, examples: Sequence[str], file_format: str = "skops"
 ) -> tuple[str, int]:
-    """Write a fitted pipeline as the run's model; returns its `models:/…` URI and the file's bytes.
+    """Write a fitted pipeline as the run's model; return its `models:/…` URI and the file's bytes.
 
     `examples` are raw texts for the input example. A model that an interrupted attempt left
     behind on the same run is removed first.
@@ -78,7 +82,7 @@ def log_pipeline(
 
 
 def load_pipeline(store: Store, uri: str, *, trust_pickle: bool = False) -> Any:
-    """The fitted pipeline behind a `models:/…` URI of the store.
+    """Return the fitted pipeline behind a `models:/…` URI of the store.
 
     Raises `TrackingError` when there is none, when the file holds types that `TRUSTED_TYPES` does
     not name, or when it is a pickle and `trust_pickle` is false.
@@ -98,7 +102,7 @@ def load_pipeline(store: Store, uri: str, *, trust_pickle: bool = False) -> Any:
 
 
 def read_pipeline(folder: Path, *, trust_pickle: bool = False) -> Any:
-    """The fitted pipeline in a folder that holds a model's artifact; raises as `load_pipeline`."""
+    """Return the fitted pipeline of an artifact's folder; raise as `load_pipeline` does."""
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -121,7 +125,7 @@ def read_pipeline(folder: Path, *, trust_pickle: bool = False) -> Any:
 
 
 def _flavor(file_format: str, sizes: list[int]) -> SimpleNamespace:
-    """MLflow's scikit-learn flavour, with the skops file compressed (a twentieth of the bytes)."""
+    """Return MLflow's scikit-learn flavour, with the skops file compressed to a twentieth."""
     import mlflow.sklearn
 
     def save_model(path: str, *, validate_serving_input: bool, **arguments: Any) -> None:

@@ -22,7 +22,7 @@ CODE = (
     "text_cleaning.py",
     "sentiment/data/reviews.py",
     "sentiment/model/algorithms.py",
-    "calibration.py",
+    "sentiment/model/calibration.py",
     "sentiment/training/report.py",
 )
 

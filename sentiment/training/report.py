@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import Pipeline
 
-from calibration import CalibratedClassifier, fit_sigmoid, term_weights
 from sentiment import metrics as evaluation
 from sentiment.data import reviews
 from sentiment.drift.training_profile import log_profile, reference_reviews
 from sentiment.metrics import Floats, Interval, Labels
+from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
 from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import TAG, Store, log_values
@@ -108,12 +109,11 @@ def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
 
 
 def calibrate(
-    candidate: Candidate, data: PreparedReviews, folds: FoldMatrices
-) -> CalibratedClassifier:
-    """The candidate's fitted model with a sigmoid on what folds of the training part gave it."""
+    candidate: Candidate, data: PreparedReviews, matrices: Matrices, folds: FoldMatrices
+) -> FixedThresholdClassifier:
+    """Calibrate the candidate's fitted model on decisions of the folds. Raises CalibrationError."""
     decisions = folds.decisions(candidate.vectorizer, candidate.model)
-    slope, offset = fit_sigmoid(decisions, data.split.y_train)
-    return CalibratedClassifier(candidate.model, slope, offset, float(data.split.y_train.mean()))
+    return calibration.calibrate(candidate.model, decisions, matrices.train, data.split.y_train)
 
 
 def folds_of(data: PreparedReviews) -> FoldMatrices:
@@ -133,9 +133,9 @@ def evaluate(
     Cleaning is stateless, so the texts cleaned before serve here, and the cleaning step is put in
     front of the fitted ones: the pipeline takes raw text and predicts the same to the last bit.
     """
-    model = calibrate(candidate, data, folds)
+    model = calibrate(candidate, data, matrices, folds)
     truth, predicted = data.split.y_test, model.predict(matrices.test)
-    probability = model.predict_proba(matrices.test)[:, 1]
+    decision, probability = calibration.read_calibration(model).answers(matrices.test)
     new = reviews.unseen(data.cleaned_test, data.cleaned_train)
     if not new.any():  # a tiny file: there is nothing else to tell apart
         new[:] = True
@@ -146,7 +146,7 @@ def evaluate(
             [("clean", TextCleaner()), ("tfidf", candidate.vectorizer), ("model", model)]
         ),
         predicted=predicted,
-        decision=model.decision_function(matrices.test),
+        decision=decision,
         probability=probability,
         train_f1=evaluation.score(data.split.y_train, model.predict(matrices.train)),
         test_f1=evaluation.bootstrap_interval(truth, predicted),
@@ -245,7 +245,7 @@ def log_report(
             drawn["parameter_importance"] = figures.parameter_importance_figure(
                 dict(importances), f"{title}: what the score depends on"
             )
-        weights = term_weights(fitted.candidate.model)
+        weights = calibration.term_weights(fitted.candidate.model)
         if weights is not None:
             terms = fitted.candidate.vectorizer.get_feature_names_out()
             _top_words(terms, weights).to_csv(out / "tables/top_words.csv", index=False)

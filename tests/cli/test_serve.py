@@ -33,6 +33,7 @@ from support.serving import (
     copy_store,
     put_into_production,
     running_server,
+    served_probabilities,
     shared_store,
 )
 
@@ -161,7 +162,7 @@ def expected_answers(store: Store) -> dict[str, Answers]:
             "algorithm": version.algorithm,
             "threshold": version.threshold,
             "intercept": version.intercept,
-            "probabilities": version.pipeline.predict_proba(TEXTS)[:, 1].tolist(),
+            "probabilities": served_probabilities(version.pipeline, TEXTS),
         }
     return found
 
@@ -567,7 +568,7 @@ def test_score_writes_the_files_answers(
     capfd.readouterr()
     scored = pd.read_csv(target)
     pipeline = load_version(made, "2").pipeline
-    assert scored["probability"].tolist() == pipeline.predict_proba(TEXTS)[:, 1].tolist()
+    assert scored["probability"].tolist() == served_probabilities(pipeline, TEXTS)
     assert scored["label"].tolist()[:2] == ["positive", "negative"]
     assert "nope.csv" in fails(*options[:3], "--in", tmp_path / "nope.csv", "--out", target)
     assert "no such store" in fails(

@@ -10,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from support.drift_reviews import fitted, made_up
 
-from calibration import CalibratedClassifier
 from sentiment.drift.features import (
     COLUMNS,
     NO_LABEL,
@@ -19,6 +18,7 @@ from sentiment.drift.features import (
     logged_features,
     row_features,
 )
+from sentiment.model.calibration import calibrate
 from text_cleaning import TextCleaner
 
 
@@ -27,8 +27,10 @@ def pipeline() -> Pipeline:
     """A model of the terms `cork`, `good` and `not broken`, that finds `good` good."""
     vectorizer = TfidfVectorizer(vocabulary=["cork", "good", "not broken"], ngram_range=(1, 2))
     rows = vectorizer.fit_transform(["good cork", "cork", "good not broken", "not broken cork"])
-    model = LogisticRegression().fit(rows, [1, 0, 1, 0])
-    calibrated = CalibratedClassifier(model, slope=1.0, offset=0.5, prior=0.8)
+    labels = np.array([1, 0, 1, 0])
+    model = LogisticRegression().fit(rows, labels)
+    calibrated = calibrate(model, model.decision_function(rows), rows, labels)
+    calibrated.prior_ = 0.8
     return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
 
 
@@ -75,8 +77,9 @@ def test_emoji_and_other_characters(pipeline: Pipeline) -> None:
 def test_probabilities_are_the_pipelines_to_the_last_bit() -> None:
     texts, _ = made_up(200, 9)
     window = row_features(texts, fitted())
-    assert window.probability.tolist() == fitted().predict_proba(texts)[:, 1].tolist()
     answered = window.answered
+    expected = fitted().predict_proba(texts)[:, 1]
+    assert window.probability[answered].tolist() == expected[answered].tolist()
     assert window.label[answered].tolist() == fitted().predict(texts)[answered].tolist()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,27 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.naive_bayes import ComplementNB, MultinomialNB
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
-from sklearn.utils.validation import check_is_fitted
 
-from sentiment.model import algorithms as candidate_models
+import sentiment_mlflow_optuna as script
+from sentiment.data.reviews import load_reviews, split_reviews
+from sentiment.metrics import score
 from sentiment.model.algorithms import (
     ALGORITHMS,
     Candidate,
     SearchSpace,
     build_candidate,
-    build_pipeline,
     logged_parameters,
     suggest_candidate,
+    suggest_vectorizer,
 )
-from sentiment.training.folds import FoldMatrices
+from sentiment.model.predictor import load_version
+from sentiment.tracking.store import REGISTERED_MODEL, open_store
+from text_cleaning import TextCleaner
 
 COMMON: dict[str, BaseDistribution] = {
     "min_df": IntDistribution(3, 7),
@@ -156,40 +161,63 @@ def test_a_missing_parameter_is_named() -> None:
         build_candidate("NaiveBayes", {"max_features": 3000, "min_df": 3, "max_df": 0.8})
 
 
-def test_pipeline_goes_from_raw_text_and_leaves_the_candidate_unfitted() -> None:
-    candidate = build_candidate("NaiveBayes", RECORDED["NaiveBayes"])
-    pipeline = build_pipeline(candidate)
-    assert list(pipeline.named_steps) == ["clean", "tfidf", "model"]
-    with pytest.raises(NotFittedError):
-        check_is_fitted(pipeline["model"])
-    texts = ["GOOD grip!!", "good, GOOD bag", "Bad net...", "bad string; torn"] * 5
-    pipeline.fit(texts, [1, 1, 0, 0] * 5)
-    assert pipeline.predict(["Bad, bad!", "good?"]).tolist() == [0, 1]
-    assert "good" in pipeline["tfidf"].vocabulary_
-    assert "GOOD" not in pipeline["tfidf"].vocabulary_
-    parts: tuple[Any, ...] = (candidate.model, candidate.vectorizer)
-    for part in parts:
-        with pytest.raises(NotFittedError):
-            check_is_fitted(part)
+# --- a fourth algorithm: one function, and one line in ALGORITHMS ---------------------------------
 
 
-def test_a_fourth_algorithm_is_one_function_and_one_line(
-    monkeypatch: pytest.MonkeyPatch,
+def suggest_complement_naive_bayes(
+    trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
+) -> Candidate:
+    model = ComplementNB(alpha=trial.suggest_float("alpha", 0.01, 1.0, log=True))
+    return Candidate(suggest_vectorizer(trial, space, (3000, 10000, 1000)), model)
+
+
+def suggest_strict_regression(
+    trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
+) -> Candidate:
+    """Only calls positive what is probably so, whatever the sign of its decision value."""
+    model = FixedThresholdClassifier(LogisticRegression(), threshold=0.9)
+    return Candidate(suggest_vectorizer(trial, space, (3000, 10000, 1000)), model)
+
+
+def experiment(data: Path, store: Path, algorithm: str) -> int:
+    options = ["--data", str(data), "--store", str(store), "--models", algorithm]
+    return script.main([*options, "--trials", "2", "--quiet"])
+
+
+def test_a_fourth_algorithm_is_served_as_it_was_scored(
+    small_reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def suggest_complement_naive_bayes(
-        trial: optuna.trial.BaseTrial, space: SearchSpace
-    ) -> Candidate:
-        model = ComplementNB(alpha=trial.suggest_float("alpha", 0.01, 1.0, log=True))
-        vectorizer = candidate_models._suggest_vectorizer(trial, space, (3000, 10000, 1000))
-        return Candidate(vectorizer, model)
-
     monkeypatch.setitem(ALGORITHMS, "ComplementNaiveBayes", suggest_complement_naive_bayes)
+    assert experiment(small_reviews, tmp_path, "ComplementNaiveBayes") == 0
 
-    _, candidate = ask("ComplementNaiveBayes", "published")
-    texts = ["good grip", "good good bag", "bad net", "bad string torn"] * 10
-    folds = FoldMatrices(texts, np.array([1, 1, 0, 0] * 10))
-    assert folds.score(candidate.vectorizer, candidate.model).tolist() == [1.0] * 5
-    logged = logged_parameters("ComplementNaiveBayes", candidate)
-    assert list(logged) == ["model", "alpha", "max_features", "min_df", "max_df", "ngram_range"]
-    with pytest.raises(ValueError, match="ComplementNaiveBayes"):
-        build_candidate("nothing", {})
+    store = open_store(tmp_path)
+    version = load_version(store, "1")
+    assert version.algorithm == "ComplementNaiveBayes"
+    run = store.client.get_run(version.run_id)
+    split = split_reviews(load_reviews(small_reviews).frame)
+    served = version.predict(split.test_texts)
+    assert score(split.y_test, np.array([p.label for p in served])) == run.data.metrics["test_f1"]
+
+    # the published steps by hand, without calibration
+    candidate = build_candidate("ComplementNaiveBayes", run.data.params)
+    own = make_pipeline(TextCleaner(), candidate.vectorizer, candidate.model)
+    own.fit(split.train_texts, split.y_train)
+    assert [p.label for p in served] == own.predict(split.test_texts).tolist()
+    total = sum(contribution.weight for contribution in served[0].contributions)
+    joint = own[-1].predict_joint_log_proba(own[:-1].transform(split.test_texts[:1]))[0]
+    assert total == pytest.approx(joint[1] - joint[0])
+
+
+def test_a_model_that_would_be_served_otherwise_is_refused(
+    small_reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(ALGORITHMS, "Strict", suggest_strict_regression)
+    assert experiment(small_reviews, tmp_path, "Strict") == 2
+    told = capsys.readouterr().err
+    assert (
+        told.count("\n") == 1 and "FixedThresholdClassifier: " in told and "another label" in told
+    )
+    assert not open_store(tmp_path).client.search_model_versions(f"name='{REGISTERED_MODEL}'")

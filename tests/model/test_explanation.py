@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,20 +28,20 @@ def marked(text: str) -> list[str]:
 
 # Columns in alphabetical order: bad 0, good 1, not good 2
 KNOWN = vectorizer("good", "bad", "not good")
-LINEAR = SimpleNamespace(coef_=np.array([[-4.0, 2.0, -8.0]]))
+WEIGHTS = np.array([-4.0, 2.0, -8.0])
 
 
 def test_words_and_terms_of_a_cleaned_text() -> None:
-    terms = Explainer(KNOWN, LINEAR).terms("not good not x bad")
+    terms = Explainer(KNOWN, WEIGHTS).terms("not good not x bad")
     assert terms.words == ["not", "good", "not", "bad"]  # one letter is no word to the vectorizer
     assert sorted(terms.found) == [(0, 3, 3), (1, 1, 1), (2, 0, 1)]
     assert terms.known_words == 3  # the second "not" is part of nothing
-    assert Explainer(KNOWN, LINEAR).terms("") == Terms([], [])
+    assert Explainer(KNOWN, WEIGHTS).terms("") == Terms([], [])
 
 
 def test_contributions_by_hand() -> None:
     text = "Bad?! It's NOT a good one, bad"
-    explainer, cleaned = Explainer(KNOWN, LINEAR), clean_text(text)
+    explainer, cleaned = Explainer(KNOWN, WEIGHTS), clean_text(text)
     contributions = explainer.contributions(
         text, cleaned, explainer.terms(cleaned), np.array([0, 1, 2]), np.array([0.5, 0.75, 0.125])
     )
@@ -53,24 +52,15 @@ def test_contributions_by_hand() -> None:
     )
 
 
-def test_naive_bayes_weighs_by_the_difference_of_its_log_probabilities() -> None:
-    model = SimpleNamespace(feature_log_prob_=np.array([[-1.0, -3.0, -1.0], [-4.0, -2.0, -1.5]]))
-    explainer = Explainer(KNOWN, model)
-    found = explainer.contributions(
-        "good bad", "good bad", explainer.terms("good bad"), np.array([0, 1]), np.array([0.5, 0.5])
-    )
-    assert [(c.term, c.weight) for c in found] == [("bad", -1.5), ("good", 0.5)]
-
-
-def test_a_model_without_weights_explains_nothing() -> None:
-    explainer = Explainer(KNOWN, SimpleNamespace())
+def test_without_weights_nothing_is_explained() -> None:
+    explainer = Explainer(KNOWN)
     one = np.array([1.0])
     assert explainer.contributions("bad", "bad", Terms(["bad"], []), np.array([0]), one) == ()
 
 
 def test_stop_words_of_the_vectorizer_are_no_words() -> None:
     """The published configuration has some: a term of two words reaches over them."""
-    explainer = Explainer(vectorizer("good price", "price", stop_words="english"), LINEAR)
+    explainer = Explainer(vectorizer("good price", "price", stop_words="english"), WEIGHTS)
     text = "Good, would not price"
     terms = explainer.terms(clean_text(text))
     assert terms.words == ["good", "price"] and terms.known_words == 2
@@ -124,7 +114,7 @@ def test_of_equal_words_the_right_one_is_marked(text: str, place: tuple[int, int
 def test_words_that_cannot_be_traced_are_left_out() -> None:
     assert locate_words("good bad", "good", ["good"]) == []  # not what the cleaning makes of it
     assert locate_words("good bad", "good bad", ["good", "sad"]) == []
-    explainer = Explainer(KNOWN, LINEAR)
+    explainer = Explainer(KNOWN, WEIGHTS)
     found = explainer.contributions(
         "good bad", "good", explainer.terms("good"), np.array([1]), np.array([1.0])
     )

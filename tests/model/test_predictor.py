@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PROJECT
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import Pipeline
@@ -25,12 +29,15 @@ from support.serving import (
     copy_store,
     fit_calibrated,
     put_into_production,
+    served_probabilities,
     serving_store,
 )
 
-from calibration import CalibratedClassifier
+import text_cleaning
+from sentiment.data.reviews import load_reviews, split_reviews
 from sentiment.errors import ServingError, UnknownVersionError
 from sentiment.model import predictor as inference
+from sentiment.model.calibration import calibrate, decision_values
 from sentiment.model.predictor import LoadedVersion, load_version
 from sentiment.registry.lifecycle import register_version, rollback, stage
 from sentiment.tracking.artifact import log_pipeline
@@ -79,12 +86,7 @@ def opinions() -> LoadedVersion:
 
 
 def unregistered(pipeline: Pipeline) -> LoadedVersion:
-    model = pipeline.steps[-1][1]
-    bias = float(model.model.intercept_[0])
-    return LoadedVersion(
-        *("0", "LogisticRegression", pipeline, model.threshold, model.prior, bias),
-        *({}, "", "", "", "", None),
-    )
+    return LoadedVersion("0", "LogisticRegression", pipeline, {}, "", "", "", "", None)
 
 
 def probability(version: LoadedVersion, text: str) -> float:
@@ -100,17 +102,17 @@ def test_probabilities_are_the_pipelines_to_the_last_bit(
 ) -> None:
     version = loaded[number]
     texts = [*ODD_TEXTS, GOOD_TEXT, BAD_TEXT]
-    expected = version.pipeline.predict_proba(texts)[:, 1].tolist()
+    expected = served_probabilities(version.pipeline, texts)
     together = version.predict(texts)
     assert [prediction.probability for prediction in together] == expected
     assert [version.predict([text])[0] for text in texts] == together
     without = version.predict(texts, explain=False)
     assert without == [replace(prediction, contributions=()) for prediction in together]
-    labels = [p.label for p in together if p.label is not None]
+    known = [(text, p) for text, p in zip(texts, together, strict=True) if p.label is not None]
+    labels = [p.label for _, p in known]
     assert set(labels) == {0, 1}
-    assert labels == [
-        int(p.probability >= version.threshold) for p in together if p.label is not None
-    ]
+    assert labels == version.pipeline.predict([text for text, _ in known]).tolist()
+    assert labels == [int(p.probability >= version.threshold) for _, p in known]
 
 
 @pytest.mark.parametrize("number", VERSIONS)
@@ -121,8 +123,9 @@ def test_probabilities_are_those_of_mlflows_own_loading(
     pyfunc = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}/{number}")
     frame = pd.DataFrame({"text": [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, "<b>good</b> 😍 box"]})
     predictions = loaded[number].predict(frame["text"].tolist())
-    theirs = pyfunc.get_raw_model().predict_proba(frame)[:, 1]
-    assert [prediction.probability for prediction in predictions] == theirs.tolist()
+    theirs = pyfunc.get_raw_model().predict_proba(frame)[:, 1].tolist()
+    theirs[2] = loaded[number].prior
+    assert [prediction.probability for prediction in predictions] == theirs
     assert [p.label for p in predictions if p.reason is None] == pyfunc.predict(frame)[
         [0, 1, 3]
     ].tolist()
@@ -136,9 +139,10 @@ def test_contributions_and_then_the_intercept_are_the_decision(
     version = loaded[number]
     texts = [*ODD_TEXTS, GOOD_TEXT, BAD_TEXT, " ".join(version.pipeline["tfidf"].vocabulary_)]
     rows = version.pipeline[:-1].transform(texts)
-    decisions = version.pipeline.decision_function(texts)
+    classifier = version.pipeline["model"].estimator.estimator
+    decisions = classifier.decision_function(rows).tolist()
     explained = 0
-    for text, row, decision in zip(texts, rows, decisions.tolist(), strict=True):
+    for text, row, decision in zip(texts, rows, decisions, strict=True):
         prediction = version.predict([text])[0]
         total = 0.0
         for contribution in sorted(prediction.contributions, key=lambda c: c.term):
@@ -152,11 +156,14 @@ def test_contributions_and_then_the_intercept_are_the_decision(
 
 
 def test_a_contribution_is_the_terms_value_times_its_weight(
-    loaded: dict[str, LoadedVersion],
+    made: Store, loaded: dict[str, LoadedVersion]
 ) -> None:
     """Worked out from the parts of naive Bayes: two terms once each, no pair of words known."""
     pipeline = loaded["2"].pipeline
-    vectorizer, model = pipeline["tfidf"], pipeline["model"].model
+    vectorizer = pipeline["tfidf"]
+    split = split_reviews(load_reviews(made.folder / "reviews.csv").frame)
+    rows = vectorizer.transform(clean_texts(split.train_texts))
+    model = clone(MODELS["NaiveBayes"]).fit(rows, split.y_train)
     columns = {term: vectorizer.vocabulary_[term] for term in ("good", "broken")}
     assert "good broken" not in vectorizer.vocabulary_
     idf = {term: vectorizer.idf_[column] for term, column in columns.items()}
@@ -254,12 +261,12 @@ def test_the_marker_is_cut_off_and_places_stay(opinions: LoadedVersion) -> None:
 def test_a_loaded_version_says_what_it_is(made: Store) -> None:
     version = load_version(made, "champion")
     found = made.client.get_model_version(REGISTERED_MODEL, "1")
-    model = version.pipeline["model"]
+    sigmoid = version.pipeline["model"].estimator.calibrated_classifiers_[0].calibrators[0]
     assert (version.version, version.algorithm) == ("1", "LogisticRegression")
     assert version.run_id == found.run_id
-    assert version.threshold == pytest.approx(1 / (1 + math.exp(-model.offset)), rel=1e-12)
+    assert version.threshold == pytest.approx(1 / (1 + math.exp(sigmoid.b_)), rel=1e-12)
     assert version.prior == 0.75  # of the made-up reviews every fourth is negative
-    assert version.intercept == model.model.intercept_[0]
+    assert version.intercept == version.calibration.classifier.intercept_[0]
     assert version.data_digest == found.tags["data_digest"]
     assert version.cleaning_fingerprint == cleaning_fingerprint()
     assert version.training_fingerprint == ""
@@ -267,8 +274,7 @@ def test_a_loaded_version_says_what_it_is(made: Store) -> None:
     assert {"test_f1_low", "test_f1_high", "test_accuracy", "test_brier"} < set(version.scores)
     naive_bayes = load_version(made, "challenger")
     assert (naive_bayes.version, naive_bayes.algorithm) == ("2", "NaiveBayes")
-    prior = naive_bayes.pipeline["model"].model.class_log_prior_
-    assert naive_bayes.intercept == prior[1] - prior[0]
+    assert naive_bayes.intercept == pytest.approx(math.log(0.75 / 0.25))  # of the prior
 
 
 def test_of_the_runs_metrics_only_scores_are_kept(store: Store) -> None:
@@ -296,6 +302,16 @@ def test_since_when_it_is_in_production(store: Store) -> None:
 
 
 Change = Callable[[Pipeline], Pipeline]
+
+
+def calibrated_in_sample(
+    algorithm: str, vectorizer: TfidfVectorizer, texts: list[str], labels: list[int]
+) -> Pipeline:
+    """A pipeline of a few texts, too few for folds."""
+    rows = vectorizer.fit_transform(clean_texts(texts))
+    model = clone(MODELS[algorithm]).fit(rows, labels)
+    final = calibrate(model, decision_values(model, rows), rows, np.array(labels))
+    return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", final)])
 
 
 def register(store: Store, pipeline: Pipeline, file_format: str = "skops", **tags: str) -> str:
@@ -332,7 +348,7 @@ def test_a_version_of_another_cleaning_is_refused(store: Store, opinions: Loaded
 
 def test_a_version_without_calibration_is_refused(store: Store, opinions: LoadedVersion) -> None:
     *steps, (name, model) = opinions.pipeline.steps
-    number = register(store, Pipeline([*steps, (name, model.model)]))
+    number = register(store, Pipeline([*steps, (name, model.estimator.estimator.estimator)]))
     assert f"version {number}: its probabilities are not calibrated" in message(store, number)
     assert "retrain" in message(store, number)
 
@@ -357,10 +373,7 @@ def test_a_vectorizer_that_weighs_in_another_way_is_refused(
     store: Store, settings: dict[str, Any]
 ) -> None:
     texts = ["good grip", "bad grip", "good good cork", "bad cork"]
-    vectorizer = TfidfVectorizer(**settings)
-    rows = vectorizer.fit_transform(clean_texts(texts))
-    model = CalibratedClassifier(clone(MODELS["NaiveBayes"]).fit(rows, [1, 0, 1, 0]), 1.0, 0.0, 0.5)
-    pipeline = Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", model)])
+    pipeline = calibrated_in_sample("NaiveBayes", TfidfVectorizer(**settings), texts, [1, 0, 1, 0])
     number = register(store, pipeline)
     assert f"version {number}: its vectorizer weighs terms in a way" in message(store, number)
 
@@ -369,14 +382,12 @@ def test_the_published_configuration_is_served(store: Store) -> None:
     """Stop words of its own and no sublinear scaling."""
     texts = ["good grip", "bad grip", "good good cork", "bad cork", "not fine"] * 2
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), stop_words="english")
-    rows = vectorizer.fit_transform(clean_texts(texts))
-    fitted = clone(MODELS["LogisticRegression"]).fit(rows, [1, 0, 1, 0, 0] * 2)
-    steps = [("clean", TextCleaner()), ("tfidf", vectorizer)]
-    pipeline = Pipeline([*steps, ("model", CalibratedClassifier(fitted, 1.5, 0.25, 0.4))])
+    labels = [1, 0, 1, 0, 0] * 2
+    pipeline = calibrated_in_sample("LogisticRegression", vectorizer, texts, labels)
     version = load_version(store, register(store, pipeline))
     odd = ["not good good grip", "not", "good cork bad cork bad"]
     predictions = version.predict(odd)
-    assert [p.probability for p in predictions] == pipeline.predict_proba(odd)[:, 1].tolist()
+    assert [p.probability for p in predictions] == served_probabilities(pipeline, odd)
     assert predictions[1].label is None  # all it said was a stop word
     assert predictions[0].words == len(clean_text(odd[0]).split()) - 1
 
@@ -396,3 +407,49 @@ def test_an_error_is_one_line_and_the_same_one_each_time() -> None:
     error = OSError("<Connection object at 0x7f01>\n  to http://me:secret@host\tfailed")
     assert inference.one_line(error) == "OSError: <Connection object> to http://…@host failed"
     assert len(inference.one_line(ValueError("x" * 5_000))) <= 300
+
+
+NEW_STEP = """
+
+def spell_out(text: str) -> str:
+    return text.replace("n't", " not")
+
+
+CLEANING_STEPS: tuple"""
+
+
+def test_a_new_cleaning_step_is_served_as_it_was_trained(tmp_path: Path) -> None:
+    """One function, and its place in `CLEANING_STEPS`."""
+    source = Path(text_cleaning.__file__).read_text()
+    source = source.replace("\n\nCLEANING_STEPS: tuple", NEW_STEP)
+    source = source.replace("    lowercase,\n", "    lowercase,\n    spell_out,\n")
+    (tmp_path / "text_cleaning.py").write_text(source)
+    program = """
+from support.serving import fit_calibrated, served_probabilities
+from sentiment.model.predictor import LoadedVersion
+from text_cleaning import clean_text, cleaning_fingerprint
+import numpy as np
+
+things = ["grip", "cork", "tube", "price", "box"]
+texts = [f"is {word} {thing}" for thing in things for word in ("good", "great", "not bad")]
+texts += [f"isn't {word} {thing}" for thing in things for word in ("good", "great", "so neat")]
+pipeline = fit_calibrated("NaiveBayes", texts, np.repeat([1, 0], 15))
+version = LoadedVersion("0", "NaiveBayes", pipeline, {}, "", "", "", "", None)
+given = version.predict(texts)
+assert [p.probability for p in given] == served_probabilities(pipeline, texts)
+assert [p.label for p in given] == pipeline.predict(texts).tolist()
+print(clean_text("ISN'T good"), "not good" in pipeline["tfidf"].vocabulary_, cleaning_fingerprint())
+"""
+    path = os.pathsep.join([str(tmp_path), str(PROJECT), str(PROJECT / "tests")])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cleaned, known, fingerprint = done.stdout.rsplit(maxsplit=2)
+    assert (cleaned, known) == ("not good", "True")
+    assert fingerprint != cleaning_fingerprint()  # so a version of before is not served with it

@@ -23,6 +23,7 @@ from support.serving import (
     UNKNOWN_TEXT,
     copy_store,
     put_into_production,
+    served_probabilities,
     shared_store,
 )
 
@@ -92,7 +93,7 @@ def test_many_reviews_get_the_pipelines_answer_to_the_last_bit(
     store: Store, client: FlaskClient
 ) -> None:
     pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}@champion")
-    expected = pipeline.predict_proba([*TEXTS[:3], "not good 👎", "Good", "GOOD!!"])[:, 1].tolist()
+    expected = served_probabilities(pipeline, [*TEXTS[:3], "not good 👎", "Good", "GOOD!!"])
     response = client.post("/predict", json={"texts": TEXTS})
     assert response.status_code == 200
     body = json.loads(response.data)
@@ -104,7 +105,7 @@ def test_many_reviews_get_the_pipelines_answer_to_the_last_bit(
         "1",
         "LogisticRegression",
     )
-    assert body["prior"] == model.prior
+    assert body["prior"] == model.prior_
     for found in body["predictions"]:
         if found["label"] is None:
             assert (found["reason"], found["probability"]) == ("no known words", body["prior"])

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 from conftest import PROJECT
 from pyarrow import parquet
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, shared_store
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, served_probabilities, shared_store
 
 from sentiment.console import Terminal
 from sentiment.data import tables as batch_files
@@ -45,7 +45,7 @@ def expected(store: Store) -> dict[str, float]:
     """Text → probability, by MLflow's own way of loading the version in production."""
     use_uri(store.uri)
     model = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}@champion").get_raw_model()
-    return dict(zip(TEXTS, model.predict_proba(TEXTS)[:, 1].tolist(), strict=True))
+    return dict(zip(TEXTS, served_probabilities(model, TEXTS), strict=True))
 
 
 def score(store: Store, source: Path, target: Path, **options: Any) -> Summary:
@@ -114,7 +114,7 @@ def test_what_is_added_says_what_the_version_said(store: Store, tmp_path: Path) 
     use_uri(store.uri)
     pipeline = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}/3").get_raw_model()
     assert pipeline.predict([BAD_TEXT, "great price"]).tolist() == [0, 1]
-    assert rows[1]["probability"] == pipeline.named_steps["model"].prior
+    assert rows[1]["probability"] == pipeline.named_steps["model"].prior_
 
 
 def test_portions_keep_rows_and_order(

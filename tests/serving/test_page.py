@@ -180,7 +180,7 @@ def test_a_review_without_known_words_gets_the_prior_and_no_label(
     client: FlaskClient, store: Store
 ) -> None:
     page = page_of(post(client, text=UNKNOWN_TEXT))
-    prior = load_pipeline(store, f"models:/{REGISTERED_MODEL}/1").named_steps["model"].prior
+    prior = load_pipeline(store, f"models:/{REGISTERED_MODEL}/1").named_steps["model"].prior_
     assert (
         "No known words The model knows no word of this review. Of those it learnt from, "
         f"{prior:.1%} were positive." in words_of(page)

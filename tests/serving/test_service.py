@@ -15,9 +15,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import write_reviews
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, fit_calibrated
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, fit_calibrated, served_probabilities
 
-from calibration import intercept
 from sentiment.ab.comparison import assign_arm
 from sentiment.data.reviews import load_reviews, to_labels
 from sentiment.errors import PredictionLogError
@@ -45,14 +44,10 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedVersio
     found = {}
     for number, algorithm in (("1", "LogisticRegression"), ("2", "NaiveBayes")):
         pipeline = fit_calibrated(algorithm, frame["text"].tolist(), to_labels(frame["rating"]))
-        model = pipeline.named_steps["model"]
         found[number] = LoadedVersion(
             version=number,
             algorithm=algorithm,
             pipeline=pipeline,
-            threshold=model.threshold,
-            prior=model.prior,
-            intercept=intercept(model.model),
             scores={},
             data_digest="",
             cleaning_fingerprint="",
@@ -92,7 +87,7 @@ def rows(service: AnsweringService) -> pd.DataFrame:
 
 def test_an_answer_is_the_versions_own(make: Make, versions: dict[str, LoadedVersion]) -> None:
     answer = make().answer(TEXTS)
-    expected = versions["1"].pipeline.predict_proba(TEXTS)[:, 1].tolist()
+    expected = served_probabilities(versions["1"].pipeline, TEXTS)
     assert [prediction.probability for prediction in answer.predictions] == expected
     assert [prediction.label for prediction in answer.predictions] == [1, 0, None]
     assert (answer.arm, answer.version) == ("champion", versions["1"])
@@ -192,9 +187,7 @@ def test_a_shadow_is_logged_beside_the_answer(
     assert set(by_arm) == {"champion", "shadow"}
     shadow = by_arm["shadow"]
     assert shadow["version"].tolist() == ["2"] * 3
-    assert shadow["probability"].tolist() == (
-        versions["2"].pipeline.predict_proba(TEXTS)[:, 1].tolist()
-    )
+    assert shadow["probability"].tolist() == (served_probabilities(versions["2"].pipeline, TEXTS))
     same = ["request_id", "position", "at", "unit", "experiment", "text"]
     assert shadow[same].to_numpy().tolist() == by_arm["champion"][same].to_numpy().tolist()
 
@@ -228,7 +221,7 @@ def test_a_request_takes_one_version_whatever_is_promoted_meanwhile(
     service, stop = make(), threading.Event()
     arms = [Arms(versions[number], None, "") for number in ("1", "2")]
     expected = {
-        number: version.pipeline.predict_proba(TEXTS)[:, 1].tolist()
+        number: served_probabilities(version.pipeline, TEXTS)
         for number, version in versions.items()
     }
 

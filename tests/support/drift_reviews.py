@@ -11,9 +11,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from calibration import CalibratedClassifier, fit_sigmoid
 from sentiment.drift.features import Ints, WindowFeatures, row_features
 from sentiment.drift.reference import ReferenceProfile
+from sentiment.model.calibration import calibrate
+from sentiment.training.folds import FoldMatrices
 from text_cleaning import TextCleaner, clean_texts
 
 KETTLE = ["kettle", "lid", "spout", "boils", "steam", "handle", "element", "switch"]
@@ -44,15 +45,14 @@ def made_up(count: int, seed: int, *, negative: float = 0.25) -> tuple[list[str]
 
 @cache
 def fitted() -> Pipeline:
-    """A pipeline trained on 800 made-up reviews, its sigmoid fitted on 800 others."""
+    """A pipeline trained on 800 made-up reviews and calibrated on their folds."""
     texts, labels = made_up(800, 1)
+    cleaned = clean_texts(texts)
     vectorizer = TfidfVectorizer(min_df=3, ngram_range=(1, 2), sublinear_tf=True)
-    model = LogisticRegression(class_weight="balanced")
-    model.fit(vectorizer.fit_transform(clean_texts(texts)), labels)
-    fresh, fresh_labels = made_up(800, 2)
-    decisions = model.decision_function(vectorizer.transform(clean_texts(fresh)))
-    slope, offset = fit_sigmoid(decisions, fresh_labels)
-    calibrated = CalibratedClassifier(model, slope, offset, float(labels.mean()))
+    matrix = vectorizer.fit_transform(cleaned)
+    model = LogisticRegression(class_weight="balanced").fit(matrix, labels)
+    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model)
+    calibrated = calibrate(model, decisions, matrix, labels)
     return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
 
 

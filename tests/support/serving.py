@@ -20,20 +20,21 @@ from typing import Any
 
 import pytest
 from conftest import PROJECT, write_reviews
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 
-from calibration import CalibratedClassifier, fit_sigmoid
 from sentiment.data.reviews import data_digest, load_reviews, split_reviews
 from sentiment.metrics import bootstrap_interval
+from sentiment.model.calibration import calibrate
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import production_version, promote, register_version, stage
 from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import Store, begin_run, end_run, log_values, open_store, use_uri
+from sentiment.training.folds import FoldMatrices
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
 # Version 1, 2 and 3, by the names the experiment gives them
@@ -113,19 +114,23 @@ def add_version(store: Store, folder: Path, algorithm: str, *, fingerprint: str 
 
 def fit_calibrated(algorithm: str, texts: list[str], labels: Any) -> Pipeline:
     """The algorithm's pipeline as the experiment makes it, without the search."""
+    cleaned = clean_texts(texts)
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True)
-    matrix = vectorizer.fit_transform(clean_texts(texts))
+    matrix = vectorizer.fit_transform(cleaned)
     # plain integers, as the experiment stores them
     vectorizer.vocabulary_ = {term: int(at) for term, at in vectorizer.vocabulary_.items()}
-    model = MODELS[algorithm]
-    method = "decision_function" if hasattr(model, "decision_function") else "predict_log_proba"
-    held_out = cross_val_predict(model, matrix, labels, method=method)
-    if held_out.ndim == 2:
-        held_out = held_out[:, 1] - held_out[:, 0]
-    fitted = model.__class__(**model.get_params()).fit(matrix, labels)
-    slope, offset = fit_sigmoid(held_out, labels)
-    calibrated = CalibratedClassifier(fitted, slope, offset, float(labels.mean()))
+    model = clone(MODELS[algorithm]).fit(matrix, labels)
+    decisions = FoldMatrices(cleaned, labels).decisions(vectorizer, model)
+    calibrated = calibrate(model, decisions, matrix, labels)
     return Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", calibrated)])
+
+
+def served_probabilities(pipeline: Pipeline, texts: Sequence[str]) -> list[float]:
+    """What scikit-learn's own steps give, and the prior for a text without a known word."""
+    probability = pipeline.predict_proba(texts)[:, 1]
+    unknown = pipeline[:-1].transform(texts).getnnz(axis=1) == 0
+    probability[unknown] = pipeline["model"].prior_
+    return [float(value) for value in probability]
 
 
 def put_into_production(store: Store, version: str) -> None:

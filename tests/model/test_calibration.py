@@ -1,0 +1,242 @@
+"""Calibration against scikit-learn's own, labels that stay the classifier's, and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import BAD, GOOD, THINGS
+from scipy.sparse import csr_matrix
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier, StratifiedKFold
+from sklearn.naive_bayes import BernoulliNB, ComplementNB, MultinomialNB
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC, LinearSVC
+
+from sentiment.data.reviews import load_reviews
+from sentiment.errors import CalibrationError
+from sentiment.model.algorithms import build_candidate
+from sentiment.model.calibration import (
+    calibrate,
+    decision_values,
+    linear_form,
+    read_calibration,
+    term_weights,
+)
+from sentiment.training.folds import FoldMatrices
+from sentiment.training.report import fit_and_evaluate, folds_of, prepare_reviews
+
+FOLDS = StratifiedKFold(5, shuffle=True, random_state=42)
+MODELS: dict[str, Any] = {
+    "LR": LogisticRegression(C=0.5, class_weight="balanced", solver="liblinear", random_state=42),
+    "NB": MultinomialNB(alpha=0.3),
+    "complement NB": ComplementNB(alpha=0.3),
+    "SVM": LinearSVC(C=0.1, class_weight="balanced", random_state=42),
+}
+Texts = tuple[list[str], Any]
+
+
+@pytest.fixture(scope="module")
+def texts() -> Texts:
+    rng = np.random.default_rng(5)
+    labels = (rng.random(600) < 0.7).astype(np.int64)
+    rows = []
+    for label in labels:
+        words = [*rng.choice(GOOD if label else BAD, 2), *rng.choice(THINGS, 2)]
+        if rng.random() < 0.25:
+            words.append(rng.choice(BAD if label else GOOD))
+        rows.append(" ".join(words))
+    return rows, labels
+
+
+@pytest.fixture(scope="module")
+def matrix(texts: Texts) -> Any:
+    return TfidfVectorizer().fit_transform(texts[0])
+
+
+def calibrated(model: Any, texts: Texts, matrix: Any) -> FixedThresholdClassifier:
+    rows, labels = texts
+    fitted = clone(model).fit(matrix, labels)
+    decisions = FoldMatrices(rows, labels).decisions(TfidfVectorizer(), model)
+    return calibrate(fitted, decisions, matrix, labels)
+
+
+@pytest.mark.parametrize("name", ["LR", "SVM"])
+def test_probabilities_are_those_of_scikit_learns_calibration(
+    name: str, texts: Texts, matrix: Any
+) -> None:
+    """Which fits the vectorizer of each fold anew when it is part of what is calibrated."""
+    pipeline = make_pipeline(TfidfVectorizer(), MODELS[name])
+    theirs = CalibratedClassifierCV(pipeline, method="sigmoid", cv=FOLDS, ensemble=False)
+    expected = theirs.fit(*texts).predict_proba(texts[0])
+    ours = calibrated(MODELS[name], texts, matrix).predict_proba(matrix)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["LogisticRegression", "LinearSVM"])
+def test_training_calibrates_on_reviews_that_the_model_has_not_seen(
+    algorithm: str, small_reviews: Path
+) -> None:
+    data = prepare_reviews(load_reviews(small_reviews))
+    params = {"C": 2.0, "max_features": 3000, "min_df": 3, "max_df": 0.9}
+    candidate = build_candidate(algorithm, params)
+    fitted = fit_and_evaluate(algorithm, candidate, data, folds_of(data))
+    ours = fitted.pipeline["model"].predict_proba(candidate.vectorizer.transform(data.cleaned_test))
+
+    pipeline = make_pipeline(clone(candidate.vectorizer), clone(candidate.model))
+    theirs = CalibratedClassifierCV(pipeline, method="sigmoid", cv=FOLDS, ensemble=False)
+    theirs.fit(data.cleaned_train, data.split.y_train)
+    np.testing.assert_allclose(ours, theirs.predict_proba(data.cleaned_test), atol=1e-5)
+
+    # decisions about reviews that it has seen give other probabilities
+    train = candidate.vectorizer.transform(data.cleaned_train)
+    seen = decision_values(candidate.model, train)
+    wrong = calibrate(candidate.model, seen, train, data.split.y_train)
+    test = candidate.vectorizer.transform(data.cleaned_test)
+    assert np.abs(wrong.predict_proba(test) - ours).max() > 0.005
+
+
+def test_two_points_by_hand() -> None:
+    """One review a class at -1 and +1: targets 2/3 and 1/3, so the slope is log 2, the offset 0."""
+    matrix, labels = csr_matrix([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1])
+    model = LogisticRegression().fit(matrix, labels)
+    found = read_calibration(calibrate(model, np.array([-1.0, 1.0]), matrix, labels))
+    assert found.slope == pytest.approx(np.log(2), rel=1e-5)
+    assert found.offset == pytest.approx(0, abs=1e-6)
+    assert found.threshold == pytest.approx(0.5, abs=1e-6)
+    assert found.prior == 0.5
+
+
+def test_a_scale_of_the_decisions_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    decisions = rng.normal(size=300)
+    labels = (decisions + rng.normal(size=300) > 0).astype(np.int64)
+    matrix = csr_matrix(decisions[:, np.newaxis])
+    model = LogisticRegression().fit(matrix, labels)
+    one = read_calibration(calibrate(model, decisions, matrix, labels))
+    large = read_calibration(calibrate(model, decisions * 1e3, matrix, labels))
+    assert large.slope == pytest.approx(one.slope / 1e3, rel=1e-4)
+    assert large.offset == pytest.approx(one.offset, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_labels_stay_the_classifiers_and_flip_at_the_threshold(
+    name: str, texts: Texts, matrix: Any
+) -> None:
+    ours = calibrated(MODELS[name], texts, matrix)
+    own = clone(MODELS[name]).fit(matrix, texts[1]).predict(matrix)
+    assert ours.predict(matrix).tolist() == own.tolist()
+    positive = ours.predict_proba(matrix)[:, 1]
+    assert ((positive >= ours.threshold) == (own == 1)).all()
+    assert 0 < positive.min() < positive.max() < 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_served_are_the_pipelines_bits(name: str, texts: Texts, matrix: Any) -> None:
+    ours = calibrated(MODELS[name], texts, matrix)
+    decisions, probabilities = read_calibration(ours).answers(matrix)
+    assert probabilities.tolist() == ours.predict_proba(matrix)[:, 1].tolist()
+    assert ((decisions > 0) == (ours.predict(matrix) == 1)).all()
+
+
+def test_a_decision_of_zero_is_negative() -> None:
+    """As scikit-learn's classifiers have it: its probability lies just below the threshold."""
+    matrix, labels = csr_matrix([[-1.0], [0.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+    model = LogisticRegression(fit_intercept=False).fit(matrix, labels)
+    ours = calibrate(model, np.array([-1.0, 0.5, 0.2, 1.0]), matrix, labels)
+    assert model.decision_function(matrix)[1] == 0
+    assert ours.predict(matrix).tolist() == model.predict(matrix).tolist() == [0, 0, 1, 1]
+
+
+def test_a_row_without_terms_gets_the_prior() -> None:
+    matrix, labels = csr_matrix([[0.0, 1.0], [1.0, 0.0], [2.0, 0.0]]), np.array([0, 1, 1])
+    model = LogisticRegression().fit(matrix, labels)
+    ours = read_calibration(calibrate(model, np.array([-1.0, 1.0, 2.0]), matrix, labels))
+    decisions, probabilities = ours.answers(csr_matrix([[0.0, 0.0], [1.0, 0.0]]))
+    assert probabilities[0] == ours.prior == pytest.approx(2 / 3)
+    assert probabilities[1] != ours.prior
+    assert decisions[0] == ours.intercept == model.intercept_[0]
+
+
+# --- weights ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_terms_times_weights_and_then_the_intercept_are_the_decision(
+    name: str, texts: Texts, matrix: Any
+) -> None:
+    fitted = clone(MODELS[name]).fit(matrix, texts[1])
+    weights = term_weights(fitted)
+    assert weights is not None
+    intercept = float(linear_form(fitted).intercept_[0])
+    values = decision_values(fitted, matrix)
+    for row in range(50):
+        total = 0.0
+        for column in sorted(matrix[row].indices):
+            total += float(matrix[row, column]) * float(weights[column])
+        assert total + intercept == pytest.approx(values[row], rel=1e-12, abs=1e-14)
+    if hasattr(fitted, "decision_function"):
+        theirs = fitted.decision_function(matrix)
+    else:
+        log_odds = fitted.predict_joint_log_proba(matrix)
+        theirs = log_odds[:, 1] - log_odds[:, 0]
+    np.testing.assert_allclose(values, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["NB", "complement NB"])
+def test_the_linear_form_of_naive_bayes_has_its_probabilities(
+    name: str, texts: Texts, matrix: Any
+) -> None:
+    fitted = clone(MODELS[name]).fit(matrix, texts[1])
+    np.testing.assert_allclose(
+        linear_form(fitted).predict_proba(matrix), fitted.predict_proba(matrix), rtol=1e-9
+    )
+
+
+# --- what is refused, and what is not linear -----------------------------------------------------
+
+
+def test_a_model_whose_labels_would_change_is_refused(texts: Texts, matrix: Any) -> None:
+    class Strict(LogisticRegression):  # type: ignore[misc]
+        def predict(self, X: Any) -> Any:
+            return (self.decision_function(X) > 1.5).astype(int)
+
+    with pytest.raises(CalibrationError, match=r"^Strict: calibrated, \d+ of 600 training reviews"):
+        calibrated(Strict(), texts, matrix)
+
+
+def test_a_model_that_has_learnt_nothing_is_refused(matrix: Any) -> None:
+    noise = np.random.default_rng(1).integers(0, 2, 600)
+    fitted = LogisticRegression().fit(matrix, noise)
+    upside_down = -fitted.decision_function(matrix)
+    with pytest.raises(CalibrationError, match="not more often positive"):
+        calibrate(fitted, upside_down, matrix, noise)
+
+
+@pytest.mark.parametrize("model", [RandomForestClassifier(3), BernoulliNB()])
+def test_a_classifier_without_a_decision_function_is_refused(
+    model: Any, texts: Texts, matrix: Any
+) -> None:
+    with pytest.raises(CalibrationError, match=f"{type(model).__name__} has no decision function"):
+        calibrated(model, texts, matrix)
+
+
+def test_a_classifier_that_is_not_linear_is_served_without_weights(
+    texts: Texts, matrix: Any
+) -> None:
+    ours = calibrated(SVC(), texts, matrix)
+    found = read_calibration(ours)
+    assert found.weights is None and found.intercept == 0
+    assert found.answers(matrix)[1].tolist() == ours.predict_proba(matrix)[:, 1].tolist()
+
+
+def test_only_what_calibrate_made_can_be_read() -> None:
+    for model in (LogisticRegression(), FixedThresholdClassifier(LogisticRegression())):
+        with pytest.raises(CalibrationError, match="not calibrated"):
+            read_calibration(model)
