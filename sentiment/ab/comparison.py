@@ -18,7 +18,15 @@ import numpy as np
 import pandas as pd
 
 from sentiment.ab import statistics as ab_statistics
-from sentiment.metrics import Interval, Labels, bootstrap_interval, confusion, paired_difference
+from sentiment.metrics import (
+    Interval,
+    Labels,
+    bootstrap_interval,
+    confusion,
+    paired_difference,
+    unpaired_difference,
+    wilson_interval,
+)
 
 required_sample_size = ab_statistics.required_sample_size  # to be asked before the test begins
 
@@ -144,7 +152,7 @@ def compare_arms(answers: pd.DataFrame, *, share: float, alpha: float = 0.05) ->
         alpha=alpha,
         split_p=judgement.split_p,
         accuracy_difference=judgement.difference,
-        f1_difference=ab_statistics.f1_difference(matrices[0], matrices[1]) if f1_known else None,
+        f1_difference=unpaired_difference(matrices[1], matrices[0]) if f1_known else None,
         verdict=judgement.verdict,
         sentence=judgement.sentence,
     )
@@ -199,7 +207,7 @@ def shadow_agreement(answers: pd.DataFrame) -> ShadowAgreement:
     both = pairs.dropna(subset=["champion_label", "shadow_label"])
     first = both.drop_duplicates("unit")
     same = int((first["champion_label"] == first["shadow_label"]).sum())
-    agreed = ab_statistics.wilson_interval(same, len(first))
+    agreed = wilson_interval(same, len(first))
     known = both.dropna(subset=["true_label"]).drop_duplicates("unit")
     truth, shadow = _labels(known, "true_label"), _labels(known, "shadow_label")
     difference = None
@@ -233,7 +241,7 @@ def _arm_scores(arm: str, rows: pd.DataFrame, units: int, scored: pd.DataFrame) 
         labelled_share=labelled / len(rows) if len(rows) else None,
         units=units,
         labelled_units=len(scored),
-        accuracy=ab_statistics.wilson_interval(int((truth == predicted).sum()), len(truth)),
+        accuracy=wilson_interval(int((truth == predicted).sum()), len(truth)),
         f1_macro=bootstrap_interval(truth, predicted) if _both_classes(truth) else None,
     )
 

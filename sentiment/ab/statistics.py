@@ -18,9 +18,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from sentiment.metrics import CONFIDENCE, RESAMPLES, Floats, Interval, f1_macro
+from sentiment.metrics import Bools, Floats, Interval
 
 # The difference in accuracy that a test should show. Also the standard deviation of the mixture
 # over true differences, which must be fixed beforehand: the interval is at its best, against one
@@ -86,7 +85,7 @@ def required_sample_size(
     return math.ceil(challenger * ratio), math.ceil(challenger)
 
 
-def enough(correct: Floats, counted: Floats) -> npt.NDArray[np.bool_]:
+def enough(correct: Floats, counted: Floats) -> Bools:
     """Whether the counts, shape (…, 2), suffice for an interval; shape (…).
 
     Each arm needs `MIN_UNITS` users. Right and wrong answers must be so many in both arms together
@@ -134,33 +133,6 @@ def units_to_show(
     total = float((_spread(correct, counted) / shares).sum()) / variance
     champion, challenger = (math.ceil(part) for part in total * shares)
     return champion, challenger
-
-
-def wilson_interval(hits: int, rows: int) -> Interval | None:
-    """`hits` of `rows` as a share with its 95 % interval (Wilson 1927); None without rows."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    if rows == 0:
-        return None
-    low, high = proportion_confint(hits, rows, alpha=1 - CONFIDENCE, method="wilson")
-    return Interval(hits / rows, float(low), float(high))
-
-
-def f1_difference(champion: Floats, challenger: Floats, seed: int = 42) -> Interval:
-    """The challenger's macro-F1 less the champion's with its 95 % bootstrap percentile interval.
-
-    From confusion matrices, rows true, of two independent samples: each is resampled by itself.
-    The interval is right for one look at a number of users fixed beforehand, not for many looks.
-    """
-    rng = np.random.default_rng(seed)
-    draws = []
-    for matrix in (champion, challenger):
-        rows = int(matrix.sum())
-        cells = rng.multinomial(rows, matrix.ravel() / rows, size=RESAMPLES)
-        draws.append(f1_macro(cells.reshape(-1, *matrix.shape).astype(np.float64)))
-    tail = (1 - CONFIDENCE) / 2 * 100
-    low, high = np.percentile(draws[1] - draws[0], [tail, 100 - tail])
-    return Interval(float(f1_macro(challenger) - f1_macro(champion)), float(low), float(high))
 
 
 def split_p_value(units: tuple[int, int], share: float) -> float | None:

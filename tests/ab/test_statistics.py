@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import simulate_ab
 from scipy.integrate import quad
-from sklearn.metrics import f1_score
 
 from sentiment.ab import statistics as ab_statistics
-from sentiment.metrics import Floats, Labels, confusion
+from sentiment.metrics import Floats
 
 Z = NormalDist().inv_cdf
 EVERY_TENTH = np.arange(100, 5_001, 10)  # labelled users at 491 looks, from the first possible on
@@ -258,25 +257,6 @@ def test_as_many_more_users_as_it_says_show_the_difference(share: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("hits", "rows", "low", "high"),
-    [
-        # (8 + 1.9207) / 13.8415 = .71674; 1.95996 / 13.8415 · √(10 · .8 · .2 + .9604) = .22658
-        (8, 10, 0.49016, 0.94332),
-        (0, 10, 0.0, 0.27753),  # 3.8415 / 13.8415
-        (10, 10, 0.72247, 1.0),
-    ],
-)
-def test_wilson_by_hand(hits: int, rows: int, low: float, high: float) -> None:
-    interval = ab_statistics.wilson_interval(hits, rows)
-    assert interval is not None and interval.value == hits / rows
-    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-5)
-
-
-def test_no_rows_have_no_interval() -> None:
-    assert ab_statistics.wilson_interval(0, 0) is None
-
-
-@pytest.mark.parametrize(
     ("units", "share", "chi_square"),
     [
         ((520, 480), 0.5, 1.6),  # 20² / 500 + 20² / 500
@@ -308,36 +288,6 @@ def test_a_split_of_few_users_or_of_none_to_an_arm(
     units: tuple[int, int], share: float, p: float | None
 ) -> None:
     assert ab_statistics.split_p_value(units, share) == p
-
-
-def macro_f1(true: Labels, given: Labels) -> float:
-    found = []
-    for label in (0, 1):
-        hits = int(((true == label) & (given == label)).sum())
-        found.append(2 * hits / int((true == label).sum() + (given == label).sum()))
-    return sum(found) / 2
-
-
-def test_the_difference_in_macro_f1_agrees_with_resampling_the_rows() -> None:
-    rng = np.random.default_rng(6)
-    arms = []
-    for rows, accuracy in ((500, 0.85), (200, 0.9)):
-        true = (rng.random(rows) < 0.8).astype(np.int64)
-        arms.append((true, np.where(rng.random(rows) < accuracy, true, 1 - true)))
-    draws = []
-    for _ in range(4_000):
-        scores = []
-        for true, given in arms:
-            drawn = rng.integers(0, len(true), len(true))
-            scores.append(macro_f1(true[drawn], given[drawn]))
-        draws.append(scores[1] - scores[0])
-    exact = [f1_score(true, given, average="macro") for true, given in arms]
-    champion, challenger = (confusion(true, given) for true, given in arms)
-    found = ab_statistics.f1_difference(champion, challenger)
-    assert found.value == pytest.approx(exact[1] - exact[0], abs=1e-12)
-    # the ends of two such bootstraps differ by chance by about .002
-    assert found.low == pytest.approx(np.percentile(draws, 2.5), abs=0.006)
-    assert found.high == pytest.approx(np.percentile(draws, 97.5), abs=0.006)
 
 
 # --- the verdict ---
