@@ -16,7 +16,6 @@ first), 2 bad input or no store; after 1 and 2 the registry is as it was.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,12 +34,12 @@ from sentiment.registry.console import (
 )
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
-    all_versions,
     judge_version,
     known_version,
     production_version,
     promote,
     reconcile,
+    registered_versions,
     rollback,
     stage,
 )
@@ -119,7 +118,11 @@ def _run(options: argparse.Namespace, store: Store) -> int:
 
     terminal = Terminal()
     try:
-        all_versions(store)  # an empty registry is said before anything else
+        if not registered_versions(store):
+            raise RegistryError(
+                f"{store.settings.registered_model} has no versions here; run "
+                "sentiment_mlflow_optuna.py, or name another store with --store"
+            )
         for line in reconcile(store):
             print(f"model_registry: mended: {line}", file=sys.stderr)
         if options.command == "promote":
@@ -138,7 +141,7 @@ def _run(options: argparse.Namespace, store: Store) -> int:
 
 
 def _list(_: argparse.Namespace, store: Store, terminal: Terminal) -> None:
-    terminal.table(REGISTERED_MODEL, versions_table(all_versions(store), _aliases(store)))
+    terminal.table(REGISTERED_MODEL, versions_table(registered_versions(store), _aliases(store)))
 
 
 def _show(options: argparse.Namespace, store: Store, terminal: Terminal) -> None:
@@ -201,21 +204,6 @@ def _promote(options: argparse.Namespace, store: Store, terminal: Terminal) -> i
         return EXIT_REFUSED
     _said(promote(store, verdict, why=options.reason, force=options.force), terminal)
     return 0
-
-
-def promotion_command(
-    store: Store, version: str, data: str, text_column: str, rating_column: str
-) -> str:
-    """The command that puts the version through the gate for production."""
-    words = ["python", "model_registry.py", "promote", version, "--to", "production"]
-    for flag, value, default in (
-        ("--data", data, str(PROJECT / "data.csv")),
-        ("--text-column", text_column, TEXT_COLUMN),
-        ("--rating-column", rating_column, RATING_COLUMN),
-        ("--store", str(store.folder), str(PROJECT)),
-    ):
-        words += [] if value == default else [flag, value]
-    return shlex.join(words)
 
 
 def _said(event: Event, terminal: Terminal) -> None:

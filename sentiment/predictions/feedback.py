@@ -18,7 +18,6 @@ from sentiment.data.reviews import MARKERS, LoadedReviews, data_digest, remove_m
 from sentiment.errors import WindowError
 from sentiment.predictions.reading import ARMS, existing_log
 from sentiment.predictions.tables import FEEDBACK, PREDICTIONS
-from sentiment.tracking.store import Store
 
 STARS = {0: 1, 1: 5}  # label → rating, where none was given
 
@@ -113,8 +112,3 @@ def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> La
         f"{len(sent) - added:,} exact duplicates left out, {added:,} added"
     )
     return LabelledReviews(merged, data_digest(frame), file_digest, added, note)
-
-
-def log_of(store: Store, url: str | None) -> str:
-    """The URL of the prediction log: by default the SQLite file that the server keeps there."""
-    return url or f"sqlite:///{store.folder / 'predictions.db'}"

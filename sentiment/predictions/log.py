@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -27,8 +28,6 @@ from sentiment.predictions.tables import FEEDBACK, PREDICTIONS, open_database, r
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["LoggedPrediction", "PredictionLog", "PredictionLogError", "open_log"]
 
 PORTION = 5_000  # rows retired in one transaction, which takes some hundredths of a second
 PAUSE = 0.05  # seconds between two portions, so that whoever waits to write gets a turn
@@ -58,6 +57,11 @@ class LoggedPrediction:
     probability: float  # of positive, 0–1
     label: int | None  # 1 positive, 0 negative, None: no known words
     milliseconds: float
+
+
+def default_log_url(folder: Path) -> str:
+    """Return the URL of the log where none is named: a SQLite file in the store's folder."""
+    return f"sqlite:///{folder / 'predictions.db'}"
 
 
 def open_log(url: str) -> PredictionLog:

@@ -10,9 +10,8 @@ from conftest import write_reviews
 
 from sentiment.data.reviews import data_digest, load_reviews, split_reviews
 from sentiment.errors import PredictionLogError
-from sentiment.predictions.feedback import Feedback, log_of, read_feedback, with_feedback
+from sentiment.predictions.feedback import Feedback, read_feedback, with_feedback
 from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
-from sentiment.tracking.store import open_store
 
 
 def answered(
@@ -156,9 +155,3 @@ def test_a_log_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(PredictionLogError) as caught:
         read_feedback(f"sqlite:///{file}")
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_the_log_lies_beside_the_store_unless_another_is_named(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    assert log_of(store, None) == f"sqlite:///{tmp_path / 'predictions.db'}"
-    assert log_of(store, "postgresql://host/name") == "postgresql://host/name"
