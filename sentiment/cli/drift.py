@@ -167,7 +167,7 @@ def _replay(options: argparse.Namespace, terminal: Terminal) -> int:
 def _existing_store(folder: str | None) -> Store:
     """Open the store, which must be there: MLflow would make an empty one."""
     database = (PROJECT if folder is None else Path(folder)) / "mlflow.db"
-    if not (folder is None and os.environ.get("MLFLOW_TRACKING_URI")) and not database.exists():
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not database.exists():
         raise TrackingError(
             f"{database}: no such store; run sentiment_mlflow_optuna.py --promote, or name "
             "another with --store"

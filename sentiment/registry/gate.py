@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import CLASS_NAMES, TEXT_HASHES, Split, text_hashes
+from sentiment.data.reviews import TEXT_HASHES, Split, text_hashes
 from sentiment.errors import VersionError
 from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_difference, score
 from sentiment.tracking.artifact import load_pipeline
-from sentiment.tracking.store import Store
+from sentiment.tracking.store import Settings, Store
 from text_cleaning import clean_texts, cleaning_fingerprint
 
 MARGIN = 0.01  # of macro-F1 that new data may cost; one model varies by .010 over splits
@@ -141,7 +141,14 @@ def compare_versions(store: Store, candidate: str, production: str | None, split
     predicted = [_predict(version, texts) for version in loaded]
     seconds = median_seconds([version.pipeline for version in loaded], texts[:TIMED_TEXTS])
     if production is None:
-        return judge_first(candidate, truth, predicted[0], seconds[0], left_out=left_out)
+        return judge_first(
+            candidate,
+            truth,
+            predicted[0],
+            seconds[0],
+            left_out=left_out,
+            class_names=store.settings.class_names,
+        )
     return judge(
         (candidate, production),
         truth,
@@ -225,7 +232,13 @@ def judge(
 
 
 def judge_first(
-    version: str, truth: Labels, predicted: Labels, seconds: float, *, left_out: int = 0
+    version: str,
+    truth: Labels,
+    predicted: Labels,
+    seconds: float,
+    *,
+    left_out: int = 0,
+    class_names: tuple[str, str] = Settings.class_names,
 ) -> Verdict:
     """Judge the first version ever: it must beat always answering the commoner class."""
     few = _too_few(truth)
@@ -236,7 +249,7 @@ def judge_first(
     reason = (
         f"{'the first in production' if good else 'no evidence of use'}, macro-F1 "
         f"{_shown(scores.f1_macro)}, against {baseline:.3f} for always answering "
-        f"'{CLASS_NAMES[int(truth.mean() > 0.5)]}'"
+        f"'{class_names[int(truth.mean() > 0.5)]}'"
     )
     return Verdict(good, reason, version, None, len(truth), left_out, (scores,), baseline=baseline)
 
