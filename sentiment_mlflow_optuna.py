@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from sentiment.registry.console import promotion_command
 from sentiment.console import Terminal
 from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, load_reviews
 from sentiment.errors import (
@@ -36,7 +35,7 @@ from sentiment.errors import (
     TrackingError,
 )
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
-from sentiment.registry.console import show_verdict
+from sentiment.registry.console import promotion_command, show_verdict
 from sentiment.registry.lifecycle import (
     judge_version,
     production_version,
@@ -264,8 +263,9 @@ def offer(
         return
     columns = settings.text_column, settings.rating_column
     command = promotion_command(store, version, settings.data, *columns)
+    now = f"version {production} is" if production else "no version is"
     terminal.say(
-        f"Version {version} is the challenger; in production is {production or 'none yet'}. "
+        f"Version {version} is the challenger; {now} in production{'' if production else ' yet'}. "
         f"Promote it with:\n  {command}",
         always=True,
     )

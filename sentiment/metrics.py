@@ -1,33 +1,36 @@
-"""Evaluation: what a set of predictions is worth, and how sure one can be of it.
+"""Score predictions, and say how sure the score is; also the names of the array types.
 
-Every interval here is a bootstrap over the holdout's rows. All metrics depend on the rows only
-through the confusion matrix, so a resample of n rows is one multinomial draw of its cells: the
-same distribution as drawing rows with replacement, some hundred times cheaper.
+All metrics of `METRICS` depend on the rows only through the confusion matrix. So a bootstrap
+resample of n rows is one multinomial draw of the matrix's cells: the same distribution as drawing
+rows with replacement, some hundred times cheaper.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Ints = npt.NDArray[np.int64]
-Labels = Ints  # 0 negative, 1 positive
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int64]  # 0 negative, 1 positive
 Bools = npt.NDArray[np.bool_]
 # A metric maps confusion matrices of shape (..., k, k), rows true and columns predicted, to (...).
 Metric = Callable[[Floats], Floats]
 
 RESAMPLES = 2_000  # leaves a Monte Carlo error of about .0005 on the ends of a .82 ± .02 interval
+BRIER_RESAMPLES = 1_000  # of the rows themselves, which takes longer
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the ends of its bootstrap percentile interval."""
+    """A value with the ends of its interval."""
 
     value: float
     low: float
@@ -38,31 +41,31 @@ class Interval:
 
 
 def confusion(y_true: Labels, y_pred: Labels, classes: int = 2) -> Floats:
-    """Counts of shape (classes, classes): row true label, column predicted label."""
+    """Return counts of shape (classes, classes): row true label, column predicted label."""
     cells = np.bincount(np.asarray(y_true) * classes + np.asarray(y_pred), minlength=classes**2)
     return cells.reshape(classes, classes).astype(np.float64)
 
 
 def f1_per_class(matrix: Floats) -> Floats:
-    """F1 of each class, 2TP / (2TP + FP + FN); 0 for a class neither present nor predicted."""
+    """Return the F1 of each class, 2TP / (2TP + FP + FN), or 0 where that would be 0 / 0."""
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
     total = matrix.sum(axis=-1) + matrix.sum(axis=-2)
     return np.asarray(np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0))
 
 
 def f1_macro(matrix: Floats) -> Floats:
-    """The unweighted mean of the classes' F1, 0–1 (F1: van Rijsbergen 1979, ch. 7)."""
+    """Return the unweighted mean of the classes' F1, 0–1 (F1: van Rijsbergen 1979, ch. 7)."""
     return np.asarray(f1_per_class(matrix).mean(axis=-1))
 
 
 def accuracy(matrix: Floats) -> Floats:
-    """Share of rows predicted right, 0–1."""
+    """Return the share of rows predicted right, 0–1."""
     hits = np.trace(matrix, axis1=-2, axis2=-1)
     return np.asarray(hits / matrix.sum(axis=(-2, -1)))
 
 
 def recall_negative(matrix: Floats) -> Floats:
-    """Share of the negative rows (label 0) that are predicted negative, 0–1."""
+    """Return the share of the negative rows (label 0) that are predicted negative, 0–1."""
     row = matrix[..., 0, :].sum(axis=-1)
     hits = matrix[..., 0, 0]
     return np.asarray(np.divide(hits, row, out=np.zeros_like(row), where=row > 0))
@@ -76,7 +79,7 @@ METRICS: dict[str, Metric] = {
 
 
 def score(y_true: Labels, y_pred: Labels, metric: str = "f1_macro") -> float:
-    """One metric of `METRICS` on 0/1 labels of equal length."""
+    """Return one metric of `METRICS` on 0/1 labels of equal length."""
     return float(METRICS[metric](confusion(y_true, y_pred)))
 
 
@@ -88,9 +91,14 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 42,
 ) -> Interval:
-    """The metric with its 95 % percentile interval (Efron & Tibshirani 1993, ch. 13)."""
+    """Return the metric with its 95 % percentile interval (Efron & Tibshirani 1993, ch. 13).
+
+    Raises `ValueError` without rows, as every bootstrap here does.
+    """
     matrix = confusion(y_true, y_pred)
-    draws = _resample(matrix.ravel(), resamples, seed).reshape(-1, *matrix.shape)
+    draws = _resample(matrix.ravel(), resamples, np.random.default_rng(seed)).reshape(
+        -1, *matrix.shape
+    )
     return _interval(METRICS[metric](matrix), METRICS[metric](draws))
 
 
@@ -103,16 +111,17 @@ def paired_difference(
     resamples: int = RESAMPLES,
     seed: int = 42,
 ) -> Interval:
-    """The metric of `y_pred` less that of `y_other` on the same rows, with its 95 % interval.
+    """Return the metric of `y_pred` minus that of `y_other`, with its 95 % interval.
 
-    Rows are resampled in pairs, so that what both models find hard cancels out.
+    Both are predictions for the same rows. Rows are resampled in pairs, so what both models find
+    hard cancels out.
     """
     # 2 × 2 × 2 cells: true label, first prediction, other prediction
     cells = np.bincount(
         np.asarray(y_true) * 4 + np.asarray(y_pred) * 2 + np.asarray(y_other), minlength=8
     )
     cube = cells.reshape(2, 2, 2).astype(np.float64)
-    draws = _resample(cube.ravel(), resamples, seed).reshape(-1, 2, 2, 2)
+    draws = _resample(cube.ravel(), resamples, np.random.default_rng(seed)).reshape(-1, 2, 2, 2)
     measure = METRICS[metric]
     return _interval(
         measure(cube.sum(axis=-1)) - measure(cube.sum(axis=-2)),
@@ -120,25 +129,56 @@ def paired_difference(
     )
 
 
-def brier_interval(y_true: Labels, probability: Floats, *, seed: int = 42) -> Interval:
-    """Brier score of probabilities of label 1 with its 95 % percentile interval; 0 is best.
+def unpaired_difference(
+    matrix: Floats, other: Floats, metric: str = "f1_macro", *, seed: int = 42
+) -> Interval:
+    """Return the metric of `matrix` minus that of `other`, with its 95 % percentile interval.
 
-    The mean squared difference to the labels, 0–1 (Brier 1950, "Verification of forecasts
-    expressed in terms of probability"); a constant forecast at the share s scores s(1 - s).
+    Both are confusion matrices, rows true, of two independent samples; each is resampled by itself.
+    """
+    # one stream for both: the second sample's draws continue where the first one's end
+    rng = np.random.default_rng(seed)
+    measure = METRICS[metric]
+    draws = [
+        measure(_resample(cells.ravel(), RESAMPLES, rng).reshape(-1, *cells.shape))
+        for cells in (matrix, other)
+    ]
+    return _interval(measure(matrix) - measure(other), draws[0] - draws[1])
+
+
+def wilson_interval(hits: int, rows: int) -> Interval | None:
+    """Return `hits` of `rows` as a share, 0–1, with its 95 % interval; None without rows.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    if rows == 0:
+        return None
+    share, z = hits / rows, NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    centre = (hits + z**2 / 2) / (rows + z**2)
+    half = z / (rows + z**2) * math.sqrt(rows * share * (1 - share) + z**2 / 4)
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def brier_interval(y_true: Labels, probability: Floats, *, seed: int = 42) -> Interval:
+    """Return the Brier score of probabilities of label 1 with its 95 % percentile interval.
+
+    The score is the mean squared difference to the labels: 0–1, 0 is best (Brier 1950,
+    "Verification of forecasts expressed in terms of probability"). Always forecasting the share s
+    of label 1 scores s(1 - s).
     """
     squared = (np.asarray(probability) - np.asarray(y_true)) ** 2
     if len(squared) == 0:
         raise ValueError("no rows to resample; expected at least one prediction")
-    generator = np.random.default_rng(seed)
-    means = [squared[generator.integers(0, len(squared), len(squared))].mean() for _ in range(1000)]
+    rng, rows = np.random.default_rng(seed), len(squared)
+    means = [squared[rng.integers(0, rows, rows)].mean() for _ in range(BRIER_RESAMPLES)]
     return _interval(squared.mean(), np.asarray(means))
 
 
 def reliability_table(y_true: Labels, probability: Floats, bins: int = 10) -> pd.DataFrame:
-    """How often forecasts came true: rows of `bins` groups of equal size, by probability.
+    """Compare forecasts with what came true, in `bins` groups of equal size by probability.
 
-    Columns `forecast` (mean probability of label 1), `share` (of reviews with label 1) and
-    `reviews`. Groups whose probabilities are all alike fall together.
+    Returns a row a group, with the columns `forecast` (mean probability of label 1), `share` (of
+    reviews with label 1) and `reviews`. Groups of equal probabilities become one.
     """
     edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
     group = np.searchsorted(edges, probability, side="right")
@@ -150,7 +190,7 @@ def reliability_table(y_true: Labels, probability: Floats, bins: int = 10) -> pd
 
 
 def per_class_table(y_true: Labels, y_pred: Labels, class_names: tuple[str, ...]) -> pd.DataFrame:
-    """One row a class: `class`, `precision`, `recall`, `f1` (0–1) and `reviews` (true count)."""
+    """Return a row a class: `class`, `precision`, `recall`, `f1` (0–1), `reviews` (true count)."""
     matrix = confusion(y_true, y_pred, len(class_names))
     hits, true, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     return pd.DataFrame(
@@ -164,12 +204,11 @@ def per_class_table(y_true: Labels, y_pred: Labels, class_names: tuple[str, ...]
     )
 
 
-def _resample(cells: Floats, resamples: int, seed: int) -> Floats:
+def _resample(cells: Floats, resamples: int, rng: np.random.Generator) -> Floats:
     rows = int(cells.sum())
     if rows == 0:
         raise ValueError("no rows to resample; expected at least one prediction")
-    draws = np.random.default_rng(seed).multinomial(rows, cells / rows, size=resamples)
-    return draws.astype(np.float64)
+    return rng.multinomial(rows, cells / rows, size=resamples).astype(np.float64)
 
 
 def _interval(value: Floats, draws: Floats) -> Interval:

@@ -12,6 +12,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
     recall_score,
 )
+from statsmodels.stats.proportion import proportion_confint
 
 from sentiment import metrics as evaluation
 
@@ -55,19 +56,36 @@ def test_a_class_never_seen_counts_as_zero_not_as_an_error() -> None:
     assert evaluation.score(ones, ones, "recall_negative") == 0.0
 
 
-@pytest.mark.slow
+def resampled_f1(
+    rng: np.random.Generator, true: np.ndarray, *predictions: np.ndarray, resamples: int = 4_000
+) -> list[np.ndarray]:
+    """Macro-F1 of each prediction on the same resamples of the rows themselves."""
+    rows = rng.integers(0, len(true), (resamples, len(true)))
+    drawn = true[rows]
+    scores = []
+    for predicted in predictions:
+        given = predicted[rows]
+        of_class = [
+            2
+            * ((drawn == label) & (given == label)).sum(axis=1)
+            / ((drawn == label).sum(axis=1) + (given == label).sum(axis=1))
+            for label in (0, 1)
+        ]
+        scores.append((of_class[0] + of_class[1]) / 2)
+    assert scores[0][0] == pytest.approx(
+        f1_score(drawn[0], predictions[0][rows[0]], average="macro")
+    )
+    return scores
+
+
 def test_interval_agrees_with_resampling_the_rows() -> None:
     true, predicted, _ = random_labels(400, 3)
-    rng = np.random.default_rng(7)
-    draws = []
-    for _ in range(4000):
-        rows = rng.integers(0, len(true), len(true))
-        draws.append(f1_score(true[rows], predicted[rows], average="macro"))
-    low, high = np.percentile(draws, [2.5, 97.5])
-    interval = evaluation.bootstrap_interval(true, predicted, resamples=4000)
+    (draws,) = resampled_f1(np.random.default_rng(7), true, predicted)
+    interval = evaluation.bootstrap_interval(true, predicted, resamples=4_000)
     assert interval.value == pytest.approx(f1_score(true, predicted, average="macro"))
-    assert interval.low == pytest.approx(low, abs=0.004)
-    assert interval.high == pytest.approx(high, abs=0.004)
+    assert [interval.low, interval.high] == pytest.approx(
+        np.percentile(draws, [2.5, 97.5]), abs=0.004
+    )
 
 
 def test_accuracy_interval_agrees_with_the_normal_approximation() -> None:
@@ -79,25 +97,52 @@ def test_accuracy_interval_agrees_with_the_normal_approximation() -> None:
     assert interval.high == pytest.approx(0.8 + half_width, abs=4e-4)
 
 
-@pytest.mark.slow
 def test_paired_difference_agrees_with_resampling_the_rows() -> None:
     true, first, second = random_labels(400, 5)
-    rng = np.random.default_rng(8)
-    draws = []
-    for _ in range(3000):
-        rows = rng.integers(0, len(true), len(true))
-        draws.append(
-            f1_score(true[rows], first[rows], average="macro")
-            - f1_score(true[rows], second[rows], average="macro")
-        )
-    low, high = np.percentile(draws, [2.5, 97.5])
-    difference = evaluation.paired_difference(true, first, second, resamples=4000)
-    assert difference.low == pytest.approx(low, abs=0.006)
-    assert difference.high == pytest.approx(high, abs=0.006)
+    draws = resampled_f1(np.random.default_rng(8), true, first, second)
+    difference = evaluation.paired_difference(true, first, second, resamples=4_000)
+    assert [difference.low, difference.high] == pytest.approx(
+        np.percentile(draws[0] - draws[1], [2.5, 97.5]), abs=0.006
+    )
     same = evaluation.paired_difference(true, first, first)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
-    back = evaluation.paired_difference(true, second, first, resamples=4000)
+    back = evaluation.paired_difference(true, second, first, resamples=4_000)
     assert back.value == pytest.approx(-difference.value)
+
+
+def test_unpaired_difference_agrees_with_resampling_each_sample_by_itself() -> None:
+    arms = []
+    for rows, seed in ((500, 6), (200, 7)):
+        true, better, worse = random_labels(rows, seed)
+        arms.append((true, better if rows == 200 else worse))
+    rng = np.random.default_rng(9)
+    draws = [resampled_f1(rng, *arm)[0] for arm in arms]
+    scores = [f1_score(*arm, average="macro") for arm in arms]
+    first, second = (evaluation.confusion(*arm) for arm in arms)
+    found = evaluation.unpaired_difference(second, first)
+    assert found.value == pytest.approx(scores[1] - scores[0], abs=1e-12)
+    # the ends of two such bootstraps differ by chance by about .002
+    assert [found.low, found.high] == pytest.approx(
+        np.percentile(draws[1] - draws[0], [2.5, 97.5]), abs=0.006
+    )
+
+
+@pytest.mark.parametrize(("hits", "rows"), [(8, 10), (0, 10), (10, 10), (1, 3), (970, 1_000)])
+def test_wilson_interval_is_that_of_statsmodels(hits: int, rows: int) -> None:
+    interval = evaluation.wilson_interval(hits, rows)
+    assert interval is not None and interval.value == hits / rows
+    assert (interval.low, interval.high) == pytest.approx(
+        proportion_confint(hits, rows, method="wilson"), abs=1e-12
+    )
+    assert interval.low >= 0 and interval.high <= 1
+
+
+def test_wilson_interval_by_hand() -> None:
+    # (8 + 1.9207) / 13.8415 = .71674; 1.95996 / 13.8415 · √(10 · .8 · .2 + .9604) = .22658
+    interval = evaluation.wilson_interval(8, 10)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((0.49016, 0.94332), abs=1e-5)
+    assert evaluation.wilson_interval(0, 0) is None
 
 
 def test_intervals_are_repeatable_and_move_with_the_seed() -> None:

@@ -19,19 +19,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on the path
     sys.path.insert(0, str(PROJECT))
 
-from sentiment.ab import comparison as ab_test  # noqa: E402
 from sentiment.ab import statistics as ab_statistics  # noqa: E402
+from sentiment.ab.comparison import assign_arm  # noqa: E402
+from sentiment.metrics import Bools, Floats, Ints  # noqa: E402
 
-Counts = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-# Says at which looks, shape (simulations, looks), a test would raise its hand.
-Test = Callable[[Counts, Counts], Flags]
+# Tells at which looks, shape (simulations, looks), a test would reject its hypothesis.
+Test = Callable[[Floats, Floats], Bools]
 
 IDS = 100_000
 LOOKS = 20
@@ -46,11 +44,11 @@ PLANS = ((0.85, 0.03, 0.5), (0.85, 0.03, 0.2), (0.9, 0.02, 0.5))  # baseline, ef
 def simulate(
     rates: tuple[float, float],
     share: float,
-    users: npt.NDArray[np.int64],
+    users: Ints,
     simulations: int,
     rng: np.random.Generator,
-) -> tuple[Counts, Counts]:
-    """Right answers and labelled users of the arms, each of shape (simulations, looks, 2).
+) -> tuple[Floats, Floats]:
+    """Draw right answers and labelled users of the arms, each of shape (simulations, looks, 2).
 
     `rates` are the accuracies of champion and challenger, `users` the labelled users of both arms
     at each look; each user comes to the challenger with probability `share`.
@@ -62,8 +60,8 @@ def simulate(
     return correct.cumsum(axis=1).astype(float), counted.cumsum(axis=1).astype(float)
 
 
-def naive_test(correct: Counts, counted: Counts) -> Flags:
-    """The two-sided z-test of two proportions at 5 %, as if each look were the only one."""
+def naive_test(correct: Floats, counted: Floats) -> Bools:
+    """Apply the two-sided z-test of two proportions at 5 %, as if each look were the only one."""
     pooled = correct.sum(axis=-1) / counted.sum(axis=-1)
     error = np.sqrt(pooled * (1 - pooled) * (1 / np.maximum(counted, 1)).sum(axis=-1))
     rates = correct / np.maximum(counted, 1)
@@ -71,38 +69,38 @@ def naive_test(correct: Counts, counted: Counts) -> Flags:
 
 
 def always_valid_test(truth: float) -> Test:
-    """Whether the always-valid interval leaves out `truth`, a difference in accuracy."""
+    """Return the test whether the always-valid interval leaves out `truth`, a difference."""
 
-    def leaves_out(correct: Counts, counted: Counts) -> Flags:
+    def leaves_out(correct: Floats, counted: Floats) -> Bools:
         _, low, high = ab_statistics.always_valid_difference(correct, counted)
         return (low > truth) | (high < truth)  # NaN, for want of labels, is neither
 
     return leaves_out
 
 
-def share_raised(
+def share_rejected(
     test: Test,
     rates: tuple[float, float],
     share: float,
-    users: npt.NDArray[np.int64],
+    users: Ints,
     simulations: int,
     rng: np.random.Generator,
 ) -> float:
-    """The share of simulations in which the test raises its hand at any of the looks, 0–1."""
-    raised = 0
+    """Return the share of simulations, 0–1, in which the test rejects at any of the looks."""
+    rejected = 0
     for begun in range(0, simulations, BLOCK):
         block = min(BLOCK, simulations - begun)
-        raised += int(test(*simulate(rates, share, users, block, rng)).any(axis=1).sum())
-    return raised / simulations
+        rejected += int(test(*simulate(rates, share, users, block, rng)).any(axis=1).sum())
+    return rejected / simulations
 
 
-def even_looks(users: int, looks: int = LOOKS) -> npt.NDArray[np.int64]:
-    """The labelled users at evenly spaced looks, the last of them at `users`."""
+def even_looks(users: int, looks: int = LOOKS) -> Ints:
+    """Return the labelled users at evenly spaced looks, the last of them at `users`."""
     return np.linspace(users / looks, users, looks).round().astype(np.int64)
 
 
 def shown(found: float, simulations: int) -> str:
-    """`4.3 % ± 0.3`, with one standard error."""
+    """Format as `4.3 % ± 0.3`, with one standard error."""
     return f"{found:6.1%} ± {math.sqrt(found * (1 - found) / simulations):.1%}"
 
 
@@ -112,9 +110,9 @@ def report_split() -> None:
     ids = [f"user-{number}" for number in range(IDS)]
     for share in (0.5, 0.2):
         begun = time.perf_counter()
-        first = [ab_test.assign_arm(unit, "1-vs-2", share) == "challenger" for unit in ids]
+        first = [assign_arm(unit, "1-vs-2", share) == "challenger" for unit in ids]
         cost = (time.perf_counter() - begun) / IDS * 1e6
-        other = [ab_test.assign_arm(unit, "1-vs-3", share) == "challenger" for unit in ids]
+        other = [assign_arm(unit, "1-vs-3", share) == "challenger" for unit in ids]
         both = np.mean(np.array(first) & np.array(other))
         print(
             f"  share {share:.0%}: {np.mean(first):.2%} to the challenger; {both:.2%} in two "
@@ -133,7 +131,7 @@ def report_false_alarms(simulations: int, rng: np.random.Generator) -> None:
         for share in SHARES:
             rates, valid = (accuracy, accuracy), always_valid_test(0.0)
             found = [
-                share_raised(test, rates, share, users, simulations, rng)
+                share_rejected(test, rates, share, users, simulations, rng)
                 for test, users in (
                     (naive_test, even_looks(USERS)),
                     (valid, even_looks(USERS)),
@@ -153,7 +151,7 @@ def report_coverage(simulations: int, rng: np.random.Generator) -> None:
     for rates in DIFFERENCES:
         for share in SHARES[:2]:
             test = always_valid_test(rates[1] - rates[0])
-            found = share_raised(test, rates, share, every, simulations, rng)
+            found = share_rejected(test, rates, share, every, simulations, rng)
             print(f"{rates[0]:7.2f} {rates[1]:.2f} {share:8.0%}{shown(found, simulations):>17}")
 
 
@@ -165,10 +163,10 @@ def report_power(simulations: int, rng: np.random.Generator) -> None:
         f"{'always valid':>17}{'of twice that':>17}"
     )
     for baseline, effect, share in PLANS:
-        sample = ab_test.required_sample_size(baseline, effect, share=share)
+        sample = ab_statistics.required_sample_size(baseline, effect, share=share)
         rates, total = (baseline, baseline + effect), sum(sample)
         found = [
-            share_raised(test, rates, share, users, simulations, rng)
+            share_rejected(test, rates, share, users, simulations, rng)
             for test, users in (
                 (naive_test, np.array([total])),
                 (always_valid_test(0.0), even_looks(total)),
@@ -186,7 +184,7 @@ def report_mismatch(simulations: int, rng: np.random.Generator) -> None:
     """Print how often a right split, and one that loses users, is called wrong."""
 
     def test(share: float) -> Test:
-        def mismatched(_: Counts, counted: Counts) -> Flags:
+        def mismatched(_: Floats, counted: Floats) -> Bools:
             looks = counted.reshape(-1, 2).astype(int)
             values = [ab_statistics.split_p_value((one, other), share) for one, other in looks]
             below = [value is not None and value < ab_statistics.MISMATCH for value in values]
@@ -196,7 +194,7 @@ def report_mismatch(simulations: int, rng: np.random.Generator) -> None:
 
     print(f"\nsplit called wrong at {LOOKS} looks at up to {USERS:,} users")
     for really, name in ((0.2, "20 % as configured"), (0.18, "18 %, a tenth of them lost")):
-        found = share_raised(test(0.2), (0.9, 0.9), really, even_looks(USERS), simulations, rng)
+        found = share_rejected(test(0.2), (0.9, 0.9), really, even_looks(USERS), simulations, rng)
         print(f"  {name}: {shown(found, simulations)}")
 
 

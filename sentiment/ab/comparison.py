@@ -1,10 +1,10 @@
-"""A/B test: which arm a user gets, and what the answers of the arms say.
+"""Assign users to arms, and compare the answers of the arms.
 
-Users were randomised, not answers, and one user's answers are alike. So all scores here use one
-answer a user: the first that has a label and whose true label is known. A user belongs to the arm
-of the first answer; what the other arm answers later, as after a change of the share, is left out.
-A review without known words gets no label: such refusals are counted apart and are neither right
-nor wrong. True labels come from those who send feedback, who need not be like the others.
+Users are randomised, not answers, and the answers to one user are alike. So all scores here use one
+answer a user: the first one with a label and a known true label. A user belongs to the arm of the
+first answer; later answers of the other arm, as after a change of the share, are left out. A review
+without known words gets no label: such answers are counted apart, neither right nor wrong. True
+labels come from users who send feedback, and these may differ from the others.
 """
 
 from __future__ import annotations
@@ -18,25 +18,31 @@ import numpy as np
 import pandas as pd
 
 from sentiment.ab import statistics as ab_statistics
-from sentiment.metrics import Interval, Labels, bootstrap_interval, confusion, paired_difference
-
-required_sample_size = ab_statistics.required_sample_size  # to be asked before the test begins
+from sentiment.metrics import (
+    Interval,
+    Labels,
+    bootstrap_interval,
+    confusion,
+    paired_difference,
+    unpaired_difference,
+    wilson_interval,
+)
 
 CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
 ARMS = (CHAMPION, CHALLENGER)
 SCORED_COLUMNS = ("unit", "arm", "label", "true_label", "at")
-PAIR = ["request_id", "position"]  # a review: the shadow's answer to it and the champion's
-MIN_CLASS_UNITS = 10  # of each class; below, an interval of macro-F1 says nothing
+PAIR = ["request_id", "position"]  # what the shadow's and the champion's answer have in common
+MIN_CLASS_UNITS = 10  # of each class; with fewer, an interval of macro-F1 says nothing
 
 
 @dataclass(frozen=True)
 class ArmScores:
-    """What is known of one arm.
+    """The counts and scores of one arm.
 
     Of its `answers`, `unanswered` have no label and `labelled` have a true one, a share of
-    `labelled_share` (0–1). Of its `units`, `labelled_units` have an answer that is scored. Both
-    intervals are 95 %, for one look: Wilson's of the accuracy, the bootstrap's of macro-F1, which
-    is None below `MIN_CLASS_UNITS` users of a class.
+    `labelled_share` (0–1). Of its `units`, `labelled_units` have an answer that is scored. The 95 %
+    intervals are for one look: Wilson's for the accuracy, the bootstrap's for macro-F1. Macro-F1 is
+    None below `MIN_CLASS_UNITS` users of a class.
     """
 
     arm: str
@@ -52,9 +58,9 @@ class ArmScores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The two arms side by side; differences are the challenger's score less the champion's.
+    """The two arms side by side; differences are the challenger's score minus the champion's.
 
-    `accuracy_difference` is always valid at level 1 - `alpha`, and the verdict goes by it;
+    `accuracy_difference` decides the verdict; its interval is always valid at level 1 - `alpha`.
     `f1_difference` has a 95 % interval for one look. `split_p` is the chance of such a split under
     `share`. What cannot be said yet is None. `sentence` is the verdict with its figures.
     """
@@ -70,17 +76,17 @@ class Comparison:
     sentence: str
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON; nothing is NaN."""
+        """Return all fields, ready for JSON; nothing is NaN."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class ShadowAgreement:
-    """How often the shadow gives the champion's label; 95 % intervals, for one look.
+    """How often the shadow gives the champion's label, with 95 % intervals for one look.
 
-    `pairs` are the reviews that both labelled, `unanswered` those that one or both refused.
-    `agreed` is the share over `units`, the first pair of each user; `f1_difference` the shadow's
-    macro-F1 less the champion's over `labelled_units`, each user's first pair with a true label.
+    `pairs` counts the reviews that both labelled, `unanswered` those that one or both did not.
+    `agreed` is the share over `units`, the first pair of each user. `f1_difference` is the shadow's
+    macro-F1 minus the champion's over `labelled_units`, each user's first pair with a true label.
     """
 
     pairs: int
@@ -92,16 +98,16 @@ class ShadowAgreement:
     sentence: str
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON; nothing is NaN."""
+        """Return all fields, ready for JSON; nothing is NaN."""
         return asdict(self)
 
 
 def assign_arm(unit: str, experiment: str, share: float) -> str:
-    """`challenger` for a share (0–1) of all units, `champion` for the rest; else `ValueError`.
+    """Return `challenger` for a share (0–1) of all units, and `champion` for the rest.
 
-    The same for ever and in every process: the unit's BLAKE2b hash, keyed with the experiment, as
-    a number below 2**64. A larger share moves units from the champion to the challenger, never
-    back; another experiment splits them afresh.
+    The answer is the same for ever and in every process: it depends on the unit's BLAKE2b hash,
+    keyed with the experiment. A larger share moves units from the champion to the challenger, never
+    back; another experiment splits them afresh. Raises `ValueError` for another share.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected a number from 0 to 1, found {share}")
@@ -113,10 +119,10 @@ def assign_arm(unit: str, experiment: str, share: float) -> str:
 def compare_arms(answers: pd.DataFrame, *, share: float, alpha: float = 0.05) -> Comparison:
     """Compare the arms by the answers of one experiment, as often as one likes.
 
-    `answers` has the columns `unit`, `arm` (`champion` and `challenger`; other rows are passed
-    over), `label` and `true_label` (0, 1 or missing) and `at`, which orders them in time. It may be
-    empty. `share` (0–1) is what `assign_arm` was given. Raises `ValueError` for a missing column,
-    another label, or a share or alpha out of range.
+    `answers` has the columns `unit`, `arm` (`champion` or `challenger`; other rows are skipped),
+    `label` and `true_label` (0, 1 or missing) and `at`, which orders them in time. It may be empty.
+    `share` (0–1) is what `assign_arm` was given. Raises `ValueError` for a missing column, another
+    label, or a share or alpha out of range.
     """
     if not 0 <= share <= 1 or not 0 < alpha < 1:
         raise ValueError(f"expected share and alpha between 0 and 1, found {share} and {alpha}")
@@ -144,18 +150,18 @@ def compare_arms(answers: pd.DataFrame, *, share: float, alpha: float = 0.05) ->
         alpha=alpha,
         split_p=judgement.split_p,
         accuracy_difference=judgement.difference,
-        f1_difference=ab_statistics.f1_difference(matrices[0], matrices[1]) if f1_known else None,
+        f1_difference=unpaired_difference(matrices[1], matrices[0]) if f1_known else None,
         verdict=judgement.verdict,
         sentence=judgement.sentence,
     )
 
 
 def history(answers: pd.DataFrame, *, alpha: float = 0.05, points: int = 50) -> pd.DataFrame:
-    """The always-valid difference in accuracy as labelled users were added, for a plot.
+    """Return the always-valid difference in accuracy as labelled users were added, for a plot.
 
-    Takes what `compare_arms` takes. At most `points` rows, evenly spaced in users and the last of
-    them today's: `at` (of the answer, not of its feedback), `labelled_units` of both arms,
-    `difference`, `low`, `high`. No rows before there are enough labels.
+    `answers` is as for `compare_arms`. There are at most `points` rows, evenly spaced in users, the
+    last one for all of them: `at` (of the answer, not of its feedback), `labelled_units` of both
+    arms, `difference`, `low`, `high`. They begin where there are enough labels.
     """
     scored = _scored(_ordered(answers))
     right = (scored["label"] == scored["true_label"]).to_numpy(bool)[:, None]
@@ -173,13 +179,13 @@ def history(answers: pd.DataFrame, *, alpha: float = 0.05, points: int = 50) -> 
 
 
 def disagreements(answers: pd.DataFrame, limit: int = 50) -> pd.DataFrame:
-    """The reviews that the shadow labels otherwise than the champion, the furthest apart first.
+    """Return the reviews that shadow and champion label differently, the furthest apart first.
 
     `answers` has the columns of `compare_arms`, `request_id`, `position`, `probability` (of
-    positive, 0–1) and, where it was stored, `text`. At most `limit` rows: `request_id`,
+    positive, 0–1) and, where it was stored, `text`. There are at most `limit` rows: `request_id`,
     `position`, `text`, `champion_label`, `shadow_label`, `champion_probability`,
-    `shadow_probability`, `true_label`; no text and no true label is None. Reviews that either
-    refused are left out.
+    `shadow_probability`, `true_label`. A missing text or true label is None. Reviews that either
+    left without a label are left out.
     """
     pairs = _pairs(answers)
     pairs = pairs.dropna(subset=["champion_label", "shadow_label"])
@@ -194,12 +200,12 @@ def disagreements(answers: pd.DataFrame, limit: int = 50) -> pd.DataFrame:
 
 
 def shadow_agreement(answers: pd.DataFrame) -> ShadowAgreement:
-    """How far the shadow and the champion agree on the same reviews; takes what those two take."""
+    """Return how often shadow and champion agree; `answers` is as for `disagreements`."""
     pairs = _pairs(answers)
     both = pairs.dropna(subset=["champion_label", "shadow_label"])
     first = both.drop_duplicates("unit")
     same = int((first["champion_label"] == first["shadow_label"]).sum())
-    agreed = ab_statistics.wilson_interval(same, len(first))
+    agreed = wilson_interval(same, len(first))
     known = both.dropna(subset=["true_label"]).drop_duplicates("unit")
     truth, shadow = _labels(known, "true_label"), _labels(known, "shadow_label")
     difference = None
@@ -233,25 +239,25 @@ def _arm_scores(arm: str, rows: pd.DataFrame, units: int, scored: pd.DataFrame) 
         labelled_share=labelled / len(rows) if len(rows) else None,
         units=units,
         labelled_units=len(scored),
-        accuracy=ab_statistics.wilson_interval(int((truth == predicted).sum()), len(truth)),
+        accuracy=wilson_interval(int((truth == predicted).sum()), len(truth)),
         f1_macro=bootstrap_interval(truth, predicted) if _both_classes(truth) else None,
     )
 
 
 def _ordered(answers: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the two arms, oldest first."""
+    """Return the rows of the two arms, oldest first."""
     rows = _checked(answers, SCORED_COLUMNS)
     return rows[rows["arm"].isin(ARMS)].sort_values("at", kind="stable")
 
 
 def _scored(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of each user the first answer with both labels, if from the arm of the first answer."""
+    """Return each user's first answer with both labels, from the arm of the first answer."""
     own = rows["arm"] == rows.groupby("unit")["arm"].transform("first")
     return rows[own].dropna(subset=["label", "true_label"]).drop_duplicates("unit")
 
 
 def _pairs(answers: pd.DataFrame) -> pd.DataFrame:
-    """The reviews that both the champion and the shadow were given, oldest first."""
+    """Return the reviews that both the champion and the shadow answered, oldest first."""
     rows = _checked(answers, (*SCORED_COLUMNS, *PAIR, "probability"), optional=("text",))
     champion, shadow = (
         rows[rows["arm"] == arm].rename(
@@ -266,7 +272,7 @@ def _pairs(answers: pd.DataFrame) -> pd.DataFrame:
 def _checked(
     answers: pd.DataFrame, columns: Sequence[str], optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """These columns of the answers, with labels as Int64; an optional one may be missing."""
+    """Return these columns of the answers, with labels as Int64; optional ones may be missing."""
     missing = [name for name in columns if name not in answers.columns]
     if missing and len(answers):
         raise ValueError(f"answers: no column {missing[0]!r}; expected {', '.join(columns)}")
@@ -279,7 +285,7 @@ def _checked(
 
 
 def _labels(rows: pd.DataFrame, column: str) -> Labels:
-    """A column without missing labels as an array of 0 and 1."""
+    """Return a column without missing labels as an array of 0 and 1."""
     return rows[column].to_numpy(np.int64)
 
 

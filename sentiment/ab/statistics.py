@@ -1,15 +1,15 @@
-"""A/B statistics: how many users a test needs, and what the counts of its arms show, in words.
+"""Compute how many users a test needs, and judge the counts of its two arms.
 
-The interval of a difference in accuracy is always valid: looked at every hour, the chance that it
-ever misses the true difference is at most alpha. It is the normal mixture of Robbins (1970,
+The interval of a difference in accuracy is always valid: however often one looks at it, the chance
+that it ever misses the true difference is at most alpha. It is the normal mixture of Robbins (1970,
 "Statistical methods related to the law of the iterated logarithm"), for two arms that of the
 mixture SPRT (Johari, Koomen, Pekelis & Walsh 2022, "Always valid inference", Operations Research
-70). That it holds with an estimated variance, in large samples, show Waudby-Smith, Arbour, Sinha,
-Kennedy & Ramdas (2024, "Time-uniform central limit theory and asymptotic confidence sequences",
-Annals of Statistics 52). What makes it hold in small ones are `PLUS` and `enough`, as measured by
-`tools/simulate_ab.py`.
+70). Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2024, "Time-uniform central limit theory and
+asymptotic confidence sequences", Annals of Statistics 52) show that it holds with an estimated
+variance in large samples. `PLUS` and `enough` make it hold in small ones, as `tools/simulate_ab.py`
+measures.
 
-Counts of the two arms stand in the last axis of an array, shape (…, 2): champion, challenger.
+Counts of the two arms are in the last axis of an array, shape (…, 2): champion, challenger.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from sentiment.metrics import CONFIDENCE, RESAMPLES, Floats, Interval, f1_macro
+from sentiment.metrics import Bools, Floats, Interval
 
-# The difference in accuracy that a test should show. Also the standard deviation of the mixture
-# over true differences, which must be fixed beforehand: the interval is at its best, against one
-# for a single look, where it is about as wide as the differences that matter.
+# The difference in accuracy that a test should detect. Also the standard deviation of the mixture
+# over true differences, which must be fixed beforehand: compared with an interval for a single
+# look, this one is best where it is about as wide as the differences that matter.
 EFFECT = 0.03
 POWER = 0.8
-# Right and wrong answers added to each arm where its variance is estimated (twice two, Agresti &
-# Coull 1998). Without them an arm of 50 that happens to have no wrong answer looks free of chance:
-# at an accuracy of .95 and a share of .2, looking after every label, 10 % false alarms were found.
+# Right and wrong answers added to each arm to estimate its variance (two of each, Agresti & Coull
+# 1998). Without them an arm of 50 users with no wrong answer seems to have no variance: at an
+# accuracy of .95 and a share of .2, looking after every label gave 10 % false alarms.
 PLUS = 2
 MIN_UNITS = 50  # labelled users an arm
 MIN_EXPECTED = 5.0  # right, and wrong, answers in the smaller arm, for a normal approximation
-# A sample-ratio mismatch is a fault of the set-up, to be raised only where chance is all but ruled
-# out (Fabijan et al. 2019, "Diagnosing sample ratio mismatch in online controlled experiments").
-# The test is one for a single look: at 20 looks a right split is called wrong in 1 % of all tests.
+# A sample-ratio mismatch is a fault of the set-up, reported only where chance is all but ruled out
+# (Fabijan et al. 2019, "Diagnosing sample ratio mismatch in online controlled experiments"). It is
+# a test for a single look: at 20 looks, a right split is called wrong in 1 % of all tests.
 MISMATCH = 0.001
 
 
@@ -43,7 +42,7 @@ MISMATCH = 0.001
 class Judgement:
     """A verdict with its figures in `sentence`; what cannot be said yet is None.
 
-    `difference` is the challenger's accuracy less the champion's with its always-valid interval,
+    `difference` is the challenger's accuracy minus the champion's with its always-valid interval,
     `split_p` the chance of such a split of the users.
     """
 
@@ -61,15 +60,15 @@ def required_sample_size(
     power: float = POWER,
     share: float = 0.5,
 ) -> tuple[int, int]:
-    """Labelled users in the champion's and the challenger's arm for a test looked at once.
+    """Return the labelled users that champion and challenger need in a test looked at once.
 
-    That test is the two-sided z-test of two proportions with pooled variance; the formula is
+    That is the two-sided z-test of two proportions with pooled variance; the formula is
     statsmodels' (Fleiss, Levin & Paik 2003, "Statistical methods for rates and proportions",
-    section 4.2). `baseline` is the champion's accuracy and `smallest_effect` what the challenger's
-    is more, or less where negative; `share` is the challenger's of the users. All but the effect
-    lie between 0 and 1, and so must the challenger's accuracy; raises `ValueError`.
+    section 4.2). `baseline` is the champion's accuracy, `smallest_effect` the challenger's minus
+    that, `share` the challenger's share of the users. All but the effect lie between 0 and 1, and
+    so must the challenger's accuracy; else `ValueError`.
 
-    A test looked at again and again needs about twice as many for the same power.
+    An always-valid test needs about twice as many users for the same power.
     """
     from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
 
@@ -78,7 +77,7 @@ def required_sample_size(
         if not 0 < value < 1:
             raise ValueError(f"{name}: expected a number between 0 and 1, found {value:g}")
     if smallest_effect == 0:
-        raise ValueError("smallest_effect: no sample shows a difference of 0")
+        raise ValueError("smallest_effect: expected a difference other than 0")
     ratio = (1 - share) / share
     challenger = samplesize_proportions_2indep_onetail(
         smallest_effect, baseline, power, ratio=ratio, alpha=alpha, alternative="two-sided"
@@ -86,11 +85,11 @@ def required_sample_size(
     return math.ceil(challenger * ratio), math.ceil(challenger)
 
 
-def enough(correct: Floats, counted: Floats) -> npt.NDArray[np.bool_]:
-    """Whether the counts, shape (…, 2), suffice for an interval; shape (…).
+def enough(correct: Floats, counted: Floats) -> Bools:
+    """Return whether the counts, shape (…, 2), suffice for an interval; shape (…).
 
-    Each arm needs `MIN_UNITS` users. Right and wrong answers must be so many in both arms together
-    that at the same rates `MIN_EXPECTED` of each fall to the smaller arm.
+    Each arm needs `MIN_UNITS` users. At the rates of both arms together, `MIN_EXPECTED` right and
+    as many wrong answers must be expected in the smaller arm.
     """
     smaller, total = counted.min(axis=-1), counted.sum(axis=-1)
     right = correct.sum(axis=-1)
@@ -101,11 +100,11 @@ def enough(correct: Floats, counted: Floats) -> npt.NDArray[np.bool_]:
 def always_valid_difference(
     correct: Floats, counted: Floats, alpha: float = 0.05
 ) -> tuple[Floats, Floats, Floats]:
-    """The challenger's accuracy less the champion's, with the ends of its always-valid interval.
+    """Return the challenger's accuracy minus the champion's, and its always-valid interval's ends.
 
     `correct` of `counted` answers are right, one answer a user, shape (…, 2); users' answers must
-    be independent. NaN where the counts are not `enough`. The three results have shape (…) and lie
-    between -1 and 1.
+    be independent. The three results have shape (…) and lie between -1 and 1; they are NaN where
+    the counts are not `enough`.
     """
     usable = enough(correct, counted)
     rates = np.divide(correct, counted, out=np.zeros(correct.shape), where=usable[..., None])
@@ -117,10 +116,10 @@ def always_valid_difference(
 def units_to_show(
     correct: Floats, counted: Floats, share: float, alpha: float = 0.05
 ) -> tuple[int, int]:
-    """Labelled users an arm at which a true difference of `EFFECT` is shown with `POWER`.
+    """Return the labelled users an arm that detect a true difference of `EFFECT` with `POWER`.
 
-    For the spread of the answers seen so far, counts of shape (2,), when they are looked at then;
-    looking before as well can only show it sooner. `share` lies between 0 and 1.
+    This takes the variance of the answers so far, counts of shape (2,), and one look at the end;
+    earlier looks can only find it sooner. `share` lies between 0 and 1.
     """
     from scipy.optimize import brentq
     from scipy.special import ndtri
@@ -136,38 +135,11 @@ def units_to_show(
     return champion, challenger
 
 
-def wilson_interval(hits: int, rows: int) -> Interval | None:
-    """`hits` of `rows` as a share with its 95 % interval (Wilson 1927); None without rows."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    if rows == 0:
-        return None
-    low, high = proportion_confint(hits, rows, alpha=1 - CONFIDENCE, method="wilson")
-    return Interval(hits / rows, float(low), float(high))
-
-
-def f1_difference(champion: Floats, challenger: Floats, seed: int = 42) -> Interval:
-    """The challenger's macro-F1 less the champion's with its 95 % bootstrap percentile interval.
-
-    From confusion matrices, rows true, of two independent samples: each is resampled by itself.
-    The interval is right for one look at a number of users fixed beforehand, not for many looks.
-    """
-    rng = np.random.default_rng(seed)
-    draws = []
-    for matrix in (champion, challenger):
-        rows = int(matrix.sum())
-        cells = rng.multinomial(rows, matrix.ravel() / rows, size=RESAMPLES)
-        draws.append(f1_macro(cells.reshape(-1, *matrix.shape).astype(np.float64)))
-    tail = (1 - CONFIDENCE) / 2 * 100
-    low, high = np.percentile(draws[1] - draws[0], [tail, 100 - tail])
-    return Interval(float(f1_macro(challenger) - f1_macro(champion)), float(low), float(high))
-
-
 def split_p_value(units: tuple[int, int], share: float) -> float | None:
-    """How likely a split at least as far from `share` is by chance (Pearson's chi-square test).
+    """Return the chance of a split at least as far from `share` (Pearson's chi-square test).
 
     `units` are the users of the champion and the challenger. None where fewer than `MIN_EXPECTED`
-    are expected in an arm; 0 where a share of 0 or 1 leaves an arm none, and it has some.
+    are expected in an arm; 0 where an arm has users that a share of 0 or 1 leaves none.
     """
     from scipy.stats import chisquare
 
@@ -182,10 +154,10 @@ def split_p_value(units: tuple[int, int], share: float) -> float | None:
 def judge(
     units: tuple[int, int], correct: Floats, counted: Floats, share: float, alpha: float = 0.05
 ) -> Judgement:
-    """What the counts of the arms allow one to say.
+    """Judge the counts of the arms.
 
-    `units` are all users of the champion and the challenger; of those with a label, `counted`,
-    shape (2,), `correct` were answered right. `share` (0–1) is the challenger's of the users.
+    `units` are all users of the champion and the challenger. `counted` of them have a label, and
+    `correct` of these were answered right, shape (2,). `share` (0–1) is the challenger's share.
     """
     split_p, difference = split_p_value(units, share), None
     if enough(correct, counted):
@@ -195,7 +167,7 @@ def judge(
         figures = (
             f"{units[1]:,} of {sum(units):,} users came to the challenger, {share:.1%} should have "
             f"(p {'< 0.0001' if split_p < 1e-4 else f'= {split_p:.4f}'}); fix the assignment, or "
-            "begin a new experiment if the share was changed, before reading on"
+            "begin a new experiment if the share was changed"
         )
     elif difference is None:
         verdict, figures = "not enough labels yet", _shortage(correct, counted)
@@ -216,40 +188,37 @@ def _shortage(correct: Floats, counted: Floats) -> str:
     right = int(correct.sum())
     return (
         f"{counted[0]:,.0f} labelled users with the champion and {counted[1]:,.0f} with the "
-        f"challenger, {right:,} answered right and {int(counted.sum()) - right:,} wrong; needed "
-        f"are {MIN_UNITS} with each, and so many right and wrong that {MIN_EXPECTED:g} of both "
-        "can be expected in the smaller arm"
+        f"challenger, {right:,} answered right and {int(counted.sum()) - right:,} wrong; each "
+        f"needs {MIN_UNITS} users, with {MIN_EXPECTED:g} right and {MIN_EXPECTED:g} wrong answers "
+        "to be expected in the smaller arm"
     )
 
 
 def _outlook(counted: Floats, needed: tuple[int, int]) -> str:
+    likely = f"{POWER:.0%} probability"
     more = [max(0, all_in_all - int(now)) for all_in_all, now in zip(needed, counted, strict=True)]
     if not any(more):
-        return f"one of {EFFECT:g} would have shown by now four times in five"
+        return f"a difference of {EFFECT:g} would have been detected by now with {likely}"
+    champion, challenger = (f"{float(f'{number:.2g}'):,.0f}" for number in more)  # two digits
     return (
-        f"about {_rough(more[0])} more labelled users with the champion and {_rough(more[1])} with "
-        f"the challenger would show one of {EFFECT:g} four times in five"
+        f"about {champion} more labelled users with the champion and {challenger} with the "
+        f"challenger would detect a difference of {EFFECT:g} with {likely}"
     )
 
 
-def _rough(number: int) -> str:
-    """Two digits of it: `1,700`."""
-    return f"{float(f'{number:.2g}'):,.0f}"
-
-
 def _signed(number: float) -> str:
-    """`+0.031`, `−0.004`."""
+    """Format as `+0.031` or `−0.004`."""
     return f"{round(number, 3) + 0.0:+.3f}".replace("-", "−")
 
 
 def _half_width(variance: Floats, alpha: float) -> Floats:
-    """Half the always-valid interval of an estimate with this squared standard error."""
+    """Return half the always-valid interval of an estimate with this squared standard error."""
     mixture = EFFECT**2
     widening = np.log1p(mixture / variance) - 2 * math.log(alpha)
     return np.asarray(np.sqrt(variance * (variance + mixture) / mixture * widening))
 
 
 def _spread(correct: Floats, counted: Floats) -> Floats:
-    """The variance of one answer's being right in each arm, `PLUS` of both kinds added."""
+    """Return the variance of one answer in each arm, with `PLUS` right and wrong ones added."""
     rates = (correct + PLUS) / (counted + 2 * PLUS)
     return np.asarray(rates * (1 - rates))

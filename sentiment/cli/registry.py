@@ -11,7 +11,7 @@ from argparse import Namespace
 
 from sentiment.console import Terminal
 from sentiment.data.reviews import load_reviews, split_reviews
-from sentiment.errors import EXIT_REFUSED, VersionError
+from sentiment.errors import EXIT_REFUSED, RegistryError, VersionError
 from sentiment.registry.console import (
     change,
     history_table,
@@ -22,18 +22,17 @@ from sentiment.registry.console import (
 )
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
-    all_versions,
     judge_version,
     known_version,
     production_version,
     promote,
     reconcile,
+    registered_versions,
     rollback,
     stage,
 )
 from sentiment.tracking.ledger import STAGE, Event, read_events, replay
 from sentiment.tracking.store import (
-    REGISTERED_MODEL,
     Store,
     open_existing_store,
     store_errors,
@@ -44,7 +43,11 @@ def run(options: Namespace) -> int:
     """Run one command and return its exit code: 0 done, 1 refused by the gate."""
     store, terminal = open_existing_store(options.store), Terminal()
     with store_errors():
-        all_versions(store)  # an empty registry is said before anything else
+        if not registered_versions(store):
+            raise RegistryError(
+                f"{store.settings.registered_model} has no versions here; run "
+                "sentiment_mlflow_optuna.py, or name another store with --store"
+            )
         for line in reconcile(store):
             print(f"sentiment {options.command}: mended: {line}", file=sys.stderr)
         if options.command == "promote":
@@ -60,7 +63,8 @@ def run(options: Namespace) -> int:
 
 
 def _list(_: Namespace, store: Store, terminal: Terminal) -> None:
-    terminal.table(REGISTERED_MODEL, versions_table(all_versions(store), _aliases(store)))
+    table = versions_table(registered_versions(store), _aliases(store))
+    terminal.table(store.settings.registered_model, table)
 
 
 def _show(options: Namespace, store: Store, terminal: Terminal) -> None:
@@ -131,6 +135,8 @@ def _said(event: Event, terminal: Terminal) -> None:
 
 def _aliases(store: Store) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for alias, version in store.client.get_registered_model(REGISTERED_MODEL).aliases.items():
+    for alias, version in store.client.get_registered_model(
+        store.settings.registered_model
+    ).aliases.items():
         found.setdefault(str(version), []).append(alias)
     return {version: sorted(names) for version, names in found.items()}

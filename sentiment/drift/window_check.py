@@ -18,6 +18,7 @@ from sentiment.drift.training_profile import read_profile
 from sentiment.drift.window import FileWindow, LogWindow, Window, window_of_file, window_of_log
 from sentiment.errors import ServingError, UnknownVersionError
 from sentiment.model.predictor import LoadedVersion, load_version
+from sentiment.predictions.log import default_log_url
 from sentiment.tracking.store import Store
 
 CHAMPION = "champion"
@@ -49,9 +50,7 @@ def run_check(
     else:
         if wanted.since is None and wanted.newest is None:
             wanted = replace(wanted, newest=NEWEST)
-        window = window_of_log(
-            wanted, wanted.url or f"sqlite:///{store.folder / 'predictions.db'}", loaded
-        )
+        window = window_of_log(wanted, wanted.url or default_log_url(store.folder), loaded)
     checked = CheckedWindow(
         report=compare(profile, window, min_reviews),
         version=loaded.version,

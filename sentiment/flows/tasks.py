@@ -24,7 +24,8 @@ from sentiment.errors import (
 )
 from sentiment.flows import retraining
 from sentiment.flows.retraining import ALGORITHM, Chosen, Config, Outcome
-from sentiment.predictions.feedback import LabelledReviews, log_of, read_feedback, with_feedback
+from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
+from sentiment.predictions.log import default_log_url
 from sentiment.tracking.store import Store, open_store
 from sentiment.training import report as model_report
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
@@ -85,7 +86,7 @@ def add_feedback(store: Store, loaded: LoadedReviews, log_url: str | None) -> La
     A log that is away stops nothing: then the file alone is what is known.
     """
     try:
-        labelled = with_feedback(loaded, read_feedback(log_of(store, log_url)))
+        labelled = with_feedback(loaded, read_feedback(log_url or default_log_url(store.folder)))
     except PredictionLogError as error:
         print(f"without the feedback: {error}")
         return with_feedback(loaded)

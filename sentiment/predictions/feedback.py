@@ -1,10 +1,9 @@
-"""Labelled feedback: logged reviews whose true label somebody sent, as reviews to train on.
+"""Read logged reviews whose true label somebody sent, as reviews to train on.
 
     feedback = read_feedback("sqlite:///predictions.db")
     labelled = with_feedback(load_reviews("data.csv"), feedback)
 
-A label that came without a rating counts as 5 stars or as 1: training only asks on which side of
-the line a rating lies.
+A label without a rating counts as 5 stars or as 1, because training only uses the label.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from sentiment.data.reviews import MARKERS, LoadedReviews, data_digest, remove_m
 from sentiment.errors import WindowError
 from sentiment.predictions.reading import ARMS, existing_log
 from sentiment.predictions.tables import FEEDBACK, PREDICTIONS
-from sentiment.tracking.store import Store
 
 STARS = {0: 1, 1: 5}  # label → rating, where none was given
 
@@ -27,8 +25,8 @@ STARS = {0: 1, 1: 5}  # label → rating, where none was given
 class Feedback:
     """The labels of a log.
 
-    `frame` has `text` (str, as it was sent) and `rating` (int, 1–5), a row a label, oldest review
-    first; `without_text` is how many more there are whose texts were not to be stored.
+    `frame` has a row a label, oldest review first: `text` (str, as it was sent) and `rating` (int,
+    1–5). `without_text` more labels belong to reviews whose texts were not to be stored.
     """
 
     frame: pd.DataFrame
@@ -36,7 +34,7 @@ class Feedback:
 
     @property
     def labels(self) -> int:
-        """How many labels the log has."""
+        """The number of labels in the log."""
         return len(self.frame) + self.without_text
 
 
@@ -44,8 +42,8 @@ class Feedback:
 class LabelledReviews:
     """Everything labelled so far.
 
-    `loaded` is the file with the feedback below it, `digest` that of all and `file_digest` that of
-    the file alone; `added` rows are of the feedback. `note` says what became of its labels.
+    `loaded` is the file with the feedback below it; `added` of its rows come from the feedback.
+    `digest` is that of all, `file_digest` that of the file. `note` says what became of the labels.
     """
 
     loaded: LoadedReviews
@@ -56,9 +54,9 @@ class LabelledReviews:
 
 
 def read_feedback(url: str) -> Feedback:
-    """Every label in the log; a log that is not there is not made, and has none.
+    """Read every label in the log; a log that does not exist has none, and is not made.
 
-    Of an A/B test both arms count, of a shadow no row does: each review comes once. Raises
+    Both arms of an A/B test count, a shadow's rows do not, so each review comes once. Raises
     `PredictionLogError`.
     """
     same = (PREDICTIONS.c.request_id == FEEDBACK.c.request_id) & (
@@ -86,10 +84,10 @@ def read_feedback(url: str) -> Feedback:
 
 
 def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> LabelledReviews:
-    """The file's reviews and, below them, the feedback's, treated as `load_reviews` treats rows.
+    """Put the feedback's reviews below the file's, treated as `load_reviews` treats rows.
 
     The scraper's marker is cut off, texts that are blank then are dropped, and exact duplicates
-    (text and rating) are one row that came more often. Without feedback it is the file.
+    (text and rating) become one row with more `copies`. Without feedback it is the file.
     """
     file_digest = data_digest(loaded.frame)
     if feedback is None or not feedback.labels:
@@ -113,8 +111,3 @@ def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> La
         f"{len(sent) - added:,} exact duplicates left out, {added:,} added"
     )
     return LabelledReviews(merged, data_digest(frame), file_digest, added, note)
-
-
-def log_of(store: Store, url: str | None) -> str:
-    """The URL of the prediction log: by default the SQLite file that the server keeps there."""
-    return url or f"sqlite:///{store.folder / 'predictions.db'}"

@@ -1,11 +1,11 @@
-"""Prediction log: every served prediction, and the true labels that arrive later.
+"""Keep every served prediction, and the true labels that arrive later.
 
     log = open_log("sqlite:///predictions.db")
     log.write(rows)
     for frame in log.read(since=0.0): ...
 
-One row for each review and arm. What was committed survives the end of the process, however it
-ends. `log_writer.LogWriter` writes without making an answer wait.
+There is one row for each review and arm. What was committed survives the end of the process,
+however it ends. `writer.LogWriter` writes without making an answer wait.
 """
 
 from __future__ import annotations
@@ -16,24 +16,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from sentiment.errors import PredictionLogError
-from sentiment.predictions.tables import FEEDBACK, PREDICTIONS, open_database, reason, shown
+from sentiment.predictions.tables import FEEDBACK, PREDICTIONS, no_answer, open_database
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LoggedPrediction", "PredictionLog", "PredictionLogError", "open_log"]
-
 PORTION = 5_000  # rows retired in one transaction, which takes some hundredths of a second
 PAUSE = 0.05  # seconds between two portions, so that whoever waits to write gets a turn
 PARTITION = 500  # rows turned into columns at a time
-# What one of the two cannot hold: PostgreSQL no null byte, neither of them half a surrogate pair.
+# PostgreSQL cannot hold a null byte, and neither database half a surrogate pair.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LARGEST = 2**31 - 1  # of PostgreSQL's integer
@@ -60,11 +58,15 @@ class LoggedPrediction:
     milliseconds: float
 
 
-def open_log(url: str) -> PredictionLog:
-    """Open the log, and make its tables when they are missing; see `log_tables.open_database`.
+def default_log_url(folder: Path) -> str:
+    """Return the URL of the log where none is named: a SQLite file in the store's folder."""
+    return f"sqlite:///{folder / 'predictions.db'}"
 
-    No connection is kept, so that a process may fork before it uses the log. Raises
-    `PredictionLogError`.
+
+def open_log(url: str) -> PredictionLog:
+    """Open the log, and make its tables when they are missing. Raises `PredictionLogError`.
+
+    See `tables.open_database`: a process may fork before it uses the log.
     """
     return PredictionLog(open_database(url))
 
@@ -73,10 +75,8 @@ class PredictionLog:
     """An opened log, for any number of threads.
 
     Every method raises `PredictionLogError` when the database does not answer or refuses. The next
-    call tries again: a connection that died is replaced.
-
-    Strings are stored without what a database cannot hold: a null byte or half a surrogate pair
-    becomes U+FFFD, the replacement character.
+    call tries again with a new connection. In strings, what a database cannot hold (a null byte,
+    half a surrogate pair) becomes U+FFFD, the replacement character.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -85,10 +85,10 @@ class PredictionLog:
         self._insert: Callable[[sa.Table], Any] = dialects[engine.dialect.name]
 
     def write(self, rows: Sequence[LoggedPrediction]) -> None:
-        """Add rows, all or none of them; one that is there already is passed over.
+        """Add rows, all or none of them; a row that is there already is skipped.
 
-        The same row is the same request id, position and arm; so a batch whose first attempt ended
-        nobody knows how can be written again. Raises `ValueError` for a value that no attempt could
+        A row is known by request id, position and arm. So a batch can be written again when nobody
+        knows how its first attempt ended. Raises `ValueError` for a value that no attempt could
         store, such as a probability that is not a number.
         """
         if not rows:
@@ -100,7 +100,7 @@ class PredictionLog:
     def add_feedback(
         self, request_id: str, position: int, label: int, rating: int | None, at: float
     ) -> bool:
-        """Keep the true label of one review; a later one replaces it. False: no such prediction.
+        """Keep the true label of one review, in place of an earlier one. False: no such prediction.
 
         `label` is 0 or 1, `rating` 1–5 or None, `at` in seconds since 1970. Raises `ValueError` for
         anything else.
@@ -112,7 +112,7 @@ class PredictionLog:
         key = {"request_id": _string(request_id), "position": _integer(position)}
         values = {**key, "label": int(label), "rating": rating, "at": _number(at)}
         known = sa.exists().where(*(PREDICTIONS.c[name] == key[name] for name in key))
-        # one statement: there is no moment between the look at the prediction and the writing
+        # one statement, so the prediction cannot be retired between the look and the writing
         source = sa.select(
             *(sa.literal(value, FEEDBACK.c[name].type) for name, value in values.items())
         ).where(known)
@@ -134,14 +134,14 @@ class PredictionLog:
         arms: Sequence[str] | None = None,
         chunk: int = 50_000,
     ) -> Iterator[pd.DataFrame]:
-        """The rows that fit all that is named, oldest first, in frames of at most `chunk` rows.
+        """Read the rows that fit all conditions, oldest first, in frames of at most `chunk` rows.
 
-        `since` is included, `until` is not; both in seconds since 1970. The columns are those of
-        `LoggedPrediction` and `true_label`, the label that feedback gave; `label` and `true_label`
-        are Int64 and may be missing, `text` too. Without rows there is no frame.
+        `since` is included, `until` is not; both are in seconds since 1970. The columns are those
+        of `LoggedPrediction` and `true_label`, the label from feedback. `label`, `true_label` (both
+        Int64) and `text` may be missing. Without rows there is no frame.
 
-        Only one frame is in memory, and no transaction stays open between two. Each row that was
-        there at the start, and is not retired meanwhile, comes once.
+        Only one frame is in memory, and no transaction stays open between two. Each row that is
+        there at the start comes once, unless it is retired meanwhile.
         """
         # A page starts after the last row of the one before; OFFSET would read all of them again.
         order = PREDICTIONS.c.at, PREDICTIONS.c.id
@@ -171,7 +171,7 @@ class PredictionLog:
             next_page = page.where(sa.tuple_(*order) > (at[-1], number[-1]))
 
     def counts(self) -> dict[str, int]:
-        """How many rows there are, of `predictions` and of `feedback`."""
+        """Return the number of rows of `predictions` and of `feedback`."""
         tables = {"predictions": PREDICTIONS, "feedback": FEEDBACK}
         with self._transaction() as connection:
             return {
@@ -180,10 +180,10 @@ class PredictionLog:
             }
 
     def retire(self, older_than: float) -> int:
-        """Delete the predictions before `older_than`, and their feedback; returns how many.
+        """Delete the predictions before `older_than`, and their feedback; return how many.
 
-        `older_than` is in seconds since 1970. It is done in portions, so that writers wait for one
-        portion at the most. A SQLite file does not shrink by it; the room is used again.
+        `older_than` is in seconds since 1970. Rows go in portions, so a writer waits for one
+        portion at most. A SQLite file does not shrink; its free space is used again.
         """
         oldest = (
             sa.select(PREDICTIONS.c.id)
@@ -228,14 +228,11 @@ class PredictionLog:
             # the first line only: in the second PostgreSQL shows the row, and with it the review
             raise ValueError(f"not to be stored: {str(error.orig).splitlines()[0]}") from None
         except SQLAlchemyError as error:
-            raise PredictionLogError(
-                f"{shown(self._engine.url)}: the prediction log does not answer "
-                f"({reason(error)}); start or unlock that database"
-            ) from None
+            raise no_answer(self._engine, error) from None
 
 
 def _values(row: LoggedPrediction) -> dict[str, object]:
-    """The row as the database takes it. Raises `ValueError` with the name of the field."""
+    """Convert the row to what the database takes. Raises `ValueError` with the field's name."""
     values: dict[str, object] = {}
     for name, (convert, _) in COLUMNS.items():
         value = getattr(row, name)
@@ -253,7 +250,7 @@ def _string(value: str) -> str:
 
 
 def _integer(value: int) -> int:
-    """NumPy's integers as well, which SQLite would not take."""
+    """Convert to int: SQLite would not take one of NumPy's."""
     number = int(value)
     if abs(number) > LARGEST:
         raise ValueError(f"expected a whole number of at most {LARGEST}, found {value}")
@@ -268,7 +265,7 @@ def _number(value: float) -> float:
 
 
 def _by_column(result: sa.CursorResult[Any]) -> dict[str, list[Any]]:
-    """The values of each column. Few rows exist at a time: tens of thousands slow Python's GC."""
+    """Return the values of each column, by few rows at a time: many would slow Python's GC."""
     names = list(result.keys())
     columns: list[list[Any]] = [[] for _ in names]
     for rows in result.partitions(PARTITION):
@@ -278,7 +275,7 @@ def _by_column(result: sa.CursorResult[Any]) -> dict[str, list[Any]]:
 
 
 def _frame(values: Mapping[str, list[Any]]) -> pd.DataFrame:
-    """A frame whose types do not depend on what is in it."""
+    """Make a frame whose types do not depend on its values."""
     import numpy as np
     import pandas as pd
 
@@ -291,7 +288,7 @@ def _frame(values: Mapping[str, list[Any]]) -> pd.DataFrame:
     )
 
 
-# By type of column: what makes a value fit for it, and what pandas reads it as.
+# By type of column: what converts a value for it, and its type in pandas.
 KINDS: dict[type, tuple[Callable[[Any], object], str]] = {
     sa.Text: (_string, "str"),
     sa.Integer: (_integer, "int64"),

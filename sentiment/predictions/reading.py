@@ -15,8 +15,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from sentiment.errors import EmptyWindowError, PredictionLogError, WindowError
-from sentiment.predictions.tables import PREDICTIONS, open_database, reason, shown
+from sentiment.errors import EmptyWindowError, WindowError
+from sentiment.predictions.tables import PREDICTIONS, no_answer, open_database, shown
 
 ARMS = ("champion", "challenger")  # a shadow answers nobody
 SERVE = "let serve_sentiment.py answer reviews first, or compare a file with --data"
@@ -37,10 +37,7 @@ def existing_log(url: str) -> Iterator[sa.Engine]:
     try:
         yield engine
     except SQLAlchemyError as error:
-        raise PredictionLogError(
-            f"{shown(engine.url)}: the prediction log does not answer ({reason(error)}); start or "
-            "unlock that database"
-        ) from None
+        raise no_answer(engine, error) from None
     finally:
         engine.dispose()
 

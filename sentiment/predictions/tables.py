@@ -1,7 +1,7 @@
-"""Log tables: the database of the prediction log, by its URL, and the two tables in it.
+"""Open the database of the prediction log by its URL, and define the two tables in it.
 
-SQLite or PostgreSQL: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. A password
-is never shown. `open_database` keeps no connection, so a process may fork before it uses the log.
+It is SQLite or PostgreSQL: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. A
+password is never shown.
 """
 
 from __future__ import annotations
@@ -65,11 +65,12 @@ FEEDBACK = sa.Table(
 
 
 def open_database(url: str) -> sa.Engine:
-    """The database with both tables in it, made when missing; several processes may do so at once.
+    """Open the database, and make the tables that are missing; several processes may do so at once.
 
-    A SQLite file is put into WAL mode, in which readers and a writer do not block one another.
-    Raises `PredictionLogError` for a URL that cannot be used, a database that does not answer or
-    cannot be written, and a table of one of our names with other columns, which is left as it is.
+    A SQLite file is put into WAL mode, in which readers and a writer do not block one another. No
+    connection is kept, so a process may fork before it uses the database. Raises
+    `PredictionLogError` for a URL that cannot be used, a database that does not answer or cannot be
+    written, and a table of one of our names with other columns, which is left as it is.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
@@ -90,7 +91,7 @@ def open_database(url: str) -> sa.Engine:
             _make_tables(connection)
     except (SQLAlchemyError, OSError) as error:
         raise PredictionLogError(
-            f"{shown(parsed)}: the prediction log cannot be opened ({reason(error)}); start, "
+            f"{shown(parsed)}: the prediction log cannot be opened ({_reason(error)}); start, "
             "unlock or unprotect that database, or name another"
         ) from None
     finally:
@@ -99,18 +100,26 @@ def open_database(url: str) -> sa.Engine:
 
 
 def shown(url: sa.URL) -> str:
-    """The URL as it may be shown: without the password, and without options that may hold one."""
+    """Return the URL as it may be shown: without the password and options that may hold one."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def reason(error: Exception) -> str:
-    """What the database itself said, in one line."""
+def no_answer(engine: sa.Engine, error: SQLAlchemyError) -> PredictionLogError:
+    """Return the error to raise when the database of an opened log does not answer."""
+    return PredictionLogError(
+        f"{shown(engine.url)}: the prediction log does not answer ({_reason(error)}); start or "
+        "unlock that database"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Return what the database itself said, in one line."""
     said = error.orig if isinstance(error, DBAPIError) else error
     return " ".join(str(said).split())[:REASON]
 
 
 def _parsed(url: str) -> sa.URL:
-    """The URL with the driver that is used for it. What cannot be read is not shown either."""
+    """Return the URL with the driver that is used for it. What cannot be read is not shown."""
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
@@ -118,7 +127,7 @@ def _parsed(url: str) -> sa.URL:
     driver = DRIVERS.get(parsed.drivername)
     if driver is None:
         raise PredictionLogError(
-            f"{parsed.drivername}: is no database the log can be kept in; {EXPECTED}"
+            f"{parsed.drivername}: the log cannot be kept in such a database; {EXPECTED}"
         )
     if "@" in (parsed.host or ""):  # the end of a password would be taken for the host, and shown
         raise PredictionLogError("the log's URL has two @; write the one in a password as %40")
@@ -138,7 +147,7 @@ def _sync_at_checkpoints(connection: Any, _record: Any) -> None:
 
 @contextmanager
 def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that no other process that opens the log has at the same time."""
+    """Begin a transaction in which no other process opens the log."""
     if engine.dialect.name == "sqlite":
         lock = FileLock(f"{engine.url.database}.lock", timeout=PATIENCE)
         with lock, engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""Log writer: rows reach the prediction log from a thread of its own; no answer waits for them.
+"""Write rows to the prediction log from a thread of its own, so that no answer waits for them.
 
     writer = LogWriter(log)
     writer.start()          # after the fork: a thread does not survive it
@@ -12,11 +12,10 @@ counted; an answer is worth more than its row in the log.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
@@ -26,52 +25,45 @@ MakeRows = Callable[[], Rows]
 
 GROUP = 500  # rows that are enough for a transaction; more do not make a row cheaper
 INTERVAL = 0.2  # seconds that a row may wait for others to share its transaction
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts, doubled from one to the next
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts; each is twice the last
 
 logger = logging.getLogger(__name__)
 
 
 class LogWriter:
-    """A bounded queue of rows and the daemon thread that writes them, in the order they came.
+    """A bounded queue of rows and the daemon thread that writes them in their order.
 
     Parameters
     ----------
     log : PredictionLog
         Where the rows go.
     capacity : int
-        Rows that may wait, those being written included.
+        Rows that may wait, including those being written.
 
     Attributes
     ----------
     written : int
         Rows that were committed.
     dropped : int
-        Rows and submissions that were not taken, could not be stored or were left at the end.
+        Rows that were not taken, could not be stored, or were left at the end.
     failed : int
-        Attempts that the database failed, and rows or submissions that raised.
+        Attempts to write that failed, and rows or submissions that raised.
 
     """
 
     def __init__(self, log: PredictionLog, *, capacity: int = 10_000) -> None:
-        self.dropped = 0
-        self.written = 0
-        self.failed = 0
-        self._log = log
-        self._capacity = capacity
-        # Unbounded in itself, since it is rows that are bounded. With the rows it counted as;
-        # None only wakes the thread.
-        self._queue: queue.Queue[tuple[Rows | MakeRows, int] | None] = queue.Queue()
-        self._hurry = threading.Event()  # somebody waits, or there is a group: write it now
-        self._change = threading.Condition()  # guards what follows
-        self._waiting = 0  # rows taken and neither written nor dropped
-        self._taken = 0  # items, so that flush knows when those before it are done
-        self._done = 0
+        self.written = self.dropped = self.failed = 0
+        self._log, self._capacity = log, capacity
         self._thread: threading.Thread | None = None
-        self._closing = threading.Event()
-        self._deadline = float("inf")  # on the monotonic clock, once it is closing
-        self._ended = False  # the accounts are closed, whatever the thread still does
         self._outage = 0  # failed attempts in a row
         self._complained = False
+        self._change = threading.Condition()  # guards what follows
+        self._items: deque[tuple[Rows | MakeRows, int]] = deque()  # with the rows they count as
+        self._waiting = 0  # rows that were taken and are neither written nor dropped
+        self._taken = self._done = 0  # items, so that flush knows when those before it are done
+        self._hurry = False  # somebody waits for what is queued
+        self._closing = self._ended = False  # ended: nothing is counted any more
+        self._deadline = float("inf")  # on the monotonic clock, once it is closing
 
     @property
     def queued(self) -> int:
@@ -79,33 +71,31 @@ class LogWriter:
         return self._waiting
 
     def start(self) -> None:
-        """Start the thread, in the process that will put rows; again, and nothing happens."""
+        """Start the thread, in the process that will put rows. A second call does nothing."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
             self._thread.start()
 
     def put(self, rows: Rows) -> bool:
-        """Hand over rows that will not change; at once, whatever the database does.
-
-        False: dropped, and counted.
-        """
+        """Queue rows that will not change, without waiting. False: dropped, and counted."""
         return self._take(rows, len(rows)) if rows else True
 
     def submit(self, make_rows: MakeRows, rows: int) -> bool:
-        """Have the thread make so many rows, and log them. False: dropped, and counted.
+        """Queue a call that makes that many rows in the thread. False: dropped, and counted.
 
-        What it raises is counted in `failed`, and the first time logged.
+        When the call raises, that is counted in `failed`; the first time it is also logged.
         """
         return self._take(make_rows, rows)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was handed over before is dealt with; False after `timeout` seconds.
+        """Wait until all that was queued before is written, or dropped since it cannot be stored.
 
-        It is written then, or was dropped because it could not be stored.
+        False when that takes more than `timeout` seconds.
         """
         with self._change:
             last = self._taken
-            self._wake()
+            self._hurry = self._done < last
+            self._change.notify_all()
             return self._change.wait_for(lambda: self._done >= last, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -114,10 +104,9 @@ class LogWriter:
         A write that hangs at that time counts as dropped, though the database may yet complete it.
         """
         with self._change:
-            if not self._closing.is_set():
-                self._deadline = time.monotonic() + timeout
-                self._closing.set()
-                self._wake()
+            if not self._closing:
+                self._closing, self._deadline = True, time.monotonic() + timeout
+                self._change.notify_all()
         if self._thread is not None:
             self._thread.join(timeout)
         with self._change:
@@ -128,55 +117,44 @@ class LogWriter:
 
     def _take(self, item: Rows | MakeRows, rows: int) -> bool:
         with self._change:
-            if self._closing.is_set() or self._waiting + rows > self._capacity:
+            before = self._waiting
+            if self._closing or before + rows > self._capacity:
                 self.dropped += rows
                 return False
+            self._items.append((item, rows))
             self._waiting += rows
             self._taken += 1
-            self._queue.put_nowait((item, rows))
-            if self._waiting >= GROUP:
-                self._hurry.set()
+            # only then: woken by every item, the thread would take the requests' time
+            if len(self._items) == 1 or before < GROUP <= self._waiting:
+                self._change.notify_all()
             return True
 
-    def _wake(self) -> None:
-        self._queue.put_nowait(None)
-        self._hurry.set()
-
     def _run(self) -> None:
-        while not self._out_of_time():
-            rows, items = self._gather()
+        while items := self._gather():
+            rows = [row for item, counted in items for row in self._made(item, counted)]
             if not self._deliver(rows):
                 return
             with self._change:
-                self._done = min(self._done + items, self._taken)
+                if not self._ended:
+                    self._done += len(items)
                 self._change.notify_all()
-            if self._closing.is_set() and self._queue.empty():
-                return
 
-    def _gather(self) -> tuple[list[LoggedPrediction], int]:
-        """Rows for one transaction, and of how many items they are; waits for the first of them.
-
-        It sleeps while others join the first: woken by each, it would take the requests' time.
-        """
-        rows: list[LoggedPrediction] = []
-        items = 0
-        found = self._queue.get()
-        if found is not None:
-            self._hurry.wait(INTERVAL)
-        self._hurry.clear()
-        with suppress(queue.Empty):
-            while True:
-                if found is not None:
-                    rows.extend(self._made(*found))
-                    items += 1
-                if len(rows) >= GROUP:
-                    self._hurry.set()  # what is left, too
-                    break
-                found = self._queue.get_nowait()
-        return rows, items
+    def _gather(self) -> list[tuple[Rows | MakeRows, int]]:
+        """Wait for the items of one transaction; none when it is closing and all is done."""
+        with self._change:
+            self._change.wait_for(lambda: self._items or self._closing)
+            self._change.wait_for(
+                lambda: self._hurry or self._closing or self._waiting >= GROUP, INTERVAL
+            )
+            items, rows = [], 0
+            while self._items and rows < GROUP and time.monotonic() < self._deadline:
+                items.append(self._items.popleft())
+                rows += items[-1][1]
+            self._hurry = self._hurry and bool(self._items)
+        return items
 
     def _made(self, item: Rows | MakeRows, counted: int) -> Rows:
-        """The rows of an item; none when making them raises."""
+        """Return the rows of an item; none when making them raises."""
         if not callable(item):
             return item
         rows: Rows = ()
@@ -185,7 +163,8 @@ class LogWriter:
         except Exception as error:  # whatever it is, it must not end the thread
             self._complain(error)
         with self._change:
-            self._waiting += len(rows) - counted
+            if not self._ended:
+                self._waiting += len(rows) - counted
         return rows
 
     def _deliver(self, rows: Rows) -> bool:
@@ -196,7 +175,7 @@ class LogWriter:
                 self._log.write(rows)
             except PredictionLogError as error:
                 self._away(error)
-                if self._out_of_time():
+                if time.monotonic() >= self._deadline:
                     return False
                 self._wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -204,36 +183,31 @@ class LogWriter:
                 if len(rows) > 1:
                     return all(self._deliver([row]) for row in rows)
                 self._complain(error)
-                self._settle(written=False, rows=1)
+                self._settle(dropped=1)
                 return True
             else:
                 self._back()
-                self._settle(written=True, rows=len(rows))
+                self._settle(written=len(rows))
                 return True
         return True
 
-    def _settle(self, *, written: bool, rows: int) -> None:
+    def _settle(self, *, written: int = 0, dropped: int = 0) -> None:
         with self._change:
-            if self._ended:
-                return
-            self._waiting -= rows
-            if written:
-                self.written += rows
-            else:
-                self.dropped += rows
+            if not self._ended:
+                self._waiting -= written + dropped
+                self.written += written
+                self.dropped += dropped
 
     def _wait(self, pause: float) -> None:
-        """Wait for the next attempt; when it is closing, no longer than there is time."""
-        if self._closing.is_set():
-            time.sleep(max(0.0, min(FIRST_PAUSE, self._deadline - time.monotonic())))
-        else:
-            self._closing.wait(pause)
-
-    def _out_of_time(self) -> bool:
-        return time.monotonic() >= self._deadline
+        """Wait for the next attempt; closing ends the pause, and makes the next ones short."""
+        with self._change:
+            if self._closing:
+                self._change.wait(max(0.0, min(FIRST_PAUSE, self._deadline - time.monotonic())))
+            else:
+                self._change.wait_for(lambda: self._closing, pause)
 
     def _away(self, error: PredictionLogError) -> None:
-        """Count a failed attempt, and say so once in an outage."""
+        """Count a failed attempt; log the first one of an outage."""
         self.failed += 1
         self._outage += 1
         if self._outage == 1:
@@ -245,8 +219,12 @@ class LogWriter:
         self._outage = 0
 
     def _complain(self, error: Exception) -> None:
-        """Count a row or a submission that raised; the first of them is logged."""
+        """Count a row or a submission that raised; log the first one."""
         self.failed += 1
         if not self._complained:
             self._complained = True
-            logger.error("not logged, nor will its like be: %s: %s", type(error).__name__, error)
+            logger.error(
+                "not logged; further errors of this kind are not reported: %s: %s",
+                type(error).__name__,
+                error,
+            )

@@ -1,6 +1,6 @@
-"""Registry tables: the versions, one version, the ledger and a verdict, as the scripts show them.
+"""Show versions, the ledger and verdicts on the console, and the command that promotes a version.
 
-Times are shown with their zone, so that one can be given to `which --at` as it stands.
+Times are shown with their zone, so they can be copied into `which --at`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sentiment.console import Terminal
 from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN
 from sentiment.registry.gate import Verdict
 from sentiment.tracking.ledger import Event
-from sentiment.tracking.store import PROJECT, REGISTERED_MODEL, Store
+from sentiment.tracking.store import PROJECT, Store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def versions_table(
     versions: Mapping[str, ModelVersion], aliases: Mapping[str, list[str]]
 ) -> pd.DataFrame:
-    """One row a version, oldest first; `aliases` maps a version to its aliases."""
+    """Return a row a version, oldest first; `aliases` maps a version to its aliases."""
     rows = [
         {
             "version": number,
@@ -35,7 +35,7 @@ def versions_table(
             "stage": version.current_stage,
             "aliases": ", ".join(aliases.get(number, [])),
             "data": version.tags.get("data_digest", ""),
-            "created": local_time(created(version)),
+            "created": _created(version),
         }
         for number, version in versions.items()
     ]
@@ -45,13 +45,13 @@ def versions_table(
 def version_table(
     store: Store, version: ModelVersion, aliases: list[str], events: list[Event]
 ) -> pd.DataFrame:
-    """Everything about one version in two columns, `what` and `value`."""
+    """Return everything about one version in two columns, `what` and `value`."""
     number = str(version.version)
     rows = [
-        ("version", f"{number} of {REGISTERED_MODEL}"),
+        ("version", f"{number} of {store.settings.registered_model}"),
         ("stage", str(version.current_stage)),
         ("aliases", ", ".join(aliases) or "none"),
-        ("created", local_time(created(version))),
+        ("created", _created(version)),
         ("run", str(version.run_id)),
         ("source", str(version.source)),
     ]
@@ -67,7 +67,7 @@ def version_table(
 
 
 def history_table(events: list[Event]) -> pd.DataFrame:
-    """One row an event, oldest first."""
+    """Return a row an event, oldest first."""
     rows = [
         {
             "when": local_time(event.when),
@@ -82,7 +82,7 @@ def history_table(events: list[Event]) -> pd.DataFrame:
 
 
 def show_verdict(verdict: Verdict, terminal: Terminal) -> None:
-    """Print what was compared on what, the table, and the verdict's sentence."""
+    """Print what was compared, the figures, and the verdict."""
     if verdict.scores:
         terminal.say(verdict.rows_sentence())
         terminal.table("Gate", verdict.table())
@@ -107,18 +107,17 @@ def promotion_command(
 
 
 def change(event: Event) -> str:
-    """`1 → 2`, or `→ 1` where nothing was there before."""
+    """Return `1 → 2`, or `→ 1` where nothing was there before."""
     return f"{event.origin or ''} → {event.target}".strip()
 
 
-def created(version: ModelVersion) -> datetime:
-    """When the version was registered."""
-    return datetime.fromtimestamp(int(version.creation_timestamp) / 1000, UTC)
-
-
 def local_time(when: datetime) -> str:
-    """`2026-03-01T13:00:00.000+01:00`: to the millisecond, as the ledger keeps it."""
+    """Return a time like `2026-03-01T13:00:00.000+01:00`: the ledger keeps milliseconds."""
     return when.astimezone().isoformat(timespec="milliseconds")
+
+
+def _created(version: ModelVersion) -> str:
+    return local_time(datetime.fromtimestamp(int(version.creation_timestamp) / 1000, UTC))
 
 
 def _rounded(score: str | None) -> str:

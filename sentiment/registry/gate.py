@@ -1,29 +1,38 @@
-"""Promotion gate: whether a version may replace the one in production, and on what evidence.
+"""Decide whether a version may replace the one in production, and on what evidence.
 
-Rules on labels, predictions and times alone; `version_scoring.py` gets them from two versions.
+`compare_versions` lets both versions answer the same reviews, none of which they were trained on.
+`judge` and `judge_first` are the rules, on labels, predictions and times alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import CLASS_NAMES
+from sentiment.data.reviews import TEXT_HASHES, Split, text_hashes
+from sentiment.errors import VersionError
 from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_difference, score
+from sentiment.tracking.artifact import load_pipeline
+from sentiment.tracking.store import Settings, Store
+from text_cleaning import clean_texts, cleaning_fingerprint
 
-MARGIN = 0.01  # of macro-F1: what new data may cost; the spread of one model over splits is .010
+MARGIN = 0.01  # of macro-F1 that new data may cost; one model varies by .010 over splits
 MAX_RECALL_FALL = 0.03  # the negative reviews are the few that somebody should read
-MAX_TIME_RATIO = 2.0  # of the median time of one prediction; below that, a busy machine does it
-MIN_ROWS, MIN_CLASS_ROWS = 100, 10  # below, an interval of macro-F1 says nothing
-TINY = 1e-9  # a limit met exactly is not passed, whatever the last bit says
+MAX_TIME_RATIO = 2.0  # of the median times of one prediction; a busy machine alone can cause less
+MIN_ROWS, MIN_CLASS_ROWS = 100, 10  # with fewer, an interval of macro-F1 says nothing
+TINY = 1e-9  # meeting a limit exactly is allowed, however the last bit is rounded
+TIMED_TEXTS = 100  # single predictions timed, a millisecond each
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A version on the common holdout. `seconds` is the median time of one prediction."""
+    """The scores of one version. `seconds` is the median time of one prediction."""
 
     version: str
     f1_macro: Interval
@@ -33,10 +42,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of `candidate` against `production`, the version it was compared with.
+    """The gate's decision on `candidate`, compared with `production`.
 
-    `baseline` is the macro-F1 of always answering the commoner class. Figures are None where there
-    was nothing to compare with, or too little.
+    `scores` holds the candidate's, then production's. `rows` reviews were compared; `left_out` more
+    were not, because one of the versions was trained on their cleaned texts. `baseline` is the
+    macro-F1 of always answering the commoner class. A figure is None where there was nothing to
+    compare with, or too little.
     """
 
     promoted: bool
@@ -45,25 +56,25 @@ class Verdict:
     production: str | None
     rows: int = 0
     left_out: int = 0
-    scores: tuple[Scores, ...] = ()  # the candidate's, then production's
+    scores: tuple[Scores, ...] = ()
     difference: Interval | None = None
     recall_difference: Interval | None = None
     baseline: float | None = None
     note: str = ""
 
     def sentence(self) -> str:
-        """The verdict as one line."""
+        """Return the verdict as one line."""
         return f"{'promoted' if self.promoted else 'refused'}: {self.reason}"
 
     def rows_sentence(self) -> str:
-        """What it was measured on, as one line."""
+        """Return what was compared, as one line."""
         return (
-            f"compared on {self.rows:,} reviews of the holdout; {self.left_out:,} left out, whose "
-            "cleaned text one of the versions was trained on"
+            f"compared on {self.rows:,} reviews of the holdout; {self.left_out:,} more left out, "
+            "because one of the versions was trained on their cleaned texts"
         )
 
     def metrics(self) -> dict[str, float]:
-        """The figures by name, for the ledger."""
+        """Return the figures by name, for the ledger."""
         found: dict[str, float] = {"rows": self.rows, "rows_left_out": self.left_out}
         for role, scores in zip(("candidate", "production"), self.scores, strict=False):
             found |= _ends(f"{role}_f1_macro", scores.f1_macro)
@@ -77,7 +88,7 @@ class Verdict:
         return found | ({} if self.baseline is None else {"majority_f1_macro": self.baseline})
 
     def table(self) -> pd.DataFrame:
-        """The figures side by side: `measure`, a column a version, and `difference`."""
+        """Return the figures as a table: `measure`, a column a version, and `difference`."""
         cells: dict[str, Callable[[Scores], str]] = {
             "macro-F1": lambda scores: _shown(scores.f1_macro, 4),
             "recall of negative": lambda scores: _shown(scores.recall_negative, 4),
@@ -97,6 +108,70 @@ class Verdict:
         return frame
 
 
+def compare_versions(store: Store, candidate: str, production: str | None, split: Split) -> Verdict:
+    """Let the versions answer the holdout of `split`, the current data, and judge them.
+
+    With `production` None the candidate is the first version. Reviews are left out when one of the
+    versions was trained on their cleaned texts. Raises `VersionError` when a version cannot be
+    loaded or scored.
+    """
+    cleaned = clean_texts(split.test_texts)
+    versions = [candidate] if production is None else [candidate, production]
+    loaded = [_load(store, version) for version in versions]
+    note = ""
+    if loaded[0].fingerprint != cleaning_fingerprint():
+        raise VersionError(
+            candidate,
+            f"trained with another cleaning ({loaded[0].fingerprint}, now "
+            f"{cleaning_fingerprint()}), so its training texts cannot be recognised; retrain it",
+        )
+    if loaded[-1].fingerprint != cleaning_fingerprint():
+        # some of its training texts may stay in; that favours production, so the gate stays strict
+        note = (
+            f"version {production} was trained with another cleaning: some reviews may be known to "
+            "it, which favours it"
+        )
+    # text_hashes sorts and drops duplicates, so it is asked for one text at a time
+    hashes = np.array([text_hashes([text])[0] for text in cleaned], dtype=np.uint64)
+    new = ~np.isin(hashes, np.concatenate([version.hashes for version in loaded]))
+    texts = [text for text, kept in zip(split.test_texts, new, strict=True) if kept]
+    truth, left_out = split.y_test[new], int((~new).sum())
+    if not texts:
+        return Verdict(False, _too_few(truth), candidate, production, 0, left_out, note=note)
+    predicted = [_predict(version, texts) for version in loaded]
+    seconds = median_seconds([version.pipeline for version in loaded], texts[:TIMED_TEXTS])
+    if production is None:
+        return judge_first(
+            candidate,
+            truth,
+            predicted[0],
+            seconds[0],
+            left_out=left_out,
+            class_names=store.settings.class_names,
+        )
+    return judge(
+        (candidate, production),
+        truth,
+        (predicted[0], predicted[1]),
+        (seconds[0], seconds[1]),
+        same_data=loaded[0].digest == loaded[1].digest,
+        left_out=left_out,
+        note=note,
+    )
+
+
+def median_seconds(pipelines: Sequence[Any], texts: Sequence[str]) -> list[float]:
+    """Return each pipeline's median time of predicting one text; they take turns at each text."""
+    times: list[list[float]] = [[] for _ in pipelines]
+    for number, text in enumerate(texts):
+        turns = list(enumerate(pipelines))
+        for index, pipeline in turns if number % 2 else turns[::-1]:
+            begun = time.perf_counter()
+            pipeline.predict([text])
+            times[index].append(time.perf_counter() - begun)
+    return [float(np.median(taken)) for taken in times]
+
+
 def judge(
     versions: tuple[str, str],
     truth: Labels,
@@ -107,13 +182,14 @@ def judge(
     left_out: int = 0,
     note: str = "",
 ) -> Verdict:
-    """The rules, for a candidate and the version in production (in this order in each pair).
+    """Judge a candidate against the version in production; each pair is in this order.
 
-    `truth` and `predicted` are 0/1 labels of the same rows; `seconds` the median times of one
-    prediction. On the data production was trained on (`same_data`) the 95 % interval of the
-    paired difference in macro-F1 must lie above 0; on other data its lower end above -`MARGIN`.
+    `truth` and `predicted` are 0/1 labels of the same rows, `seconds` the median times of one
+    prediction. When both were trained on the same data, the 95 % interval of the paired difference
+    in macro-F1 must lie above 0; otherwise its lower end must lie above -`MARGIN`. The recall of
+    negative may fall by `MAX_RECALL_FALL`, the time may grow by the factor `MAX_TIME_RATIO`.
     """
-    few = too_few(truth)
+    few = _too_few(truth)
     if few:
         return Verdict(False, few, *versions, len(truth), left_out, note=note)
     difference = paired_difference(truth, *predicted)
@@ -156,24 +232,30 @@ def judge(
 
 
 def judge_first(
-    version: str, truth: Labels, predicted: Labels, seconds: float, *, left_out: int = 0
+    version: str,
+    truth: Labels,
+    predicted: Labels,
+    seconds: float,
+    *,
+    left_out: int = 0,
+    class_names: tuple[str, str] = Settings.class_names,
 ) -> Verdict:
-    """The rule for the first version ever: better than always answering the commoner class."""
-    few = too_few(truth)
+    """Judge the first version ever: it must beat always answering the commoner class."""
+    few = _too_few(truth)
     if few:
         return Verdict(False, few, version, None, len(truth), left_out)
     scores, baseline = _score(version, predicted, seconds, truth), majority_f1(truth)
     good = scores.f1_macro.low > baseline
     reason = (
         f"{'the first in production' if good else 'no evidence of use'}, macro-F1 "
-        f"{_shown(scores.f1_macro)}, against {baseline:.3f} of always answering "
-        f"'{CLASS_NAMES[int(truth.mean() > 0.5)]}'"
+        f"{_shown(scores.f1_macro)}, against {baseline:.3f} for always answering "
+        f"'{class_names[int(truth.mean() > 0.5)]}'"
     )
     return Verdict(good, reason, version, None, len(truth), left_out, (scores,), baseline=baseline)
 
 
 def majority_f1(truth: Labels) -> float:
-    """The macro-F1, 0–1, of always answering the commoner of the 0/1 labels `truth`."""
+    """Return the macro-F1, 0–1, of always answering the commoner of the 0/1 labels `truth`."""
     commoner = int(np.mean(truth) > 0.5)
     return score(truth, np.full(len(truth), commoner, dtype=np.int64))
 
@@ -187,8 +269,8 @@ def _score(version: str, predicted: Labels, seconds: float, truth: Labels) -> Sc
     )
 
 
-def too_few(truth: Labels) -> str:
-    """Why these reviews do not suffice for a verdict; nothing when they do."""
+def _too_few(truth: Labels) -> str:
+    """Say why these reviews are too few for a verdict; empty when they are not."""
     counts = np.bincount(truth, minlength=2)
     if len(truth) >= MIN_ROWS and counts.min() >= MIN_CLASS_ROWS:
         return ""
@@ -209,3 +291,51 @@ def _shown(interval: Interval, digits: int = 3) -> str:
         for number in (interval.value, interval.low, interval.high)
     )
     return f"{value}, 95% {low}…{high}"
+
+
+@dataclass(frozen=True)
+class _LoadedVersion:
+    version: str
+    pipeline: Any
+    hashes: Any  # of its training texts, as of `text_hashes`
+    digest: str
+    fingerprint: str
+
+
+def _load(store: Store, version: str) -> _LoadedVersion:
+    import mlflow
+
+    try:
+        found = store.client.get_model_version(store.settings.registered_model, version)
+        pipeline = load_pipeline(store, f"models:/{store.settings.registered_model}/{version}")
+    except Exception as error:  # a damaged file fails in as many ways as there are libraries
+        raise VersionError(version, f"will not load: {_one_line(error)}") from None
+    try:
+        file = mlflow.artifacts.download_artifacts(
+            run_id=found.run_id, artifact_path=TEXT_HASHES, tracking_uri=store.uri
+        )
+        hashes = np.load(Path(file), allow_pickle=False)
+    except Exception as error:
+        raise VersionError(
+            version,
+            f"its run has no readable {TEXT_HASHES} ({_one_line(error)}), so its training texts "
+            "are unknown; register a model of the experiment or the flow",
+        ) from None
+    return _LoadedVersion(
+        version,
+        pipeline,
+        hashes,
+        found.tags.get("data_digest", ""),
+        found.tags.get("cleaning_fingerprint", ""),
+    )
+
+
+def _predict(version: _LoadedVersion, texts: Sequence[str]) -> Labels:
+    try:
+        return np.asarray(version.pipeline.predict(list(texts)), dtype=np.int64)
+    except Exception as error:
+        raise VersionError(version.version, f"fails: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

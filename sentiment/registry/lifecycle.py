@@ -1,8 +1,7 @@
-"""Version lifecycle: register, stage, judge, promote, roll back; aliases and stages follow.
+"""Register, stage, judge, promote and roll back versions; aliases and stages follow.
 
-The experiment, the flow and `model_registry.py` call these. The ledger (`registry_ledger.py`)
-decides which version is in production; MLflow's aliases (`champion`, `previous`, `staging`,
-`challenger`) and stages (None → Staging → Production → Archived) are set to what it says.
+The ledger decides which version is in production. MLflow's aliases (`champion`, `previous`,
+`staging`, `challenger`) and stages (None → Staging → Production → Archived) are set accordingly.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sentiment.data.reviews import Split
 from sentiment.errors import ConflictError, RegistryError
-from sentiment.registry.gate import Verdict
+from sentiment.registry.gate import Verdict, compare_versions
 from sentiment.tracking.ledger import (
     PROMOTE,
     ROLLBACK,
@@ -61,19 +60,19 @@ def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[st
 
 
 def registry_state(store: Store) -> RegistryState:
-    """What the ledger says now."""
+    """Return what the ledger says now."""
     return replay(read_events(store))
 
 
 def production_version(store: Store) -> str | None:
-    """The version in production, None before the first promotion."""
+    """Return the version in production; None before the first promotion."""
     return registry_state(store).production
 
 
 def stage(store: Store, version: str, why: str) -> Event:
-    """Put a version into staging, where it is `staging` and `challenger`. No gate.
+    """Put a version into staging, with the aliases `staging` and `challenger`; no gate is asked.
 
-    Raises `RegistryError` for an unknown version or the one in production, `ConflictError`.
+    Raises `RegistryError` for an unknown version or the one in production, and `ConflictError`.
     """
     known_version(store, version)
 
@@ -88,9 +87,9 @@ def stage(store: Store, version: str, why: str) -> Event:
 
 
 def stage_challenger(store: Store, version: str, why: str) -> bool:
-    """Stage a new version, once in its life: a resumed pass does not do it again.
+    """Stage a version unless it was staged or promoted before, as by the pass that is resumed.
 
-    Waits for its turn where other passes stage theirs. Returns whether it was staged now.
+    Waits for its turn when other passes stage theirs. Returns whether it was staged now.
     """
     for tries in range(STAGING_TRIES):
         state = registry_state(store)
@@ -108,13 +107,11 @@ def stage_challenger(store: Store, version: str, why: str) -> bool:
 
 
 def judge_version(store: Store, version: str, split: Split) -> Verdict:
-    """What the gate says of promoting the version now, on the holdout of `split`.
+    """Ask the gate whether to promote the version now, on the holdout of `split`.
 
-    Raises `RegistryError` for an unknown version or the one in production already, and
-    `version_scoring.VersionError` when one cannot be scored. Nothing is written.
+    Nothing is written. Raises `RegistryError` for an unknown version or the one in production, and
+    `VersionError` when a version cannot be scored.
     """
-    from sentiment.registry.version_scoring import compare_versions
-
     known_version(store, version)
     production = production_version(store)
     if production == version:
@@ -125,8 +122,9 @@ def judge_version(store: Store, version: str, split: Split) -> Verdict:
 def promote(store: Store, verdict: Verdict, *, why: str = "", force: bool = False) -> Event:
     """Put the verdict's candidate into production, and its figures into the ledger.
 
-    `why` defaults to the verdict. Raises `RegistryError` when the gate refused and `force` is
-    false, or is true without a reason; `ConflictError` when production changed since.
+    `why` defaults to the verdict. `force` overrules a refusal, and needs a reason. Raises
+    `RegistryError` for a refusal that is not overruled, or without a reason, and `ConflictError`
+    when production changed since the verdict.
     """
     if not verdict.promoted and not force:
         raise RegistryError(verdict.sentence())
@@ -153,12 +151,12 @@ def promote(store: Store, verdict: Verdict, *, why: str = "", force: bool = Fals
 
 
 def rollback(store: Store, why: str = "") -> Event:
-    """Put the version back that was in production before; again, and it walks further back.
+    """Put the version back that was in production before; a second call goes further back.
 
     Raises `RegistryError` when there is none, `ConflictError` when production changed meanwhile.
     """
-    versions, before = all_versions(store), registry_state(store)
-    target = _rollback_target(before, versions)
+    before = registry_state(store)
+    target = _rollback_target(before, registered_versions(store))
     if target is None:
         raise RegistryError("no version was in production before; there is nothing to go back to")
 
@@ -172,10 +170,10 @@ def rollback(store: Store, why: str = "") -> Event:
 
 
 def reconcile(store: Store) -> list[str]:
-    """Set aliases and stages to what the ledger says; returns what had to be set, a line each.
+    """Set aliases and stages to what the ledger says; return what was changed, a line each.
 
-    Safe at any time and for several processes at once: whoever wrote looks again whether the
-    ledger has grown meanwhile. A ledger without events leaves everything as it is.
+    This is safe at any time and in several processes at once: a process that changed something
+    looks again whether the ledger has grown meanwhile. An empty ledger changes nothing.
     """
     close_abandoned(store)
     done: list[str] = []
@@ -188,21 +186,22 @@ def reconcile(store: Store) -> list[str]:
 
 
 def _follow(store: Store, state: RegistryState) -> list[str]:
-    client, versions, done = store.client, all_versions(store), []
+    client, versions, done = store.client, registered_versions(store), []
+    model = store.settings.registered_model
     wanted = {
         "champion": state.production,
         "previous": _rollback_target(state, versions),
         "staging": state.staging,
         "challenger": state.staging,
     }
-    aliases = client.get_registered_model(REGISTERED_MODEL).aliases
+    aliases = client.get_registered_model(model).aliases
     for alias, version in wanted.items():
         now = aliases.get(alias)
         if version in versions and str(now) != version:
-            client.set_registered_model_alias(REGISTERED_MODEL, alias, version)
+            client.set_registered_model_alias(model, alias, version)
             done.append(f"{alias} is version {version}")
         elif version not in versions and now is not None:
-            client.delete_registered_model_alias(REGISTERED_MODEL, alias)
+            client.delete_registered_model_alias(model, alias)
             done.append(f"{alias} is no version")
     stages = {
         number: "Archived"
@@ -212,46 +211,39 @@ def _follow(store: Store, state: RegistryState) -> list[str]:
     }
     for name, number in (("Staging", state.staging), ("Production", state.production)):
         if number in versions:
-            stages = {number: name, **{key: stages[key] for key in stages if key != number}}
-    for number, name in stages.items():  # Production first: it archives the one before
-        if client.get_model_version(REGISTERED_MODEL, number).current_stage != name:
+            stages[number] = name
+    # Production first: it archives the one before
+    order = ("Production", "Staging", "Archived")
+    for number, name in sorted(stages.items(), key=lambda stage: order.index(stage[1])):
+        if client.get_model_version(model, number).current_stage != name:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # that stages are deprecated
                 client.transition_model_version_stage(
-                    REGISTERED_MODEL, number, name, archive_existing_versions=name != "Archived"
+                    model, number, name, archive_existing_versions=name != "Archived"
                 )
             done.append(f"version {number} is {name}")
     return done
 
 
 def registered_versions(store: Store) -> dict[str, ModelVersion]:
-    """Every version by its number, oldest first; none is no error here."""
-    found = store.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    """Return every version by its number, oldest first; empty when there is none."""
+    found = store.client.search_model_versions(f"name = '{store.settings.registered_model}'")
     return {str(v.version): v for v in sorted(found, key=lambda v: int(v.version))}
 
 
-def all_versions(store: Store) -> dict[str, ModelVersion]:
-    """Every version by its number, oldest first. Raises `RegistryError` when there is none."""
-    found = registered_versions(store)
-    if not found:
-        raise RegistryError(
-            f"{REGISTERED_MODEL} has no versions here; run sentiment_mlflow_optuna.py, or name "
-            "another store with --store"
-        )
-    return found
-
-
 def known_version(store: Store, version: str) -> ModelVersion:
-    """The version of this number. Raises `RegistryError` when there is none."""
-    versions = all_versions(store)
+    """Return the version of this number. Raises `RegistryError` when there is none."""
+    versions = registered_versions(store)
     if version not in versions:
-        newest = ", ".join(list(versions)[-5:])
-        raise RegistryError(f"no version '{version}' of {REGISTERED_MODEL}; the newest: {newest}")
+        newest = ", ".join(list(versions)[-5:]) or "none"
+        raise RegistryError(
+            f"no version '{version}' of {store.settings.registered_model}; the newest: {newest}"
+        )
     return versions[version]
 
 
 def _rollback_target(state: RegistryState, versions: Mapping[str, ModelVersion]) -> str | None:
-    """The last version before the present one; one that was deleted since is passed over."""
+    """Return the last version before the present one that was not deleted since."""
     earlier = (v for v in reversed(state.stack[:-1]) if v in versions and v != state.production)
     return next(earlier, None)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.errors import ServingConfigError, TrackingError
-from sentiment.predictions.log import PredictionLog, open_log
+from sentiment.predictions.log import PredictionLog, default_log_url, open_log
 from sentiment.serving.schemas import Limits
 from sentiment.tracking.store import PROJECT, Store, open_store
 
@@ -70,7 +70,7 @@ class ServingConfig:
 
     def open_log(self) -> PredictionLog:
         """Open the prediction log. Raises `PredictionLogError`."""
-        return open_log(self.log_url or f"sqlite:///{self.home / 'predictions.db'}")
+        return open_log(self.log_url or default_log_url(self.home))
 
     def open_store(self) -> Store:
         """Open the MLflow store, which must be there. Raises `TrackingError`.
@@ -78,8 +78,8 @@ class ServingConfig:
         Its client looks every time whether a local database is still there: a connection that is
         open would go on reading a file that was moved away, or one that another has replaced.
         """
-        if os.environ.get("MLFLOW_TRACKING_URI"):
-            return open_store(self.store)
+        if self.store is None and os.environ.get("MLFLOW_TRACKING_URI"):
+            return open_store()
         database = self.home / "mlflow.db"
         _check_there(database)
         os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")

@@ -1,9 +1,9 @@
-"""Registry ledger: who put which version where, when and why; and the state that follows from it.
+"""Keep the ledger: who put which version where, when and why, and the state that follows from it.
 
-Each change is a run of the ledger experiment, written once and never altered: RUNNING it is a
-claim, FINISHED it has happened, KILLED it was withdrawn. Which version is in production, now or
-then, is found by replaying the finished ones; aliases and stages only follow. So nothing is needed
-but a tracking server, and a crash at any point leaves the change whole or not made.
+Each change is one run of the ledger experiment. RUNNING, it is a claim; FINISHED, the change has
+happened; KILLED, the claim was withdrawn. Replaying the finished ones tells which version is in
+production, now or at an earlier time; aliases and stages only follow. So a tracking server is all
+that is needed, and a crash at any point leaves a change whole or not made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from sentiment.errors import ConflictError
 from sentiment.tracking.store import (
     FINISHED,
     KILLED,
-    LEDGER,
     RUNNING,
     TAG,
     Store,
@@ -59,7 +58,7 @@ class Event:
 
 @dataclass(frozen=True)
 class RegistryState:
-    """What the ledger says: `stack` has the versions in production, the present one last."""
+    """What the ledger says. `stack` holds the versions in production, the present one last."""
 
     stack: tuple[str, ...] = ()
     staging: str | None = None
@@ -72,28 +71,24 @@ class RegistryState:
         """The version in production; None before the first promotion."""
         return self.stack[-1] if self.stack else None
 
-    @property
-    def previous(self) -> str | None:
-        """The version that a rollback puts back."""
-        return self.stack[-2] if len(self.stack) > 1 else None
 
-
-# What a change comes to in a state: (origin, target). Raises `RegistryError` or `ConflictError`.
+# Turns the present state into a change's (origin, target), or raises `RegistryError` or
+# `ConflictError`.
 Decision = Callable[[RegistryState], tuple[str | None, str]]
 
 
 def replay(events: Iterable[Event], until: datetime | None = None) -> RegistryState:
-    """The state after these events, in their order; with `until`, as it was at that time.
+    """Return the state after these events, taken in their order.
 
-    A promotion pushes its target; a rollback pops down to its target, so that a second one walks
-    further back. `until` must have a zone.
+    A promotion pushes its target. A rollback pops down to its target, so a second one goes further
+    back. With `until`, a time with a zone, it is the state at that time.
     """
     stack: list[str] = []
     staging: str | None = None
     staged: set[str] = set()
     promoted: set[str] = set()
     last, clock = 0, datetime.min.replace(tzinfo=UTC)
-    for event in sorted(events, key=lambda event: (event.number, event.when, event.run_id)):
+    for event in sorted(events, key=_in_order):
         clock = max(clock, event.when)  # a clock that was set back does not undo the order
         if until is not None and clock > until:
             break
@@ -115,13 +110,17 @@ def replay(events: Iterable[Event], until: datetime | None = None) -> RegistrySt
 
 
 def read_events(store: Store) -> list[Event]:
-    """Every change that happened, in order."""
-    events = [_event(run) for run in find_runs(store, LEDGER, REGISTRY_KIND) if _is(run, FINISHED)]
-    return sorted(events, key=lambda event: (event.number, event.when, event.run_id))
+    """Return every change that happened, in order."""
+    events = [
+        _event(run)
+        for run in find_runs(store, store.settings.ledger, REGISTRY_KIND)
+        if _is(run, FINISHED)
+    ]
+    return sorted(events, key=_in_order)
 
 
 def close_abandoned(store: Store) -> None:
-    """Mark claims as KILLED whose process is gone, or that are older than `ABANDONED`."""
+    """Mark claims as KILLED when their process is gone or they are older than `ABANDONED`."""
     for run in _claims(store):
         if _abandoned(run):
             store.client.set_terminated(run.info.run_id, KILLED)
@@ -137,12 +136,12 @@ def append(
     forced: bool = False,
     metrics: Mapping[str, float] | None = None,
 ) -> Event:
-    """Write one change, alone: of several at once one is written, the others raise.
+    """Write one change. Of several processes at once, one writes and the others raise.
 
-    First a claim is written, then the other claims are read, and nobody goes on while it sees
-    another. Of two that see each other the later withdraws, and the earlier waits for its end. So
-    between the door and FINISHED there is one process, and what `decide` is shown stays true.
-    Raises `ConflictError`, or what `decide` raises; then the claim is KILLED.
+    A process first writes its claim, then reads the other claims, and waits while there are any. Of
+    two that see each other, the later one withdraws and the earlier one waits until it has. So only
+    one process is past that point, and the state that `decide` gets stays true. Raises
+    `ConflictError`, or what `decide` raises; then the claim is KILLED.
     """
     tags = {
         **REGISTRY_KIND,
@@ -154,7 +153,7 @@ def append(
         TAG + "host": platform.node(),
         TAG + "pid": str(os.getpid()),
     }
-    run_id = begin_run(store, LEDGER, tags, name=f"{action} {target}")
+    run_id = begin_run(store, store.settings.ledger, tags, name=f"{action} {target}")
     try:
         _wait_for_turn(store, run_id)
         state = replay(read_events(store))
@@ -182,7 +181,7 @@ def append(
 
 
 def _wait_for_turn(store: Store, run_id: str) -> None:
-    """Return when no other claim is in sight. Raises `ConflictError` when an earlier one is."""
+    """Wait until there is no other claim. Raises `ConflictError` when an earlier one stands."""
     close_abandoned(store)
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -202,7 +201,9 @@ def _wait_for_turn(store: Store, run_id: str) -> None:
 
 
 def _claims(store: Store) -> list[Run]:
-    return [run for run in find_runs(store, LEDGER, REGISTRY_KIND) if _is(run, RUNNING)]
+    return [
+        run for run in find_runs(store, store.settings.ledger, REGISTRY_KIND) if _is(run, RUNNING)
+    ]
 
 
 def _abandoned(run: Run) -> bool:
@@ -219,6 +220,10 @@ def _abandoned(run: Run) -> bool:
     except PermissionError:  # there, and somebody else's
         pass
     return False
+
+
+def _in_order(event: Event) -> tuple[int, datetime, str]:
+    return event.number, event.when, event.run_id
 
 
 def _event(run: Run) -> Event:

@@ -1,9 +1,9 @@
-"""Tracking: where the MLflow store is, and how a run, its trials and its model are written.
+"""Open the MLflow store, and write and find its runs.
 
-The store is MLflow's own default layout, so that a bare `mlflow ui` in the project folder shows
-it: `mlflow.db` and `mlruns/`. `MLFLOW_TRACKING_URI` wins over both the default and `--store`.
-MLflow is imported when a store is opened, not before: telemetry must be off by then, and `--help`
-and bad input need not wait for it.
+The store has MLflow's default layout, so a bare `mlflow ui` in the project folder shows it:
+`mlflow.db` and `mlruns/`. A folder that is given wins over `MLFLOW_TRACKING_URI`, which wins over
+the project folder. MLflow is imported when a store is opened, not before: telemetry must be off by
+then, and `--help` and bad input need not wait for it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 PROJECT = Path(__file__).resolve().parents[2]
-LEDGER = "FLIPKART_SENTIMENT_ANALYSIS"  # one run a pass of the experiment, one a retraining
-REGISTERED_MODEL = "FlipkartSentimentModel"
 TAG = "flipkart."  # in front of every tag of ours, apart from MLflow's
 PAGE = 1_000  # runs a search answers at once; MLflow allows up to 50,000
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
@@ -45,6 +43,35 @@ PRIVATE = {
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What a project calls its things, and what it counts as negative.
+
+    Parameters
+    ----------
+    registered_model : str
+        The registered model whose versions are trained, promoted and served.
+    ledger : str
+        The experiment with one run for each pass, retraining, drift check and change of versions.
+    experiment_prefix : str
+        In front of the name of every experiment, so that projects can share a tracking server.
+    negative_up_to : int
+        The highest rating, 1–5, that is negative.
+    class_names : tuple of two str
+        The names of the labels 0 and 1.
+
+    """
+
+    registered_model: str = "FlipkartSentimentModel"
+    ledger: str = "FLIPKART_SENTIMENT_ANALYSIS"
+    experiment_prefix: str = ""
+    negative_up_to: int = 2
+    class_names: tuple[str, str] = ("negative", "positive")
+
+
+REGISTERED_MODEL, LEDGER = Settings.registered_model, Settings.ledger  # where no store is at hand
+
+
+@dataclass(frozen=True)
 class Store:
     """An opened MLflow store. `folder` holds our own files: studies and the locks of passes."""
 
@@ -52,17 +79,18 @@ class Store:
     folder: Path
     artifacts: Path | None  # None: a server decides where artifacts go
     client: MlflowClient
+    settings: Settings = Settings()
     experiment_ids: dict[str, str] = field(default_factory=dict)  # known already, by name
 
     @property
     def studies(self) -> Path:
-        """The folder of Optuna journals and pass locks; made when missing."""
+        """Make the folder of studies and pass locks when it is missing, and return it."""
         folder = self.folder / "studies"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def ui_command(self) -> str:
-        """The command that shows this store in a browser."""
+        """Return the command that shows this store in a browser."""
         if self.artifacts is None:
             return f"open {without_password(self.uri)} in a browser"
         if self.folder == PROJECT:
@@ -70,11 +98,11 @@ class Store:
         return f"mlflow ui --workers 1 --backend-store-uri {self.uri}"
 
 
-def open_store(folder: str | Path | None = None) -> Store:
-    """Open the store, and create it when it is new; safe when several processes do so at once.
+def open_store(folder: str | Path | None = None, settings: Settings | None = None) -> Store:
+    """Open the store in `folder`, and create it when it is new, whoever else does so at once.
 
-    `MLFLOW_TRACKING_URI` is used when set; else `folder`, the project's own by default. Raises
-    `TrackingError` when it cannot be reached, made or read.
+    Without a folder it is the one that `MLFLOW_TRACKING_URI` names, else the project's own. Raises
+    `TrackingError` when the store cannot be reached, made or read.
     """
     for name, value in PRIVATE.items():
         os.environ.setdefault(name, value)
@@ -83,8 +111,9 @@ def open_store(folder: str | Path | None = None) -> Store:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
     home = Path(folder).resolve() if folder is not None else PROJECT
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
-    local = uri == f"sqlite:///{home / 'mlflow.db'}"
+    own = f"sqlite:///{home / 'mlflow.db'}"
+    uri = own if folder is not None else os.environ.get("MLFLOW_TRACKING_URI") or own
+    local = uri == own
     try:
         (home / "mlruns").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,7 +145,7 @@ def open_store(folder: str | Path | None = None) -> Store:
             f"{without_password(uri)}: the tracking store does not answer ({reason}); start "
             "it, or correct MLFLOW_TRACKING_URI or --store"
         ) from None
-    return Store(uri, home, home / "mlruns" if local else None, client)
+    return Store(uri, home, home / "mlruns" if local else None, client, settings or Settings())
 
 
 def open_existing_store(folder: str | Path | None = None) -> Store:
@@ -145,8 +174,8 @@ def store_errors() -> Iterator[None]:
 def use_uri(uri: str) -> None:
     """Point MLflow's own functions at a store, for the calls that take no client.
 
-    MLflow also writes the address into this process's environment, where the next `open_store`
-    would take it for the user's wish; so that is undone.
+    MLflow also writes the address into the environment. There the next `open_store` would take it
+    for the user's wish, so it is taken out again.
     """
     import mlflow
 
@@ -159,7 +188,7 @@ def use_uri(uri: str) -> None:
 
 
 def experiment_id(store: Store, name: str) -> str:
-    """The id of the experiment, created when missing; two processes may ask at once."""
+    """Return the id of the experiment, created when missing; two processes may ask at once."""
     if name not in store.experiment_ids:
         store.experiment_ids[name] = _find_or_create(store, name)
     return store.experiment_ids[name]
@@ -170,9 +199,10 @@ def _find_or_create(store: Store, name: str) -> str:
 
     found = _active_experiment(store, name)
     if found is None:
-        location = None if store.artifacts is None else str(store.artifacts / name)
+        full = store.settings.experiment_prefix + name
+        location = None if store.artifacts is None else str(store.artifacts / full)
         try:
-            return store.client.create_experiment(name, artifact_location=location)
+            return store.client.create_experiment(full, artifact_location=location)
         except MlflowException:
             found = _active_experiment(store, name)  # another process was first
             if found is None:
@@ -181,7 +211,7 @@ def _find_or_create(store: Store, name: str) -> str:
 
 
 def _active_experiment(store: Store, name: str) -> Experiment | None:
-    found = store.client.get_experiment_by_name(name)
+    found = store.client.get_experiment_by_name(store.settings.experiment_prefix + name)
     if found is not None and found.lifecycle_stage == "deleted":
         store.client.restore_experiment(found.experiment_id)
     return found
@@ -196,9 +226,10 @@ def begin_run(
     parent: str | None = None,
     started: float | None = None,
 ) -> str:
-    """Create a run, RUNNING, and return its id. Without a name MLflow gives a memorable one.
+    """Create a run with the status RUNNING, and return its id.
 
-    `started` is the time of the start in seconds since 1970, now by default.
+    Without a `name` MLflow gives a memorable one. `started` is in seconds since 1970, now by
+    default.
     """
     from mlflow.utils import mlflow_tags
 
@@ -244,7 +275,7 @@ def end_run(store: Store, run_id: str, status: str = FINISHED) -> None:
 
 
 def find_runs(store: Store, experiment: str, tags: Mapping[str, str]) -> list[Run]:
-    """All runs of an experiment that carry these tags, oldest first."""
+    """Return all runs of an experiment that carry these tags, oldest first."""
     found = _active_experiment(store, experiment)
     if found is None:
         return []
@@ -262,7 +293,7 @@ def find_runs(store: Store, experiment: str, tags: Mapping[str, str]) -> list[Ru
 
 
 def git_commit() -> str:
-    """The project's commit, with `+changes` when files differ from it; `unknown` without git."""
+    """Return the project's commit, with `+changes` when files differ; `unknown` without git."""
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")
@@ -278,7 +309,7 @@ def _git(*arguments: str) -> str:
 
 
 def user_name() -> str:
-    """Who runs this, for the run's `mlflow.user` tag; `unknown` in a container without names."""
+    """Return who runs this, for the tag `mlflow.user`; `unknown` where the user has no name."""
     import getpass
 
     try:
@@ -288,13 +319,13 @@ def user_name() -> str:
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown: what stands between `//` and `@` is left out."""
+    """Return the URI as it may be shown: without what stands between `//` and `@`."""
     return re.sub(r"//[^/@]*@", "//…@", uri)
 
 
 @contextmanager
 def quiet(*names: str) -> Iterator[None]:
-    """Within the block these loggers speak only of errors."""
+    """Let these loggers report only errors within the block."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     try:
@@ -310,7 +341,7 @@ def _create_database(home: Path) -> None:
     """Make `mlflow.db` when it is missing, whole or not at all, by one process at a time.
 
     Two schema migrations at once crash, and one that is killed leaves a database that no later
-    start can mend; so it is made under another name, and moved when it is complete.
+    start can mend. So it is made under another name, and renamed when it is complete.
     """
     database = home / "mlflow.db"
     with FileLock(home / "mlruns" / ".store.lock"):

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentiment.ab import comparison as ab_test
 from sentiment.ab.comparison import (
     assign_arm,
     compare_arms,
@@ -17,6 +16,7 @@ from sentiment.ab.comparison import (
     history,
     shadow_agreement,
 )
+from sentiment.metrics import wilson_interval
 
 COLUMNS = ["unit", "arm", "label", "true_label", "at"]
 IDS = [f"user-{number}" for number in range(100_000)]
@@ -54,14 +54,9 @@ def both_arms(champion: tuple[int, int], challenger: tuple[int, int]) -> pd.Data
 # --- who gets which arm ---
 
 
-@pytest.mark.parametrize("share", [0.5, 0.2, 0.01])
-def test_the_split_of_100_000_ids_is_within_half_a_point(share: float) -> None:
-    assert challenged("1-vs-3", share).mean() == pytest.approx(share, abs=0.005)
-
-
-def test_no_id_and_every_id() -> None:
-    assert not challenged("1-vs-3", 0.0).any()
-    assert challenged("1-vs-3", 1.0).all()
+@pytest.mark.parametrize(("share", "within"), [(0.5, 0.005), (0.01, 0.005), (0.0, 0.0), (1.0, 0.0)])
+def test_the_split_of_100_000_ids_is_within_half_a_point(share: float, within: float) -> None:
+    assert abs(challenged("1-vs-3", share).mean() - share) <= within
 
 
 def test_a_larger_share_keeps_every_unit_that_the_challenger_had() -> None:
@@ -84,16 +79,13 @@ def test_another_experiment_splits_afresh() -> None:
         ("user-2", "1-vs-3", 0xFC8A14CA9B1DD625),
         ("é", "1-vs-3", 0xA58B538881927A53),
         ("user-1", "", 0x7430E5EC124C8EA5),
+        ("user-1", "x" * 1_000, 0x87F75AE2DD238771),
     ],
 )
 def test_assignments_are_the_same_for_ever(unit: str, experiment: str, number: int) -> None:
     """The numbers are from OpenSSL's BLAKE2BMAC, keyed with b2sum of the experiment."""
     assert assign_arm(unit, experiment, number / 2**64 + 1e-9) == "challenger"
     assert assign_arm(unit, experiment, number / 2**64 - 1e-9) == "champion"
-
-
-def test_an_experiment_may_have_a_long_name() -> None:
-    assert assign_arm("user-1", "x" * 1_000, 1.0) == "challenger"
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.01, float("nan"), float("inf")])
@@ -128,7 +120,9 @@ STORY = frame(
 
 
 def test_arms_are_counted_by_hand() -> None:
+    before = STORY.copy()
     compared = compare_arms(STORY, share=0.5)
+    pd.testing.assert_frame_equal(STORY, before)  # left as it was
     champion, challenger = compared.champion, compared.challenger
     assert (champion.arm, challenger.arm) == ("champion", "challenger")
     assert (champion.answers, champion.unanswered, champion.units) == (6, 1, 3)
@@ -158,10 +152,7 @@ def test_scores_by_hand() -> None:
     assert compared.f1_difference.value == pytest.approx(after - before)
     assert compared.accuracy_difference is not None
     assert compared.accuracy_difference.value == pytest.approx(0.07)
-    assert compared.challenger.accuracy is not None
-    # Wilson: (291 + 1.9207) / 303.8415 ± 1.95996 / 303.8415 · √(300 · .97 · .03 + .9604)
-    assert compared.challenger.accuracy.low == pytest.approx(0.96405 - 0.02008, abs=2e-5)
-    assert compared.challenger.accuracy.high == pytest.approx(0.96405 + 0.02008, abs=2e-5)
+    assert compared.challenger.accuracy == wilson_interval(291, 300)
     assert compared.split_p == 1.0
 
 
@@ -201,37 +192,24 @@ def test_labels_may_be_of_any_numeric_type() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        pd.DataFrame(),
-        frame([]),
-        arm_rows("shadow", 3, 40),
-        arm_rows("champion", 30, 300),
-        arm_rows("challenger", 30, 300),
-        arm_rows("champion", 0, 1),
-        both_arms((0, 400), (0, 400)),
-        both_arms((400, 400), (400, 400)),
-        both_arms((30, 300), (9, 300)).assign(true_label=None),
-        both_arms((30, 300), (9, 300)).assign(label=None),
-        both_arms((30, 300), (9, 300)).assign(true_label=1),
-        both_arms((30, 300), (9, 300)).assign(true_label=0, label=0),
-    ],
-    ids=[
-        "no columns",
-        "no rows",
-        "shadow only",
-        "champion only",
-        "challenger only",
-        "one answer",
-        "all right",
-        "all wrong",
-        "no true labels",
-        "all refused",
-        "one class",
-        "one class, all right",
-    ],
-)
+LABELLED = both_arms((30, 300), (9, 300))
+LITTLE = {
+    "no columns": pd.DataFrame(),
+    "no rows": frame([]),
+    "shadow only": arm_rows("shadow", 3, 40),
+    "champion only": arm_rows("champion", 30, 300),
+    "challenger only": arm_rows("challenger", 30, 300),
+    "one answer": arm_rows("champion", 0, 1),
+    "all right": both_arms((0, 400), (0, 400)),
+    "all wrong": both_arms((400, 400), (400, 400)),
+    "no true labels": LABELLED.assign(true_label=None),
+    "all refused": LABELLED.assign(label=None),
+    "one class": LABELLED.assign(true_label=1),
+    "one class, all right": LABELLED.assign(true_label=0, label=0),
+}
+
+
+@pytest.mark.parametrize("answers", LITTLE.values(), ids=LITTLE)
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
 def test_little_to_go_by_is_a_sentence(answers: pd.DataFrame, share: float) -> None:
     compared = compare_arms(answers, share=share)
@@ -268,16 +246,6 @@ def test_a_share_or_alpha_out_of_range_is_refused(share: float, alpha: float) ->
 def test_a_missing_column_is_named(column: str) -> None:
     with pytest.raises(ValueError, match=f"no column '{column}'; expected unit, arm, label"):
         compare_arms(STORY.drop(columns=column), share=0.5)
-
-
-def test_the_answers_are_left_as_they_were() -> None:
-    before = STORY.copy()
-    compare_arms(STORY, share=0.5)
-    pd.testing.assert_frame_equal(STORY, before)
-
-
-def test_required_sample_size_is_asked_here() -> None:
-    assert ab_test.required_sample_size(0.85, 0.03) == (2036, 2036)
 
 
 # --- over time ---
@@ -370,37 +338,14 @@ SHADOWED = pd.DataFrame(
 
 def test_disagreements_come_with_the_furthest_apart_first() -> None:
     found = disagreements(SHADOWED)
-    assert found.to_dict("records") == [
-        {
-            "request_id": "r1",
-            "position": 0,
-            "text": None,
-            "champion_label": 0,
-            "shadow_label": 1,
-            "champion_probability": 0.05,
-            "shadow_probability": 0.95,
-            "true_label": 0,
-        },
-        {
-            "request_id": "r2",
-            "position": 0,
-            "text": "well",
-            "champion_label": 1,
-            "shadow_label": 0,
-            "champion_probability": 0.8,
-            "shadow_probability": 0.3,
-            "true_label": 1,
-        },
-        {
-            "request_id": "r0",
-            "position": 1,
-            "text": "so so",
-            "champion_label": 1,
-            "shadow_label": 0,
-            "champion_probability": 0.55,
-            "shadow_probability": 0.45,
-            "true_label": None,
-        },
+    assert list(found.columns) == [
+        *("request_id", "position", "text", "champion_label", "shadow_label"),
+        *("champion_probability", "shadow_probability", "true_label"),
+    ]
+    assert list(found.itertuples(index=False, name=None)) == [
+        ("r1", 0, None, 0, 1, 0.05, 0.95, 0),
+        ("r2", 0, "well", 1, 0, 0.8, 0.3, 1),
+        ("r0", 1, "so so", 1, 0, 0.55, 0.45, None),
     ]
     assert json.dumps(found.to_dict("records"), allow_nan=False)
     assert disagreements(SHADOWED, limit=1)["request_id"].tolist() == ["r1"]

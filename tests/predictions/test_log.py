@@ -1,160 +1,39 @@
-"""Prediction log: rows and feedback, in SQLite and, where `POSTGRES_URL` is set, in PostgreSQL."""
+"""Prediction log: rows and feedback, and what may happen to a database."""
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import sqlalchemy as sa
-from conftest import PROJECT
 from filelock import FileLock
+from support.prediction_logs import (
+    KINDS,
+    ROW,
+    child,
+    connected,
+    cut_connections,
+    execute,
+    held,
+    read,
+    requests,
+    rows,
+)
 
 from sentiment.errors import PredictionLogError
 from sentiment.predictions import log as prediction_log
 from sentiment.predictions import tables as log_tables
 from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
-
-POSTGRES_URL = os.environ.get("POSTGRES_URL", "")
-KINDS = [
-    "sqlite",
-    pytest.param(
-        "postgresql",
-        marks=[
-            pytest.mark.xdist_group("postgres"),
-            pytest.mark.skipif(not POSTGRES_URL, reason="POSTGRES_URL names no PostgreSQL"),
-        ],
-    ),
-]
-ROW = LoggedPrediction(
-    request_id="request",
-    position=0,
-    at=1_700_000_000.125,
-    arm="champion",
-    version="3",
-    experiment="3-vs-4",
-    unit="unit",
-    text_digest="digest",
-    text="not good",
-    characters=8,
-    words=2,
-    known_words=1,
-    probability=0.1 + 0.2,
-    label=0,
-    milliseconds=0.25,
-)
-
-
-@contextmanager
-def database_url(kind: str, folder: Path) -> Iterator[str]:
-    """A database of its own: a new file, or a new schema that is gone afterwards."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'predictions.db'}"
-        return
-    schema = f"log_{uuid.uuid4().hex}"
-    server = sa.make_url(POSTGRES_URL).set(drivername="postgresql+psycopg")
-    options = {"options": f"-csearch_path={schema}", "application_name": schema}
-    execute(server.render_as_string(hide_password=False), f"CREATE SCHEMA {schema}")
-    url = server.update_query_dict(options).render_as_string(hide_password=False)
-    try:
-        yield url
-    finally:
-        cut_connections(url)
-        execute(url, f"DROP SCHEMA {schema} CASCADE")
-
-
-@contextmanager
-def connected(url: str) -> Iterator[sa.Connection]:
-    """A connection that has nothing to do with the log's own."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        yield connection
-
-
-def execute(url: str, *statements: str) -> None:
-    with connected(url) as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-        connection.commit()
-
-
-def cut_connections(url: str) -> None:
-    """End every connection to this PostgreSQL schema but the one that does it."""
-    execute(
-        url,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-        "AND application_name = current_setting('application_name')",
-    )
-
-
-@contextmanager
-def held(url: str) -> Iterator[None]:
-    """Within the block nobody else can write; reading goes on."""
-    with connected(url) as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN EXCLUSIVE")
-        else:
-            connection.exec_driver_sql("LOCK TABLE sentiment_predictions IN EXCLUSIVE MODE")
-        yield
-        connection.rollback()
-
-
-def rows(count: int, **values: Any) -> list[LoggedPrediction]:
-    """Rows of requests 0, 1, 2 and so on, a second apart from 0 on."""
-    return [replace(ROW, **{"request_id": str(n), "at": float(n), **values}) for n in range(count)]
-
-
-def read(log: PredictionLog, **arguments: Any) -> pd.DataFrame:
-    return pd.concat([pd.DataFrame({"request_id": []}), *log.read(**arguments)])
-
-
-def requests(log: PredictionLog, **arguments: Any) -> str:
-    """The request ids in the order they are read, one after the other."""
-    return "".join(read(log, **arguments).request_id)
-
-
-def child(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """A process that runs `code` on `ROW`, with `arguments` in `sys.argv[1:]`."""
-    start = (
-        f"import os, sys, time; sys.path.insert(0, {str(PROJECT)!r})\n"
-        "from dataclasses import replace\n"
-        "from sentiment.predictions.log import LoggedPrediction, open_log\n"
-        f"ROW = {ROW!r}\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", start + code, *arguments],
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        **options,
-    )
-
-
-@pytest.fixture(params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with database_url(request.param, tmp_path) as url:
-        yield url
-
-
-@pytest.fixture
-def log(url: str) -> Iterator[PredictionLog]:
-    with closing(open_log(url)) as log:
-        yield log
 
 
 @pytest.fixture
@@ -278,7 +157,7 @@ def test_only_the_rows_that_fit_are_read(log: PredictionLog) -> None:
     assert list(log.read(version="5")) == []
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 8, 100])
+@pytest.mark.parametrize("chunk", [1, 3, 7, 8])
 def test_rows_come_oldest_first_whatever_the_size_of_a_frame(
     log: PredictionLog, chunk: int
 ) -> None:
@@ -337,7 +216,9 @@ def test_a_page_is_found_by_an_index(tmp_path: Path, wanted: dict[str, Any]) -> 
 # --- feedback and retention -----------------------------------------------------------------
 
 
-def test_feedback_is_joined_to_every_arm_and_replaced_by_a_later_one(log: PredictionLog) -> None:
+def test_feedback_is_joined_to_every_arm_and_replaced_by_a_later_one(
+    log: PredictionLog, url: str
+) -> None:
     log.write([ROW, replace(ROW, arm="shadow"), replace(ROW, position=1), *rows(1)])
     assert log.add_feedback("request", 0, 1, 4, 5.0)
     assert log.add_feedback("request", 1, 0, None, 5.0)
@@ -346,16 +227,13 @@ def test_feedback_is_joined_to_every_arm_and_replaced_by_a_later_one(log: Predic
     assert log.add_feedback("request", 0, 0, None, 6.0)
     assert read(log, since=1).true_label.tolist() == [0, 0, 0]
     assert log.counts() == {"predictions": 4, "feedback": 2}
-
-
-def test_what_feedback_keeps(log: PredictionLog, url: str) -> None:
-    log.write([ROW])
-    log.add_feedback("request", 0, 1, 4, 5.5)
-    question = "SELECT request_id, position, label, rating, at FROM sentiment_feedback"
-    for stored in [("request", 0, 1, 4, 5.5), ("request", 0, 0, None, 7.25)]:
-        log.add_feedback(*stored)
-        with connected(url) as connection:
-            assert connection.exec_driver_sql(question).one() == stored
+    assert log.add_feedback("request", 1, 1, 4, 7.25)
+    with connected(url) as connection:
+        stored = connection.exec_driver_sql("SELECT * FROM sentiment_feedback ORDER BY position")
+        assert [tuple(row) for row in stored] == [
+            ("request", 0, 0, None, 6.0),
+            ("request", 1, 1, 4, 7.25),
+        ]
 
 
 def test_feedback_on_nothing_is_not_kept(log: PredictionLog) -> None:
@@ -385,7 +263,7 @@ def test_feedback_of_no_meaning_is_refused(
     assert log.counts()["feedback"] == 0
 
 
-@pytest.mark.parametrize("portion", [1, 2, 3, 7, 8, 100])
+@pytest.mark.parametrize("portion", [1, 3, 7, 8])
 def test_old_rows_are_retired_with_their_feedback(
     log: PredictionLog, monkeypatch: pytest.MonkeyPatch, portion: int
 ) -> None:
@@ -490,8 +368,11 @@ def test_a_log_is_opened_again_with_what_is_in_it(url: str) -> None:
         ("", "the log's URL cannot be read; expected sqlite:///FILE or postgresql"),
         ("predictions.db", "the log's URL cannot be read"),
         ("postgresql://user:hidden@host:port/name", "the log's URL cannot be read"),
-        ("mysql://user:hidden@host/name", "mysql: is no database the log can be kept in; expected"),
-        ("postgresql+asyncpg://user:hidden@host/name", "asyncpg: is no database the log can be"),
+        (
+            "mysql://user:hidden@host/name",
+            "mysql: the log cannot be kept",
+        ),
+        ("postgresql+asyncpg://user:hidden@host/name", "asyncpg: the log cannot be kept"),
         ("postgresql://user:pass@hidden@host/name", "two @; write the one in a password as %40"),
         ("sqlite://", "names no SQLite file"),
         ("sqlite:///:memory:", "names no SQLite file"),
@@ -535,13 +416,6 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(log_tables, "PATIENCE", 0)
     with pytest.raises(PredictionLogError, match=r"/proc/predictions.db: .* cannot be opened"):
         open_log("sqlite:////proc/predictions.db")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write every file")
-def test_a_file_that_cannot_be_written(file: Path) -> None:
-    file.chmod(0o444)
-    with pytest.raises(PredictionLogError, match="readonly"):
-        open_log(f"sqlite:///{file}")
 
 
 def test_a_relative_file_stays_where_it_was_opened(

@@ -1,14 +1,24 @@
-"""Promotion gate: its rules on labels made by hand, and how often it takes chance for merit."""
+"""Promotion gate: its rules on labels made by hand, chance taken for merit, and real versions."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
+from support.versions import twin, versions_store, write_noisy
 
-from sentiment.metrics import Labels
-from sentiment.registry import version_scoring
-from sentiment.registry.gate import Verdict, judge, judge_first, majority_f1
+from sentiment.data.reviews import load_reviews, split_reviews
+from sentiment.errors import VersionError
+from sentiment.metrics import Interval, Labels, paired_difference
+from sentiment.registry import gate
+from sentiment.registry.gate import Verdict, compare_versions, judge, judge_first, majority_f1
+from sentiment.tracking.store import Store, begin_run, use_uri
+from text_cleaning import clean_texts
+
+pytestmark = pytest.mark.xdist_group("versions")  # the store is made once
 
 VERSIONS = ("2", "1")  # candidate, production
 EQUAL_TIMES = (0.001, 0.001)
@@ -35,28 +45,6 @@ TRUTH = labels((0, 100), (1, 900))
 PRODUCTION = answers(80, 800)
 
 
-def test_the_difference_is_that_of_rows_drawn_with_replacement() -> None:
-    """Against scikit-learn's scores of 1,000 resamples of the rows themselves."""
-    rng = np.random.default_rng(7)
-    truth = (rng.random(400) < 0.8).astype(np.int64)
-    one = np.where(rng.random(400) < 0.10, 1 - truth, truth)
-    other = np.where(rng.random(400) < 0.16, 1 - truth, truth)
-    draws = []
-    for _ in range(1_000):
-        rows = rng.integers(0, 400, 400)
-        scores = [f1_score(truth[rows], x[rows], average="macro") for x in (one, other)]
-        draws.append(scores[0] - scores[1])
-    verdict = judge(VERSIONS, truth, (one, other), EQUAL_TIMES, same_data=True)
-    found = verdict.difference
-    assert found is not None
-    exact = f1_score(truth, one, average="macro") - f1_score(truth, other, average="macro")
-    assert found.value == pytest.approx(exact, abs=1e-12)
-    # the ends of two such bootstraps differ by chance by about .003
-    assert found.low == pytest.approx(np.percentile(draws, 2.5), abs=0.008)
-    assert found.high == pytest.approx(np.percentile(draws, 97.5), abs=0.008)
-    assert verdict.metrics()["difference_f1_macro_low"] == found.low
-
-
 def test_on_the_same_data_only_an_improvement_is_promoted() -> None:
     better = judge(VERSIONS, TRUTH, (answers(80, 880), PRODUCTION), EQUAL_TIMES, same_data=True)
     # F1 of negative 160 / (100 + 100) = .8 against 160 / (100 + 180) = .5714,
@@ -64,6 +52,8 @@ def test_on_the_same_data_only_an_improvement_is_promoted() -> None:
     assert better.promoted and better.difference is not None
     assert better.difference.value == pytest.approx(0.13805, abs=1e-5)
     assert better.sentence().startswith("promoted: better than version 1, difference 0.138, 95% 0.")
+    assert better.difference == paired_difference(TRUTH, answers(80, 880), PRODUCTION)
+    assert better.metrics()["difference_f1_macro_low"] == better.difference.low
 
     equal = judge(VERSIONS, TRUTH, (PRODUCTION, PRODUCTION), EQUAL_TIMES, same_data=True)
     assert equal.sentence() == (
@@ -75,42 +65,64 @@ def test_on_the_same_data_only_an_improvement_is_promoted() -> None:
     )
 
 
-def test_on_new_data_no_worse_than_the_margin_is_promoted() -> None:
-    equal = judge(VERSIONS, TRUTH, (PRODUCTION, PRODUCTION), EQUAL_TIMES, same_data=False)
-    assert equal.promoted
-    assert equal.sentence().startswith("promoted: new data, and not worse than version 1 by more")
-    # the same score, but other rows right: the interval is wide and reaches below −.01
-    elsewhere = np.concatenate([PRODUCTION[:100][::-1], PRODUCTION[100:][::-1]])
-    unsure = judge(VERSIONS, TRUTH, (elsewhere, PRODUCTION), EQUAL_TIMES, same_data=False)
-    assert unsure.difference is not None and unsure.difference.value == 0
-    assert unsure.difference.low < -0.01
-    assert not unsure.promoted and "may be worse than version 1 by more than 0.01" in unsure.reason
+@pytest.mark.parametrize(
+    ("low", "same_data", "promoted"),
+    [
+        (-0.0099, False, True),
+        (-0.01, False, False),
+        (-0.0101, False, False),
+        (0.0001, True, True),
+        (0.0, True, False),
+    ],
+)
+def test_what_the_interval_of_the_difference_must_lie_above(
+    low: float, same_data: bool, promoted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """-.01 on new data and 0 on the same data; an end that lies there is not above it."""
+    monkeypatch.setattr(gate, "paired_difference", lambda *_: Interval(0.01, low, 0.03))
+    verdict = judge(VERSIONS, TRUTH, (PRODUCTION, PRODUCTION), EQUAL_TIMES, same_data=same_data)
+    assert verdict.promoted is promoted
 
 
-@pytest.mark.parametrize(("hits", "promoted"), [(77, True), (76, False)])
+@pytest.mark.parametrize(
+    ("fewer", "low", "promoted"),
+    # positive reviews that only production gets right, and the lower end found for each
+    [(0, 0.0, True), (2, -0.007, True), (6, -0.015, False), (10, -0.021, False)],
+)
+def test_on_new_data_macro_f1_may_fall_by_a_point(fewer: int, low: float, promoted: bool) -> None:
+    candidate = answers(80, 800 - fewer)
+    verdict = judge(VERSIONS, TRUTH, (candidate, PRODUCTION), EQUAL_TIMES, same_data=False)
+    assert verdict.difference is not None
+    # F1 of the classes by their hits h, n true and m predicted rows: 2h / (n + m)
+    of_negative = 160 / (100 + 180 + fewer) - 160 / 280
+    of_positive = 2 * (800 - fewer) / (900 + 820 - fewer) - 1600 / 1720
+    assert verdict.difference.value == pytest.approx((of_negative + of_positive) / 2)
+    assert verdict.difference.low == pytest.approx(low, abs=0.001)
+    assert verdict.promoted is promoted
+    expected = "new data, and not worse" if promoted else "may be worse than version 1 by more than"
+    assert verdict.reason.startswith(expected)
+
+
+@pytest.mark.parametrize(("hits", "promoted"), [(770, True), (769, False)])
 def test_the_recall_of_negative_may_fall_by_no_more_than_3_points(
     hits: int, promoted: bool
 ) -> None:
+    truth = labels((0, 1_000), (1, 9_000))
+    predicted = answers(hits, 8_900, 1_000, 9_000), answers(800, 8_000, 1_000, 9_000)
     for same_data in (True, False):
-        verdict = judge(
-            VERSIONS, TRUTH, (answers(hits, 890), PRODUCTION), EQUAL_TIMES, same_data=same_data
-        )
+        verdict = judge(VERSIONS, truth, predicted, EQUAL_TIMES, same_data=same_data)
         assert verdict.difference is not None and verdict.difference.low > 0
         assert verdict.promoted is promoted
-        if not promoted:
-            assert verdict.sentence() == (
-                "refused: recall of negative falls by 0.040, more than 0.03"
-            )
+        assert ("recall of negative falls by 0.031" in verdict.reason) is not promoted
 
 
-@pytest.mark.parametrize(("seconds", "promoted"), [(0.0020, True), (0.0021, False)])
+@pytest.mark.parametrize(("seconds", "promoted"), [(0.0020, True), (0.00201, False)])
 def test_the_time_of_a_prediction_may_no_more_than_double(seconds: float, promoted: bool) -> None:
     verdict = judge(
         VERSIONS, TRUTH, (answers(80, 880), PRODUCTION), (seconds, 0.001), same_data=True
     )
     assert verdict.promoted is promoted
-    if not promoted:
-        assert "takes 2.1 times as long, at most 2" in verdict.sentence()
+    assert ("times as long" in verdict.sentence()) is not promoted
 
 
 def test_every_fault_is_named() -> None:
@@ -151,7 +163,7 @@ def test_the_majority_baseline_by_hand() -> None:
 def test_the_first_version_must_beat_the_majority() -> None:
     good = judge_first("1", TRUTH, PRODUCTION, 0.001)
     assert good.promoted and good.production is None
-    assert "against 0.474 of always answering 'positive'" in good.sentence()  # 1800/1900/2
+    assert "against 0.474 for always answering 'positive'" in good.sentence()  # 1800/1900/2
     idle = judge_first("1", TRUTH, answers(0, 900), 0.001)
     assert not idle.promoted and "no evidence of use" in idle.sentence()
 
@@ -169,11 +181,11 @@ def pairs(rates: tuple[float, float], shared: float, count: int, seed: int) -> l
     return found
 
 
-def test_of_500_pairs_of_equal_models_at_most_5_per_cent_are_promoted() -> None:
-    apart, alike = pairs((0.12, 0.12), 0.0, 250, seed=1), pairs((0.04, 0.04), 0.1, 250, seed=2)
-    assert sum(verdict.promoted for verdict in apart + alike) <= 25
+def test_of_300_pairs_of_equal_models_at_most_5_per_cent_are_promoted() -> None:
+    apart, alike = pairs((0.12, 0.12), 0.0, 150, seed=1), pairs((0.04, 0.04), 0.1, 150, seed=2)
+    assert sum(verdict.promoted for verdict in apart + alike) <= 15
     # and yet one that is better is recognised, or refusing always would pass
-    assert sum(verdict.promoted for verdict in pairs((0.08, 0.14), 0.0, 50, seed=3)) >= 45
+    assert sum(verdict.promoted for verdict in pairs((0.08, 0.14), 0.0, 30, seed=3)) >= 27
 
 
 class Model:
@@ -192,9 +204,90 @@ class Model:
 
 def test_times_are_medians_of_single_predictions_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, log = [0.0], list[str]()
-    monkeypatch.setattr("sentiment.registry.version_scoring.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("sentiment.registry.gate.time.perf_counter", lambda: clock[0])
     one = Model("a", [1.0, 9.0, 2.0], clock, log)
     other = Model("b", [5.0, 5.5, 90.0], clock, log)
-    assert version_scoring.median_seconds([one, other], ["x", "y", "z"]) == [2.0, 5.5]
+    assert gate.median_seconds([one, other], ["x", "y", "z"]) == [2.0, 5.5]
     assert [entry[1] for entry in log] == ["x", "x", "y", "y", "z", "z"]
     assert log[0][0] != log[2][0]  # each is first at every second text
+
+
+# --- registered versions ---
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Store:
+    return versions_store(tmp_path_factory, tmp_path)
+
+
+@pytest.mark.parametrize("rows", [400, 600])
+def test_rows_either_was_trained_on_are_left_out(rows: int, store: Store, tmp_path: Path) -> None:
+    """The file as it was, and grown: the first 400 rows are the same, the split is another."""
+    split = split_reviews(load_reviews(write_noisy(tmp_path / "grown.csv", rows)).frame)
+    before = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    trained = set(clean_texts(before.train_texts))
+    left = [
+        (text, label)
+        for text, cleaned, label in zip(
+            split.test_texts, clean_texts(split.test_texts), split.y_test, strict=True
+        )
+        if cleaned not in trained
+    ]
+    assert (len(left) < len(split.test_texts)) is (rows == 600)
+    verdict = compare_versions(store, "1", "2", split)
+    assert verdict.rows == len(left)
+    assert verdict.left_out == len(split.test_texts) - len(left)
+
+    import mlflow
+    import pandas as pd
+
+    use_uri(store.uri)
+    frame = pd.DataFrame({"text": [text for text, _ in left]})
+    assert [scores.version for scores in verdict.scores] == ["1", "2"]
+    for scores in verdict.scores:
+        model = store.client.get_model_version(store.settings.registered_model, scores.version)
+        predicted = mlflow.pyfunc.load_model(str(model.source)).predict(frame)  # MLflow's way
+        expected = f1_score([label for _, label in left], predicted, average="macro")
+        assert scores.f1_macro.value == pytest.approx(expected, abs=1e-12) and expected < 1
+    assert verdict.scores[0].f1_macro != verdict.scores[1].f1_macro
+
+
+def test_the_rule_depends_on_the_data(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "median_seconds", lambda *_: [0.001, 0.001])
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    same = compare_versions(store, "3", "2", split)  # the same model on the same data
+    assert not same.promoted and "no evidence of improvement" in same.reason
+    model = store.settings.registered_model
+    store.client.set_model_version_tag(model, "3", "data_digest", "another")
+    assert compare_versions(store, "3", "2", split).reason.startswith("new data, and not worse")
+    first = compare_versions(store, "1", None, split)
+    assert first.promoted and first.production is None and len(first.scores) == 1
+
+
+def test_another_cleaning(store: Store) -> None:
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    model = store.settings.registered_model
+    store.client.set_model_version_tag(model, "1", "cleaning_fingerprint", "0" * 12)
+    with pytest.raises(VersionError, match="version 1: trained with another cleaning"):
+        compare_versions(store, "1", "2", split)
+    assert "another cleaning" in compare_versions(store, "2", "1", split).note
+
+
+def test_a_holdout_that_was_all_trained_on_is_too_little(store: Store) -> None:
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    known = replace(split, test_texts=split.train_texts, y_test=split.y_train)
+    verdict = compare_versions(store, "1", "2", known)
+    assert not verdict.promoted and "too few reviews" in verdict.reason
+    assert (verdict.rows, verdict.left_out) == (0, len(split.train_texts))
+
+
+def test_versions_that_cannot_be_scored(store: Store, tmp_path: Path) -> None:
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    (tmp_path / "damaged").mkdir()
+    broken = twin(store, "2", source=str(tmp_path / "damaged"))
+    bare = twin(store, "2", run_id=begin_run(store, "Bare", {}))
+    for version, said in ((broken, "will not load"), (bare, "no readable training_text_hashes")):
+        for pair in ((version, "1"), ("1", version)):
+            with pytest.raises(VersionError, match=f"version {version}: .*{said}") as caught:
+                compare_versions(store, *pair, split)
+            assert caught.value.version == version and "\n" not in str(caught.value)

@@ -69,10 +69,12 @@ def test_a_store_that_is_moved_away_is_noticed_and_not_made_anew(
     assert str(find_version(store, "champion").version) == "1"
 
 
-def test_a_server_named_by_the_environment_wins(
+def test_a_server_named_by_the_environment_wins_over_the_projects_own_store(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
+        ServingConfig(token=None).open_store()
+    with pytest.raises(TrackingError, match="no such store"):
         ServingConfig(store=str(tmp_path), token=None).open_store()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -26,7 +27,7 @@ from sentiment.tracking.ledger import (
     read_events,
     replay,
 )
-from sentiment.tracking.store import LEDGER, Store, begin_run, find_runs, open_store
+from sentiment.tracking.store import Settings, Store, begin_run, find_runs, open_store
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -52,27 +53,27 @@ LIFE = events(
 
 
 @pytest.mark.parametrize(
-    ("hour", "production", "previous"),
+    ("hour", "stack"),
     [
-        (1, None, None),
-        (2, "1", None),
-        (3, "2", "1"),
-        (4, "3", "2"),
-        (5, "2", "1"),
-        (6, "1", None),
-        (7, "4", "1"),
-        (23, "4", "1"),
+        (1, ()),
+        (2, ("1",)),
+        (3, ("1", "2")),
+        (4, ("1", "2", "3")),
+        (5, ("1", "2")),
+        (6, ("1",)),
+        (7, ("1", "4")),
+        (23, ("1", "4")),
     ],
 )
-def test_the_state_at_every_hour(hour: int, production: str | None, previous: str | None) -> None:
+def test_the_state_at_every_hour(hour: int, stack: tuple[str, ...]) -> None:
     for minutes in (0, 59):
         state = replay(LIFE, MIDNIGHT + timedelta(hours=hour, minutes=minutes))
-        assert (state.production, state.previous) == (production, previous)
+        assert state.stack == stack and state.production == (stack[-1] if stack else None)
 
 
 def test_the_state_now_and_what_was_ever() -> None:
     state = replay(reversed(LIFE))  # in whatever order they come
-    assert (state.production, state.previous, state.staging) == ("4", "1", "5")
+    assert (state.stack, state.staging) == (("1", "4"), "5")
     assert state.promoted == {"1", "2", "3", "4"} and state.staged == {"1", "5"}
     assert state.events == 8
     assert replay([]) == RegistryState()
@@ -80,8 +81,6 @@ def test_the_state_now_and_what_was_ever() -> None:
 
 
 def test_another_zone_is_the_same_time() -> None:
-    from datetime import timezone
-
     india = timezone(timedelta(hours=5, minutes=30))
     at = datetime(2026, 3, 1, 9, 0, tzinfo=india)  # 03:30 UTC
     assert replay(LIFE, at).production == "2"
@@ -111,15 +110,9 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def store(shared_store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(shared_store: Store) -> Store:
     """The module's store with an experiment of the test's own for a ledger."""
-    monkeypatch.setattr(registry_ledger, "LEDGER", f"ledger {time.monotonic_ns()}")
-    return shared_store
-
-
-def ledger() -> str:
-    """The experiment the module writes to just now."""
-    return str(vars(registry_ledger)["LEDGER"])
+    return replace(shared_store, settings=Settings(ledger=f"ledger {time.monotonic_ns()}"))
 
 
 def change(store: Store, target: str, expected: str | None = None) -> Event:
@@ -136,14 +129,14 @@ def claim(store: Store, *, age: float, host: str = "elsewhere", pid: int = 1) ->
     tags = {"action": "promote", "to": "9", "who": "someone", "host": host, "pid": str(pid)}
     return begin_run(
         store,
-        ledger(),
+        store.settings.ledger,
         {**REGISTRY_KIND, **{f"flipkart.{key}": value for key, value in tags.items()}},
         started=time.time() - age,
     )
 
 
 def statuses(store: Store) -> list[str]:
-    runs = find_runs(store, ledger(), REGISTRY_KIND)
+    runs = find_runs(store, store.settings.ledger, REGISTRY_KIND)
     return [str(run.info.status) for run in runs]
 
 
@@ -210,8 +203,6 @@ def test_claims_of_the_dead_are_closed(store: Store) -> None:
 
 
 def test_the_living_on_this_machine_and_the_young_elsewhere_are_left_alone(store: Store) -> None:
-    import os
-
     claim(store, age=1, host=platform.node(), pid=os.getpid())
     claim(store, age=590)
     registry_ledger.close_abandoned(store)
@@ -220,7 +211,7 @@ def test_the_living_on_this_machine_and_the_young_elsewhere_are_left_alone(store
 
 def test_a_claim_that_was_closed_meanwhile_is_not_committed(store: Store) -> None:
     def sleep_too_long(state: RegistryState) -> tuple[str | None, str]:
-        (mine,) = find_runs(store, ledger(), REGISTRY_KIND)
+        (mine,) = find_runs(store, store.settings.ledger, REGISTRY_KIND)
         store.client.set_terminated(mine.info.run_id, "KILLED")
         return None, "1"
 
@@ -250,7 +241,6 @@ def test_of_four_changes_at_once_one_is_made(store: Store) -> None:
     assert statuses(store).count("KILLED") == 15 and "RUNNING" not in statuses(store)
 
 
-def test_other_runs_of_the_ledger_are_no_events(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    begin_run(store, LEDGER, {"flipkart.kind": "experiment"})
+def test_other_runs_of_the_ledger_are_no_events(store: Store) -> None:
+    begin_run(store, store.settings.ledger, {"flipkart.kind": "experiment"})
     assert read_events(store) == []

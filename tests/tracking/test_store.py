@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sentiment.errors import TrackingError
 from sentiment.tracking import store as tracking
-from sentiment.tracking.store import Store, begin_run, end_run, find_runs, log_values, open_store
+from sentiment.tracking.store import (
+    Settings,
+    Store,
+    begin_run,
+    end_run,
+    find_runs,
+    log_values,
+    open_store,
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,29 +85,42 @@ def test_a_deleted_experiment_is_restored(store: Store) -> None:
     begin_run(store, "Deleted", {})
 
 
-def test_the_users_tracking_uri_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_wins_over_the_users_tracking_uri_and_that_over_the_projects_own(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = f"sqlite:///{tmp_path / 'own.db'}"
+    shutil.copy(store.folder / "mlflow.db", tmp_path / "own.db")  # spares MLflow the making
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    store = open_store(tmp_path / "store")
-    assert store.uri == uri and store.artifacts is None
-    assert (tmp_path / "own.db").is_file() and not (tmp_path / "store" / "mlflow.db").exists()
+    monkeypatch.setattr(tracking, "PROJECT", tmp_path / "project")
+    named = open_store()
+    assert named.uri == uri and named.artifacts is None
+    assert not (tmp_path / "project" / "mlflow.db").exists()
+    assert open_store(store.folder).uri == store.uri
 
 
-def test_two_stores_in_one_process_stay_apart(tmp_path: Path) -> None:
-    first, second = open_store(tmp_path / "a"), open_store(tmp_path / "b")
-    assert (first.uri, second.uri) == tuple(
-        f"sqlite:///{tmp_path / name / 'mlflow.db'}" for name in "ab"
-    )
-    begin_run(first, "Apart", {"k": "v"})
-    assert len(find_runs(first, "Apart", {"k": "v"})) == 1
+def test_two_stores_in_one_process_stay_apart(store: Store, tmp_path: Path) -> None:
+    shutil.copy(store.folder / "mlflow.db", tmp_path)
+    second = open_store(tmp_path)
+    assert second.uri == f"sqlite:///{tmp_path / 'mlflow.db'}" != store.uri
+    begin_run(store, "Apart", {"k": "v"})
+    assert len(find_runs(store, "Apart", {"k": "v"})) == 1
     assert find_runs(second, "Apart", {"k": "v"}) == []
+
+
+def test_a_prefix_keeps_the_experiments_of_projects_apart(store: Store) -> None:
+    ours = replace(store, settings=Settings(experiment_prefix="ours/"), experiment_ids={})
+    run_id = begin_run(ours, "Shared", {"k": "v"})
+    assert [run.info.run_id for run in find_runs(ours, "Shared", {"k": "v"})] == [run_id]
+    assert find_runs(store, "Shared", {"k": "v"}) == []
+    assert store.client.get_experiment_by_name("ours/Shared") is not None
 
 
 def test_a_server_that_is_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: closed
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(tracking, "PROJECT", tmp_path)
     with pytest.raises(TrackingError, match="does not answer") as caught:
-        open_store(tmp_path)
+        open_store()
     assert "\n" not in str(caught.value) and "http://127.0.0.1:9" in str(caught.value)
 
 
@@ -118,12 +142,10 @@ def test_git_commit_is_unknown_outside_a_repository(
 
 
 def test_telemetry_is_off_unless_the_user_set_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     monkeypatch.setenv("DO_NOT_TRACK", "false")
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
-    open_store(tmp_path)
+    open_store(store.folder)
     assert os.environ["DO_NOT_TRACK"] == "false"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

@@ -1,0 +1,254 @@
+"""Version lifecycle: what a change does to ledger, aliases and stages; crashes and races."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from support.versions import aliases, force, snapshot, stages, versions_store
+
+from sentiment.data.reviews import load_reviews, split_reviews
+from sentiment.errors import ConflictError, RegistryError
+from sentiment.registry import lifecycle
+from sentiment.registry.gate import Verdict
+from sentiment.registry.lifecycle import (
+    judge_version,
+    known_version,
+    production_version,
+    promote,
+    reconcile,
+    register_version,
+    registered_versions,
+    rollback,
+    stage,
+    stage_challenger,
+)
+from sentiment.tracking.ledger import REGISTRY_KIND, read_events
+from sentiment.tracking.store import Settings, Store, find_runs, open_store
+
+pytestmark = pytest.mark.xdist_group("versions")  # the store is made once
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Store:
+    return versions_store(tmp_path_factory, tmp_path)
+
+
+def statuses(store: Store) -> list[str]:
+    runs = find_runs(store, store.settings.ledger, REGISTRY_KIND)
+    return [str(run.info.status) for run in runs]
+
+
+def test_a_run_makes_one_version(store: Store) -> None:
+    one = known_version(store, "1")
+    assert register_version(store, str(one.run_id), str(one.source), {}) == "1"
+    assert list(registered_versions(store)) == ["1", "2", "3"]
+    with pytest.raises(RegistryError, match="newest: 1, 2, 3"):
+        known_version(store, "9")
+
+
+def test_the_names_of_the_settings_are_used(store: Store) -> None:
+    """Another registered model and ledger in the same store are another project."""
+    other = open_store(store.folder, Settings(registered_model="Other", ledger="OTHER"))
+    with pytest.raises(RegistryError, match="no version '1' of Other; the newest: none"):
+        stage(other, "1", "why")
+    assert registered_versions(other) == {} and production_version(other) is None
+    force(store, "1")
+    assert production_version(other) is None and production_version(store) == "1"
+
+
+def test_a_version_is_challenger_once(store: Store) -> None:
+    assert stage_challenger(store, "3", "better") is True
+    assert aliases(store) == {"challenger": "3", "staging": "3"}
+    assert stages(store) == {"1": "None", "2": "Archived", "3": "Staging"}
+    before = snapshot(store)
+    assert stage_challenger(store, "2", "a resumed pass says it again") is False
+    assert snapshot(store) == before
+    force(store, "1")
+    with pytest.raises(RegistryError, match="version 1 is in production; it cannot go"):
+        stage(store, "1", "why")
+    assert stage_challenger(store, "1", "it was promoted before") is False
+
+
+def test_aliases_and_stages_through_a_life(store: Store) -> None:
+    force(store, "1", "2", "3")  # version 2 leaves staging
+    assert aliases(store) == {"champion": "3", "previous": "2"}
+    assert stages(store) == {"1": "Archived", "2": "Archived", "3": "Production"}
+    event = rollback(store, "it\nfails")
+    assert (event.origin, event.target, event.why) == ("3", "2", "it fails")
+    assert aliases(store) == {"champion": "2", "previous": "1"}
+    assert rollback(store).why == "rolled back"
+    assert aliases(store) == {"champion": "1"}
+    assert stages(store) == {"1": "Production", "2": "Archived", "3": "Archived"}
+    before = snapshot(store)
+    with pytest.raises(RegistryError, match="nothing to go back to"):
+        rollback(store)
+    assert snapshot(store) == before
+    force(store, "3")
+    assert aliases(store) == {"champion": "3", "previous": "1"}
+
+
+def test_a_rollback_passes_over_a_version_that_was_deleted(store: Store) -> None:
+    force(store, "1", "2", "3")
+    store.client.delete_model_version(store.settings.registered_model, "2")
+    assert reconcile(store) == ["previous is version 1"]
+    assert rollback(store).target == "1"
+    with pytest.raises(RegistryError):
+        rollback(store)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_was_changed_by_hand_follows_the_ledger_again(store: Store) -> None:
+    model = store.settings.registered_model
+    force(store, "1")
+    right = snapshot(store)
+    for alias, version in (("champion", "2"), ("previous", "3"), ("mine", "3")):
+        store.client.set_registered_model_alias(model, alias, version)
+    store.client.transition_model_version_stage(model, "3", "Production")
+    done = reconcile(store)
+    assert sorted(done) == [
+        "champion is version 1",
+        "previous is no version",
+        "version 3 is Archived",
+    ]
+    store.client.delete_registered_model_alias(model, "mine")
+    now = snapshot(store)
+    assert (now[0], now[2]) == (right[0], right[2]) and now[1] == {**right[1], "3": "Archived"}
+    assert reconcile(store) == []
+
+
+def test_an_empty_ledger_changes_nothing(store: Store) -> None:
+    """Aliases that somebody set by hand are left alone."""
+    for event in read_events(store):
+        store.client.delete_run(event.run_id)
+    store.client.set_registered_model_alias(store.settings.registered_model, "champion", "2")
+    before = snapshot(store)
+    assert reconcile(store) == [] and snapshot(store) == before
+
+
+def test_a_refusal_is_overruled_only_with_a_reason(store: Store) -> None:
+    refused = Verdict(False, "worse", "2", None)
+    before = snapshot(store)
+    with pytest.raises(RegistryError, match="refused: worse"):
+        promote(store, refused)
+    for why in ("", " "):
+        with pytest.raises(RegistryError, match="needs a reason"):
+            promote(store, refused, why=why, force=True)
+    assert snapshot(store) == before
+    assert promote(store, refused, why="we\nknow", force=True).forced
+    event = promote(store, Verdict(True, "better", "3", "2", rows=7), force=True, why="sure")
+    assert not event.forced and event.metrics == {"rows": 7, "rows_left_out": 0}
+    assert promote(store, Verdict(True, "better", "1", "3")).why == "promoted: better"
+    assert [event.why for event in read_events(store)][1:3] == ["we know", "sure"]
+
+
+def test_a_verdict_against_a_version_that_left_production_is_void(store: Store) -> None:
+    force(store, "1")
+    verdict = judge_version(
+        store, "2", split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    )
+    assert verdict.production == "1" and verdict.metrics()["candidate_seconds"] > 0
+    force(store, "3")
+    before = snapshot(store)
+    with pytest.raises(ConflictError, match="version 3 is in production now, no longer 1"):
+        promote(store, verdict, why="late", force=True)
+    assert snapshot(store) == before and statuses(store)[-1] == "KILLED"
+    split: Any = None
+    with pytest.raises(RegistryError, match="is in production already"):
+        judge_version(store, "3", split)
+    with pytest.raises(RegistryError, match="no version '9'"):
+        judge_version(store, "9", split)
+
+
+# --- crashes and races ---
+
+
+def in_a_fork(work: Any) -> multiprocessing.process.BaseProcess:
+    process = multiprocessing.get_context("fork").Process(target=lambda: os._exit(work()))
+    process.start()
+    return process
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "after", "happened"),
+    [
+        (lifecycle, "append", False, False),
+        (MlflowClient, "create_run", True, False),  # a claim, and nobody behind it
+        (MlflowClient, "log_batch", True, False),
+        (MlflowClient, "set_terminated", False, False),
+        (MlflowClient, "set_terminated", True, True),
+        (lifecycle, "append", True, True),
+        (MlflowClient, "set_registered_model_alias", True, True),
+        (MlflowClient, "delete_registered_model_alias", False, True),
+        (MlflowClient, "transition_model_version_stage", False, True),  # aliases, no stages
+        (MlflowClient, "transition_model_version_stage", True, True),
+    ],
+)
+def test_a_crash_leaves_a_change_whole_or_not_made(
+    owner: Any, name: str, after: bool, happened: bool, store: Store
+) -> None:
+    """A process that kills itself before or after it calls a function; `reconcile` mends."""
+    force(store, "1", "2")
+
+    def work() -> int:
+        original = getattr(owner, name)
+
+        def deadly(*positional: Any, **named: Any) -> None:
+            if after:
+                original(*positional, **named)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(owner, name, deadly)
+        rollback(open_store(store.folder))
+        return 0
+
+    process = in_a_fork(work)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    expected = "1" if happened else "2"
+    reconcile(store)
+    assert production_version(store) == aliases(store)["champion"] == expected
+    assert ("previous" in aliases(store)) is not happened
+    assert [v for v, stage in stages(store).items() if stage == "Production"] == [expected]
+    assert reconcile(store) == [] and set(statuses(store)) <= {"FINISHED", "KILLED"}
+    force(store, "3")
+    assert aliases(store) == {"champion": "3", "previous": expected}
+
+
+def test_of_two_promotions_at_once_one_is_made(store: Store, tmp_path: Path) -> None:
+    """Two processes that both passed the gate against version 1 write at the same time."""
+    force(store, "1")
+    go = tmp_path / "go"
+
+    def racer(version: str) -> int:
+        mine = open_store(store.folder)
+        (tmp_path / f"ready{version}").touch()
+        while not go.exists():
+            time.sleep(0.001)
+        try:
+            promote(mine, Verdict(True, "better", version, "1"))
+        except ConflictError as error:
+            return 1 if "came first" in str(error) else 2
+        return 0
+
+    racers = [in_a_fork(lambda version=version: racer(version)) for version in ("2", "3")]
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("ready*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    go.touch()
+    for process in racers:
+        process.join(60)
+    codes = [process.exitcode for process in racers]
+    assert sorted(codes, key=str) == [0, 1]
+    won = ("2", "3")[codes.index(0)]
+    assert production_version(store) == won
+    assert aliases(store) == {"champion": won, "previous": "1"} | (
+        {} if won == "2" else {"challenger": "2", "staging": "2"}
+    )
+    assert [v for v, stage in stages(store).items() if stage == "Production"] == [won]
