@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, shared_store
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, served_probabilities, shared_store
 from werkzeug.test import TestResponse
 
 from sentiment.ab import comparison as ab_test
@@ -62,7 +62,7 @@ def client(app: Flask) -> FlaskClient:
 def probability(store: Store) -> Callable[[str], float]:
     """The probability of a text by the pipeline itself."""
     pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}/1")
-    return lambda text: float(pipeline.predict_proba([text])[0, 1])
+    return lambda text: served_probabilities(pipeline, [text])[0]
 
 
 class Checker(HTMLParser):
