@@ -2,20 +2,20 @@
 
 A fourth algorithm is one function that suggests a `Candidate`, and one line in `ALGORITHMS`. Any
 classifier will do that has a decision function, or is a multinomial or complement naive Bayes.
+Each function imports its estimator itself: the names of `ALGORITHMS` are options of the command
+line, which must not wait for libraries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import optuna
-from sklearn.base import ClassifierMixin
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import MultinomialNB
-from sklearn.svm import LinearSVC
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+    from sklearn.base import ClassifierMixin
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 # `published` is the space of the published code; `guide` also tunes what its guide lists as
 # tunable, n-grams and the solver of logistic regression
@@ -36,13 +36,13 @@ class Candidate:
     model: ClassifierMixin
 
 
-Suggest = Callable[[optuna.trial.BaseTrial, SearchSpace], Candidate]
+Suggest = Callable[["BaseTrial", SearchSpace], Candidate]
 
 
-def suggest_logistic_regression(
-    trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
-) -> Candidate:
+def suggest_logistic_regression(trial: BaseTrial, space: SearchSpace = "published") -> Candidate:
     """Suggest logistic regression with balanced class weights: `C` 0.01–2, log-uniform."""
+    from sklearn.linear_model import LogisticRegression
+
     c = trial.suggest_float("C", 0.01, 2.0, log=True)
     solver = "liblinear"
     if space == "guide":
@@ -53,18 +53,18 @@ def suggest_logistic_regression(
     return Candidate(suggest_vectorizer(trial, space, (2000, 5000, 500)), model)
 
 
-def suggest_naive_bayes(
-    trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
-) -> Candidate:
+def suggest_naive_bayes(trial: BaseTrial, space: SearchSpace = "published") -> Candidate:
     """Suggest multinomial naive Bayes: smoothing `alpha` 0.01–1, log-uniform."""
+    from sklearn.naive_bayes import MultinomialNB
+
     model = MultinomialNB(alpha=trial.suggest_float("alpha", 0.01, 1.0, log=True))
     return Candidate(suggest_vectorizer(trial, space, (3000, 10000, 1000)), model)
 
 
-def suggest_linear_svm(
-    trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
-) -> Candidate:
+def suggest_linear_svm(trial: BaseTrial, space: SearchSpace = "published") -> Candidate:
     """Suggest a linear SVM with balanced class weights: `C` 0.01–2, log-uniform."""
+    from sklearn.svm import LinearSVC
+
     model = LinearSVC(
         C=trial.suggest_float("C", 0.01, 2.0, log=True),
         class_weight="balanced",
@@ -82,7 +82,7 @@ ALGORITHMS: dict[str, Suggest] = {
 
 
 def suggest_candidate(
-    algorithm: str, trial: optuna.trial.BaseTrial, space: SearchSpace = "published"
+    algorithm: str, trial: BaseTrial, space: SearchSpace = "published"
 ) -> Candidate:
     """Return the candidate of a trial.
 
@@ -140,8 +140,10 @@ def build_candidate(
         The algorithm or the space is unknown, or a parameter of the space is missing.
 
     """
+    from optuna.trial import FixedTrial
+
     values = {name: _number_or_text(value) for name, value in params.items()}
-    return suggest_candidate(algorithm, optuna.trial.FixedTrial(values), space)
+    return suggest_candidate(algorithm, FixedTrial(values), space)
 
 
 def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | int | float]:
@@ -171,9 +173,11 @@ def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | i
 
 
 def suggest_vectorizer(
-    trial: optuna.trial.BaseTrial, space: SearchSpace, max_features: tuple[int, int, int]
+    trial: BaseTrial, space: SearchSpace, max_features: tuple[int, int, int]
 ) -> TfidfVectorizer:
     """Suggest the vectorizer of any algorithm; `max_features` is (lowest, highest, step)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     lowest, highest, step = max_features
     limit = trial.suggest_int("max_features", lowest, highest, step=step)
     min_df = trial.suggest_int("min_df", 3, 7)
