@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
 def serving_config(options: argparse.Namespace) -> ServingConfig:
     """The options as the app takes them. Raises `ServingConfigError`."""
     from sentiment.serving.config import ServingConfig
-    from sentiment.serving.schemas import Limits
+    from sentiment.serving.config import Limits
 
     return ServingConfig(
         store=None if options.store is None else str(Path(options.store).resolve()),
@@ -165,7 +165,7 @@ def serve(options: argparse.Namespace, config: ServingConfig, address: Address) 
     from sentiment.console import Terminal
     from sentiment.serving import app as web_app
     from sentiment.serving.server import run_server
-    from sentiment.serving.start import look_ahead
+    from sentiment.serving.config import look_ahead
 
     terminal = Terminal(quiet=options.quiet)
     warning = look_ahead(config)
