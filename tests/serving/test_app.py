@@ -21,8 +21,7 @@ from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import LoggedPrediction
 from sentiment.registry.lifecycle import rollback
 from sentiment.serving.app import create_app
-from sentiment.serving.config import ServingConfig
-from sentiment.serving.schemas import Limits
+from sentiment.serving.config import Limits, ServingConfig
 from sentiment.tracking.store import Store
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -144,7 +143,7 @@ def test_an_error_of_ours_is_one_line_to_the_client(
     def fall_over(*_: object) -> None:
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr(app.extensions["serving"].service, "answer", fall_over)
+    monkeypatch.setattr(app.extensions["serving"], "answer", fall_over)
     response = app.test_client().post("/predict", json={"text": GOOD_TEXT})
     assert response.status_code == 500
     assert sorted(response.get_json()) == ["error", "expected", "where"]

@@ -274,7 +274,7 @@ def test_a_file_is_answered_with_and_without_javascript(
     chips = page.locator("td .chip").all_inner_texts()
     assert [chip.split()[-1] for chip in chips] == ["Positive", "Negative", "text"]
     with page.expect_download() as started:
-        page.get_by_role("button", name="Download CSV").click()
+        page.get_by_role("link", name="Download CSV").click()
     assert started.value.suggested_filename == "scored.csv"
     ask(page, GOOD_TEXT)
     assert "Positive" in page.get_by_role("region", name="Result").inner_text()

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -24,18 +23,12 @@ from sentiment.errors import PredictionLogError
 from sentiment.model.predictor import LoadedVersion, Prediction
 from sentiment.predictions.log import PredictionLog, open_log
 from sentiment.predictions.writer import LogWriter
-from sentiment.serving.service import (
-    WRITTEN_AFTER,
-    Answer,
-    AnsweringService,
-    NotReadyError,
-    RequestIds,
-    unit_of,
-)
+from sentiment.serving.config import ServingConfig
+from sentiment.serving.service import WRITTEN_AFTER, NotReadyError, RequestIds, Service, unit_of
 from sentiment.serving.versions import Arms
 
 TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT]
-Make = Callable[..., AnsweringService]
+Make = Callable[..., Service]
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +63,25 @@ def log(tmp_path: Path) -> PredictionLog:
 
 @pytest.fixture
 def make(log: PredictionLog, versions: dict[str, LoadedVersion]) -> Iterator[Make]:
-    """Make a service on the champion alone, or on both versions; its writer runs."""
-    writer = LogWriter(log)
-    writer.start()
+    """Make a service on the champion alone, or on both versions; only its writer runs."""
+    made: list[Service] = []
 
-    def service(*, both: bool = False, **options: Any) -> AnsweringService:
-        challenger = versions["2"] if both else None
-        arms = Arms(versions["1"], challenger, "1-vs-2" if both else "")
-        watcher: Any = SimpleNamespace(arms=arms, problem=None)
-        return AnsweringService(watcher, log, writer, **options)
+    def service(**config: Any) -> Service:
+        new = Service(ServingConfig(token=None, **config), log)
+        both = new.config.challenger is not None
+        arms = Arms(versions["1"], versions["2"] if both else None, "1-vs-2" if both else "")
+        new.watcher.arms = arms
+        new.writer.start()
+        made.append(new)
+        return new
 
     yield service
-    writer.close()
+    for each in made:
+        each.writer.close()
     log.close()
 
 
-def rows(service: AnsweringService) -> pd.DataFrame:
+def rows(service: Service) -> pd.DataFrame:
     assert service.writer.flush(5.0)
     return pd.concat(service.log.read(), ignore_index=True)
 
@@ -157,7 +153,7 @@ def test_request_ids_are_alone_and_in_the_order_of_time() -> None:
 def test_a_user_stays_with_the_arm_of_the_hash(
     make: Make, versions: dict[str, LoadedVersion]
 ) -> None:
-    service = make(both=True, share=0.3)
+    service = make(ab=("2", 0.3))
     units = [unit_of(f"user {number}") for number in range(60)]
     expected = [assign_arm(unit, "1-vs-2", 0.3) for unit in units]
     assert set(expected) == {"champion", "challenger"}
@@ -177,14 +173,14 @@ def test_a_user_stays_with_the_arm_of_the_hash(
 
 
 def test_without_a_challenger_the_champion_answers_all(make: Make) -> None:
-    service = make(share=1.0)
+    service = make()
     assert {service.answer([GOOD_TEXT], str(unit)).arm for unit in range(20)} == {"champion"}
 
 
 def test_a_shadow_is_logged_beside_the_answer(
     make: Make, versions: dict[str, LoadedVersion]
 ) -> None:
-    service = make(both=True, shadow=True)
+    service = make(shadow="2")
     answer = service.answer(TEXTS, unit_of("somebody"))
     assert (answer.arm, answer.version.version) == ("champion", "1")
     found = rows(service)
@@ -203,7 +199,7 @@ def test_a_shadow_costs_the_request_nothing_and_its_failure_neither(
     make: Make, versions: dict[str, LoadedVersion]
 ) -> None:
     """The shadow scores in another thread; here it waits there until the answers are out."""
-    service, gate, threads = make(both=True, shadow=True), threading.Event(), set[str]()
+    service, gate, threads = make(shadow="2"), threading.Event(), set[str]()
 
     class Stuck:
         version, algorithm = "2", "stuck"
@@ -240,7 +236,7 @@ def test_a_request_takes_one_version_whatever_is_promoted_meanwhile(
     thread = threading.Thread(target=promote)
     thread.start()
     try:
-        answers = [service.answer(TEXTS) for _ in range(300)]
+        answers = [service.answer(TEXTS) for _ in range(100)]
     finally:
         stop.set()
         thread.join()
@@ -258,23 +254,13 @@ def test_no_model_is_said_with_the_reason(make: Make) -> None:
         service.answer([GOOD_TEXT])
 
 
-def test_every_answer_is_counted(make: Make) -> None:
-    counted: list[Answer] = []
-    service = make(both=True, shadow=True, count=counted.append)
-    answers = [service.answer([GOOD_TEXT]) for _ in range(3)]
-    rows(service)
-    assert counted == answers, "shadows are no answers"
-
-
-def test_a_full_queue_costs_rows_not_answers(
-    log: PredictionLog, versions: dict[str, LoadedVersion]
-) -> None:
-    writer = LogWriter(log, capacity=4)  # never started: nothing is ever taken out
-    watcher: Any = SimpleNamespace(arms=Arms(versions["1"], None, ""), problem=None)
-    service = AnsweringService(watcher, log, writer)
+def test_a_full_queue_costs_rows_not_answers(make: Make, log: PredictionLog) -> None:
+    service = make()
+    service.writer.close()
+    service.writer = LogWriter(log, capacity=4)  # never started: nothing is ever taken out
     answers = [service.answer([GOOD_TEXT, BAD_TEXT]) for _ in range(5)]
     assert [len(answer.predictions) for answer in answers] == [2] * 5
-    assert writer.dropped == 6
+    assert service.writer.dropped == 6
 
 
 def test_feedback_finds_the_row_of_an_answer_just_given(make: Make) -> None:
