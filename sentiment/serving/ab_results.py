@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,6 @@ from sentiment.ab.comparison import (
     ARMS,
     CHAMPION,
     SHADOW,
-    ArmScores,
     Comparison,
     ShadowAgreement,
 )
@@ -140,13 +139,26 @@ class ComparisonReader:
 
 def render_ab(running: RunningComparison) -> str:
     """Return the running comparison as an HTML page; within a request."""
+    result, axis, history = running.comparison or running.agreement, None, None
+    if running.comparison is not None:
+        arms = (running.comparison.champion, running.comparison.challenger)
+        intervals = [part for arm in arms for part in (arm.accuracy, arm.f1_macro) if part]
+        if intervals:
+            axis = round_axis([end for part in intervals for end in (part.low, part.high)])
+    if running.history is not None and len(running.history):
+        history = _history_view(running.history)
     return render_template(
         "ab.html",
         root=request.script_root,
         tested=True,
         here="ab",
         running=running,
-        view=comparison_view(running),
+        result=result,
+        axis=axis,
+        history=history,
+        points=_points,
+        class_names=CLASS_NAMES,
+        least_split_p=MISMATCH,
     )
 
 
@@ -181,71 +193,6 @@ def round_axis(values: Sequence[float]) -> Axis:
     return Axis(first * step, last * step, ticks)
 
 
-def comparison_view(running: RunningComparison) -> dict[str, Any]:
-    """Return what `ab.html` shows of the comparison, beside its versions."""
-    view: dict[str, Any] = {}
-    if running.comparison is not None:
-        view |= _arms_view(running.comparison)
-    if running.history is not None and len(running.history):
-        view["history"] = _history_view(running.history)
-    if running.agreement is not None:
-        view |= _shadow_view(running.agreement)
-    if running.disagreements is not None:
-        rows = running.disagreements.to_dict("records")
-        view["disagreements"] = [_disagreement(row) for row in rows]
-    return view
-
-
-def _arms_view(comparison: Comparison) -> dict[str, Any]:
-    arms = (comparison.champion, comparison.challenger)
-    measures = (("Accuracy", "accuracy"), ("Macro-F1", "f1_macro"))
-    found = [getattr(arm, name) for _, name in measures for arm in arms]
-    ends = [end for part in found if part is not None for end in (part.low, part.high)]
-    axis = round_axis(ends) if ends else None
-    verdict, _, figures = comparison.sentence.partition(": ")
-    return {
-        "verdict": _sentence_case(verdict),
-        "figures": _sentence_case(figures),
-        "rows": [
-            ("Answers", *(f"{arm.answers:,}" for arm in arms)),
-            ("Without known words", *(f"{arm.unanswered:,}" for arm in arms)),
-            ("With a true label", *(_labelled(arm) for arm in arms)),
-            ("Users", *(f"{arm.units:,}" for arm in arms)),
-            ("Users scored", *(f"{arm.labelled_units:,}" for arm in arms)),
-        ],
-        "split": _split_sentence(comparison),
-        "ticks": axis and [(place, f"{value:.0%}") for place, value in axis.ticks],
-        "intervals": [
-            (title, [_whisker(arm.arm, getattr(arm, name), axis) for arm in arms])
-            for title, name in measures
-        ],
-        "differences": [
-            (
-                "Accuracy",
-                _points(comparison.accuracy_difference),
-                f"{1 - comparison.alpha:.0%} interval, valid however often one looks",
-            ),
-            ("Macro-F1", _points(comparison.f1_difference), "95% interval, for a single look"),
-        ],
-    }
-
-
-def _shadow_view(agreement: ShadowAgreement) -> dict[str, Any]:
-    return {
-        "verdict": "Shadow comparison",
-        "figures": _sentence_case(agreement.sentence),
-        "rows": [
-            ("Reviews that both labelled", f"{agreement.pairs:,}"),
-            ("Reviews that one had no label for", f"{agreement.unanswered:,}"),
-            ("Users", f"{agreement.units:,}"),
-            ("Users with a true label", f"{agreement.labelled_units:,}"),
-        ],
-        "differences": [
-            ("Macro-F1", _points(agreement.f1_difference), "95% interval, for a single look")
-        ],
-    }
-
-
 def _history_view(history: pd.DataFrame) -> dict[str, Any]:
     """Return the difference over time, with its interval, as SVG paths in a field of 100 × 100."""
     if len(history) == 1:  # drawn as a level line
@@ -276,51 +223,6 @@ def _history_view(history: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _disagreement(row: Mapping[Any, Any]) -> dict[str, Any]:
-    true = row["true_label"]
-    return {
-        "text": row["text"],
-        "true": None if true is None else CLASS_NAMES[int(true)],
-        "answers": [
-            {
-                "arm": arm,
-                "label": CLASS_NAMES[int(row[f"{arm}_label"])],
-                "percent": f"{row[f'{arm}_probability']:.1%}",
-            }
-            for arm in (CHAMPION, SHADOW)
-        ],
-    }
-
-
-def _split_sentence(comparison: Comparison) -> str:
-    units = comparison.champion.units, comparison.challenger.units
-    if comparison.split_p is None:
-        return "Too few users yet to check the split."
-    p = comparison.split_p
-    chance = "p < 0.0001" if p < 1e-4 else f"p = {p:.4f}"
-    return (
-        f"{units[1] / sum(units):.1%} of {sum(units):,} users came to the challenger, "
-        f"{comparison.share:.1%} should have: {chance}, "
-        f"{'not as configured' if p < MISMATCH else 'as configured'}."
-    )
-
-
-def _labelled(arm: ArmScores) -> str:
-    share = "" if arm.labelled_share is None else f" ({arm.labelled_share:.0%})"
-    return f"{arm.labelled:,}{share}"
-
-
-def _whisker(arm: str, interval: Interval | None, axis: Axis | None) -> dict[str, Any]:
-    if interval is None or axis is None:
-        return {"arm": arm, "words": NOTHING, "places": None}
-    ends = (interval.low, interval.value, interval.high)
-    return {
-        "arm": arm,
-        "words": f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})",
-        "places": [round(axis.place(end), 3) for end in ends],
-    }
-
-
 def _points(interval: Interval | None) -> str:
     """Return a difference of shares in percentage points, with its interval."""
     if interval is None:
@@ -331,10 +233,6 @@ def _points(interval: Interval | None) -> str:
 
 def _point(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def _sentence_case(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _tick(share: float) -> str:

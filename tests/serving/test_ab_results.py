@@ -25,7 +25,6 @@ from sentiment.serving import ab_results as running_comparison
 from sentiment.serving.ab_results import (
     ComparisonReader,
     RunningComparison,
-    comparison_view,
     render_ab,
     round_axis,
 )
@@ -338,9 +337,10 @@ def test_a_shadow_is_shown_with_what_it_would_have_said_otherwise(app: Flask) ->
     assert "6 answers read from the prediction log, the oldest; there are more." in words
 
 
-def test_intervals_beyond_what_is_known_are_dashes() -> None:
+def test_intervals_beyond_what_is_known_are_dashes(app: Flask) -> None:
     answers = answers_of({"champion": 60, "challenger": 3}, {"champion": 2, "challenger": 1})
-    view = comparison_view(running(answers))
-    assert [words for _, words, _ in view["differences"]] == ["–", "–"]
-    assert view["intervals"][1][1][1]["words"] == "–"  # macro-F1 of the challenger
-    assert "history" not in view
+    page = ab_page(app, running(answers))
+    words = words_of(page)
+    assert "valid however often one looks – Macro-F1 95% interval, for a single look –" in words
+    assert re.findall(r"Challenger (\S+)", words[words.index("Scores with") :])[1] == "–"
+    assert 'class="history"' not in page
