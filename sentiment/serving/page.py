@@ -11,6 +11,7 @@ import csv
 import io
 import re
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ from sentiment.data.review_rows import NO_TEXT, find_text_column, read_header, r
 from sentiment.data.reviews import CLASS_NAMES
 from sentiment.errors import RowsError
 from sentiment.model.explanation import Contribution, Range
-from sentiment.model.predictor import LoadedVersion, Prediction
+from sentiment.model.predictor import Prediction
 from sentiment.serving.schemas import RequestChecks, RequestError
 from sentiment.serving.service import Answer, NotReadyError, Service
 from text_cleaning import clean_text
@@ -78,11 +79,8 @@ def create_page(service: Service, checks: RequestChecks) -> Blueprint:
             lost = form.file is not None
             what = {"headline": "Not answered", "problem": problem, "lost_file": lost}
             return shown(form, error.status, **what)
-        if form.is_many:
-            many = _many_view(reviews, answer)
-            return shown(form, headline=many["headline"], many=many, answered=answer)
-        single = _single_view(reviews.texts[0], answer.predictions[0], answer.version)
-        return shown(form, headline=single["headline"], single=single, answered=answer)
+        view = _many_view(reviews, answer) if form.is_many else _single_view(reviews, answer)
+        return shown(form, answered=answer, **view)
 
     return blueprint
 
@@ -199,6 +197,43 @@ def _read_file(file: FileStorage, column: str, reviews: FormReviews) -> None:
 # --- what the page shows ---------------------------------------------------------------------
 
 
+def _single_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
+    """Return what the page shows of one review."""
+    (text,), (prediction,) = reviews.texts, answer.predictions
+    percent, threshold = percents(prediction.probability, answer.version.threshold)
+    label = _label(prediction)
+    return {
+        "headline": f"{label.capitalize()}, {percent}" if label else "No known words",
+        "single": prediction,
+        "text": text,
+        "label": label,
+        "percent": percent,
+        "threshold": threshold,
+        "marked": mark_words(text, prediction.contributions),
+        "terms": prediction.contributions[:TERMS_SHOWN],
+        "signed": signed,
+    }
+
+
+def _many_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
+    """Return what the page shows of many reviews: counts, the first rows, the download."""
+    total, threshold = len(reviews.texts), answer.version.threshold
+    labels = Counter(map(_label, answer.predictions))
+    counts = {name: labels[name] for name in reversed(CLASS_NAMES)}
+    neither = total - sum(counts.values())
+    return {
+        "headline": f"{total:,} {'review' if total == 1 else 'reviews'}: "
+        + ", ".join(f"{count:,} {name}" for name, count in counts.items()),
+        "many": _rows(reviews, answer),
+        "total": total,
+        "counts": counts | {"neither": neither},
+        "unknown": labels[""],
+        "unread": len(reviews.problems),
+        "threshold": percents(threshold, threshold)[0],
+        "download": base64.b64encode(_scored_csv(reviews, answer)).decode(),
+    }
+
+
 def percents(probability: float, threshold: float) -> tuple[str, str]:
     """Return both in per cent with one decimal, or as many as tell them apart."""
     for digits in range(1, 15):
@@ -218,89 +253,23 @@ def _percent(share: float, digits: int) -> str:
     return f"{share:.{digits}%}"
 
 
-def _single_view(text: str, prediction: Prediction, version: LoadedVersion) -> dict[str, Any]:
-    """Return what the page shows of one review: label, scale, marked text, terms."""
-    probability, threshold = percents(prediction.probability, version.threshold)
-    label = _label(prediction)
-    shown = prediction.contributions[:TERMS_SHOWN]
-    heaviest = max((abs(term.weight) for term in shown), default=0.0) or 1.0
-    total = prediction.decision - version.intercept
-    return {
-        "headline": f"{label.capitalize()}, {probability}" if label else "No known words",
-        "label": label,
-        "percent": probability,
-        "threshold": threshold,
-        "at": f"{prediction.probability:.3%}"[:-1],
-        "threshold_at": f"{version.threshold:.3%}"[:-1],
-        "anchor": _anchor(version.threshold),
-        "marked": mark_words(text, prediction.contributions),
-        "terms": [
-            {
-                "words": text[slice(*term.at[0])] if term.at else term.term,
-                "sign": "positive" if term.weight > 0 else "negative",
-                "left": 50 + min(term.weight, 0.0) / heaviest * 50,
-                "width": abs(term.weight) / heaviest * 50,
-                "weight": signed(term.weight),
-            }
-            for term in shown
-        ],
-        "others": len(prediction.contributions) - len(shown),
-        "sum": (
-            f"All terms {signed(total)} and the intercept {signed(version.intercept)} make a "
-            f"decision value of {signed(prediction.decision)}; above 0 is positive."
-        ),
-    }
-
-
-def _anchor(share: float) -> str:
-    """Return the anchor of a caption at this place that keeps it within the picture."""
-    if share < 0.1:
-        return "start"
-    return "end" if share > 0.9 else "middle"
-
-
-def _many_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
-    """Return what the page shows of many reviews: the counts, the first rows, the download."""
-    version = answer.version
-    # explained by the version that answered, and not logged a second time
-    explained = iter(version.predict(reviews.readable()[:ROWS_SHOWN]))
+def _rows(reviews: FormReviews, answer: Answer) -> list[dict[str, Any]]:
+    """Return the first rows as the page shows them, explained by the version that answered."""
+    explained = iter(answer.version.predict(reviews.readable()[:ROWS_SHOWN]))
     rows = []
     for at, text in enumerate(reviews.texts[:ROWS_SHOWN]):
-        row: dict[str, Any] = {"number": f"{at + 1:,}", "marked": text}
         if at in reviews.problems:
-            row |= {"label": "", "reason": reviews.problems[at], "percent": ""}
+            row = {"marked": text, "label": "", "reason": reviews.problems[at], "percent": ""}
         else:
             found = next(explained)
-            row |= {
+            row = {
                 "marked": mark_words(text, found.contributions),
                 "label": _label(found),
                 "reason": found.reason,
-                "percent": percents(found.probability, version.threshold)[0],
+                "percent": percents(found.probability, answer.version.threshold)[0],
             }
         rows.append(row)
-    labels = [_label(prediction) for prediction in answer.predictions]
-    counts = {name: labels.count(name) for name in (CLASS_NAMES[1], CLASS_NAMES[0])}
-    unknown, unread = labels.count(""), len(reviews.problems)
-    extra = [
-        f"{count:,} {what}."
-        for count, what in ((unknown, "without known words"), (unread, "could not be read"))
-        if count
-    ]
-    total = len(reviews.texts)
-    parts, left = [], 0.0
-    for name, count in (*counts.items(), ("neither", unknown + unread)):
-        parts.append({"label": name, "left": left, "width": 100 * count / total})
-        left += 100 * count / total
-    return {
-        "headline": f"{total:,} {'review' if total == 1 else 'reviews'}: "
-        f"{counts['positive']:,} positive, {counts['negative']:,} negative",
-        "words": " ".join(extra),
-        "parts": parts,
-        "rows": rows,
-        "left_out": total - len(rows),
-        "threshold": percents(version.threshold, version.threshold)[0],
-        "download": base64.b64encode(_scored_csv(reviews, answer)).decode(),
-    }
+    return rows
 
 
 def _label(prediction: Prediction) -> str:
