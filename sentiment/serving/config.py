@@ -80,9 +80,8 @@ class ServingConfig:
     def from_mapping(cls, values: Mapping[str, Any]) -> ServingConfig:
         """Return the settings of these names. Raises `ServingConfigError`."""
         known = [part.name for part in fields(cls)]
-        unknown = [name for name in values if name not in known]
-        if unknown:
-            raise ServingConfigError(f"no setting '{unknown[0]}'; there are {', '.join(known)}")
+        for name in values.keys() - known:
+            raise ServingConfigError(f"no setting '{name}'; there are {', '.join(known)}")
         return cls(**values)
 
     @property

@@ -258,6 +258,7 @@ def _rows(reviews: FormReviews, answer: Answer) -> list[dict[str, Any]]:
     explained = iter(answer.version.predict(reviews.readable()[:ROWS_SHOWN]))
     rows = []
     for at, text in enumerate(reviews.texts[:ROWS_SHOWN]):
+        row: dict[str, Any]
         if at in reviews.problems:
             row = {"marked": text, "label": "", "reason": reviews.problems[at], "percent": ""}
         else:
