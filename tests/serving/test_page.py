@@ -9,7 +9,6 @@ import io
 import random
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,11 +18,10 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.html import Checker
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, shared_store
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, running_app
 from werkzeug.test import TestResponse
 
 from sentiment.model.explanation import Contribution
-from sentiment.serving.app import create_app
 from sentiment.serving.config import Limits
 from sentiment.serving.page import (
     ROWS_SHOWN,
@@ -44,16 +42,9 @@ MIXED = {"positive": "Good and sturdy, but late!", "negative": "Late and broken,
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return shared_store(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
 def app(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('log') / 'log.db'}"
-    made = create_app({"store": str(store.folder), "log_url": url, "limits": SMALL, "token": None})
-    yield made
-    made.extensions["serving"].close()
+    with running_app(store, tmp_path_factory.mktemp("log"), limits=SMALL) as app:
+        yield app
 
 
 @pytest.fixture
@@ -308,19 +299,14 @@ def test_what_was_typed_stays_in_the_form(client: FlaskClient) -> None:
     assert 'value="lines" checked' in page_of(post(client, text="", split="lines"), 400)
 
 
-def test_a_large_text_field_is_no_error_of_flask(store: Store, tmp_path: Path) -> None:
+def test_a_large_text_field_is_no_error_of_flask(start: Callable[..., FlaskClient]) -> None:
     """Flask itself refuses a field of more than 500,000 bytes."""
-    settings = {"store": str(store.folder), "log_url": f"sqlite:///{tmp_path / 'log.db'}"}
-    app = create_app({**settings, "token": None})
-    try:
-        line = "good " + "x" * 800
-        page = page_of(post(app.test_client(), split="lines", text="\n".join([line] * 700)))
-        table = "text\n" + "\n".join([line] * 700)
-        assert "700 reviews: 700 positive" in words_of(page)
-        page = page_of(post(app.test_client(), file=upload(table)))
-        assert "700 reviews: 700 positive" in words_of(page)
-    finally:
-        app.extensions["serving"].close()
+    client, line = start(), "good " + "x" * 800
+    for form in (
+        {"split": "lines", "text": "\n".join([line] * 700)},
+        {"file": upload("text\n" + "\n".join([line] * 700))},
+    ):
+        assert "700 reviews: 700 positive" in words_of(page_of(post(client, **form)))
 
 
 def test_without_a_model_the_page_says_so(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

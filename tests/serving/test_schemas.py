@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -19,12 +19,12 @@ from flask import Flask, Request
 from flask.testing import FlaskClient
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, shared_store
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, running_app
 from werkzeug.test import EnvironBuilder
 
-from sentiment.serving.app import create_app
 from sentiment.serving.config import Limits
 from sentiment.serving.schemas import RequestChecks, RequestError, read_json
+from sentiment.tracking.store import Store
 
 LIMITS = Limits(max_body=1_000, max_texts=3, max_characters=20)
 CHECKS = RequestChecks(LIMITS)
@@ -284,19 +284,12 @@ def test_feedback_is_refused(body: dict[str, Any], where: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """Two versions, one of them the challenger, and a token."""
-    made = create_app(
-        {
-            "store": str(shared_store(tmp_path_factory).folder),
-            "log_url": f"sqlite:///{tmp_path_factory.mktemp('log') / 'log.db'}",
-            "limits": Limits(max_body=50_000, max_texts=20, max_characters=300),
-            "ab": ("challenger", 0.5),
-            "token": TOKEN,
-        }
-    )
-    yield made
-    made.extensions["serving"].close()
+def app(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """Two versions, one of them the challenger, small limits and a token."""
+    limits = Limits(max_body=50_000, max_texts=20, max_characters=300)
+    settings = {"limits": limits, "ab": ("challenger", 0.5), "token": TOKEN}
+    with running_app(store, tmp_path_factory.mktemp("log"), **settings) as app:
+        yield app
 
 
 @pytest.fixture(scope="module")
@@ -326,13 +319,9 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one(document: dict[
 
 
 def test_limits_and_the_token_are_the_servers(
-    document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    document: dict[str, Any], start: Callable[..., FlaskClient]
 ) -> None:
-    log = f"sqlite:///{tmp_path_factory.mktemp('open') / 'log.db'}"
-    store = str(shared_store(tmp_path_factory).folder)
-    app = create_app({"store": store, "log_url": log, "token": None})
-    unguarded = app.test_client().get("/openapi.json").get_json()
-    app.extensions["serving"].close()
+    unguarded = start().get("/openapi.json").get_json()
     for described, texts, characters in ((document, 20, 300), (unguarded, 10_000, 20_000)):
         properties = described["components"]["schemas"]["PredictRequest"]["properties"]
         assert properties["texts"]["maxItems"] == texts

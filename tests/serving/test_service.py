@@ -13,47 +13,25 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import write_reviews
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, fit_calibrated
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT
 
-from calibration import intercept
 from sentiment.ab.comparison import assign_arm
-from sentiment.data.reviews import load_reviews, to_labels
-from sentiment.errors import PredictionLogError
-from sentiment.model.predictor import LoadedVersion, Prediction
+from sentiment.model.predictor import LoadedVersion, Prediction, load_version
 from sentiment.predictions.log import PredictionLog, open_log
-from sentiment.predictions.writer import LogWriter
 from sentiment.serving.config import ServingConfig
-from sentiment.serving.service import WRITTEN_AFTER, NotReadyError, RequestIds, Service, unit_of
+from sentiment.serving.service import WRITTEN_AFTER, RequestIds, Service, unit_of
 from sentiment.serving.versions import Arms
+from sentiment.tracking.store import Store
 
+pytestmark = pytest.mark.xdist_group("serving")
 TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT]
 Make = Callable[..., Service]
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedVersion]:
-    """Two versions that disagree in their figures, without a registry."""
-    frame = load_reviews(write_reviews(tmp_path_factory.mktemp("data") / "reviews.csv")).frame
-    found = {}
-    for number, algorithm in (("1", "LogisticRegression"), ("2", "NaiveBayes")):
-        pipeline = fit_calibrated(algorithm, frame["text"].tolist(), to_labels(frame["rating"]))
-        model = pipeline.named_steps["model"]
-        found[number] = LoadedVersion(
-            version=number,
-            algorithm=algorithm,
-            pipeline=pipeline,
-            threshold=model.threshold,
-            prior=model.prior,
-            intercept=intercept(model.model),
-            scores={},
-            data_digest="",
-            cleaning_fingerprint="",
-            training_fingerprint="",
-            run_id="",
-            since=None,
-        )
-    return found
+def versions(store: Store) -> dict[str, LoadedVersion]:
+    """Two versions that disagree in their figures."""
+    return {number: load_version(store, number) for number in ("1", "2")}
 
 
 @pytest.fixture
@@ -86,6 +64,11 @@ def rows(service: Service) -> pd.DataFrame:
     return pd.concat(service.log.read(), ignore_index=True)
 
 
+def plain(column: pd.Series[Any]) -> list[Any]:
+    """The values, a missing one as None."""
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
 def test_an_answer_is_the_versions_own(make: Make, versions: dict[str, LoadedVersion]) -> None:
     answer = make().answer(TEXTS)
     expected = versions["1"].pipeline.predict_proba(TEXTS)[:, 1].tolist()
@@ -113,11 +96,7 @@ def test_every_review_has_its_row(make: Make, versions: dict[str, LoadedVersion]
         hashlib.blake2b(b"somebody", digest_size=16).hexdigest()
     ]
     assert found["probability"].tolist() == [item.probability for item in answer.predictions]
-    assert found["label"].astype(object).where(found["label"].notna(), None).tolist() == [
-        1,
-        0,
-        None,
-    ]
+    assert plain(found["label"]) == [1, 0, None]
     assert found[["arm", "version", "experiment"]].drop_duplicates().to_numpy().tolist() == [
         ["champion", "1", ""]
     ]
@@ -170,11 +149,6 @@ def test_a_user_stays_with_the_arm_of_the_hash(
         ("challenger", "2"),
     }
     assert logged["experiment"].eq("1-vs-2").all()
-
-
-def test_without_a_challenger_the_champion_answers_all(make: Make) -> None:
-    service = make()
-    assert {service.answer([GOOD_TEXT], str(unit)).arm for unit in range(20)} == {"champion"}
 
 
 def test_a_shadow_is_logged_beside_the_answer(
@@ -247,22 +221,6 @@ def test_a_request_takes_one_version_whatever_is_promoted_meanwhile(
     assert (logged["version"].nunique() == 1).all()
 
 
-def test_no_model_is_said_with_the_reason(make: Make) -> None:
-    service = make()
-    service.watcher.arms, service.watcher.problem = None, "version 4: will not load"
-    with pytest.raises(NotReadyError, match="version 4: will not load"):
-        service.answer([GOOD_TEXT])
-
-
-def test_a_full_queue_costs_rows_not_answers(make: Make, log: PredictionLog) -> None:
-    service = make()
-    service.writer.close()
-    service.writer = LogWriter(log, capacity=4)  # never started: nothing is ever taken out
-    answers = [service.answer([GOOD_TEXT, BAD_TEXT]) for _ in range(5)]
-    assert [len(answer.predictions) for answer in answers] == [2] * 5
-    assert service.writer.dropped == 6
-
-
 def test_feedback_finds_the_row_of_an_answer_just_given(make: Make) -> None:
     service = make()
     for label, rating in ((0, 2), (1, None)):
@@ -270,13 +228,7 @@ def test_feedback_finds_the_row_of_an_answer_just_given(make: Make) -> None:
         assert service.add_feedback(answer.request_id, 1, label, rating)
         found = rows(service)
         mine = found[found["request_id"] == answer.request_id]
-        assert mine["true_label"].astype(object).where(
-            mine["true_label"].notna(), None
-        ).tolist() == [
-            None,
-            label,
-            None,
-        ]
+        assert plain(mine["true_label"]) == [None, label, None]
         assert not service.add_feedback(answer.request_id, 3, 1, None)
 
 
@@ -309,14 +261,3 @@ def test_feedback_does_not_wait_for_what_was_never_there(make: Make, log: Predic
     new = RequestIds().make()
     assert not service.add_feedback(new, 0, 1, None)
     assert looked.count(new) > 3, "a new one may still be on its way"
-
-
-def test_feedback_says_when_the_log_is_away(make: Make) -> None:
-    class Away:
-        def add_feedback(self, *_: object) -> bool:
-            raise PredictionLogError("away")
-
-    service = make()
-    service.log = Away()  # type: ignore[assignment]
-    with pytest.raises(PredictionLogError):
-        service.add_feedback(RequestIds().make(), 0, 1, None)

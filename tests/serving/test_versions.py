@@ -117,16 +117,15 @@ def test_nothing_is_loaded_that_did_not_change(store: Store, watch: Watch) -> No
     assert before.experiment == "1-vs-2"  # who still holds the old ones holds them whole
 
 
-def test_without_a_challenger_there_is_no_experiment(watch: Watch) -> None:
-    watcher = watch(challenger=None, experiment="autumn")
+@pytest.mark.parametrize(
+    ("challenger", "arms"), [(None, ("1", None, "")), ("3", ("1", "3", "autumn"))]
+)
+def test_an_experiment_may_have_a_name_and_a_challenger_a_number(
+    watch: Watch, challenger: str | None, arms: tuple[str, str | None, str]
+) -> None:
+    watcher = watch(challenger=challenger, experiment="autumn")
     watcher.check()
-    assert shown(watcher) == ("1", None, "") and watcher.problem is None
-
-
-def test_an_experiment_may_have_a_name_and_a_challenger_a_number(watch: Watch) -> None:
-    watcher = watch(challenger="3", experiment="autumn")
-    watcher.check()
-    assert shown(watcher) == ("1", "3", "autumn")
+    assert shown(watcher) == arms and watcher.problem is None
 
 
 def test_a_promotion_and_a_rollback_are_followed(store: Store, watch: Watch) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from conftest import PROJECT, write_reviews
 from filelock import FileLock
+from flask import Flask
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
@@ -33,6 +34,7 @@ from sentiment.data.reviews import data_digest, load_reviews, split_reviews
 from sentiment.metrics import bootstrap_interval
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import production_version, promote, register_version, stage
+from sentiment.serving.app import create_app
 from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import Store, begin_run, end_run, log_values, open_store, use_uri
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
@@ -138,6 +140,17 @@ def put_into_production(store: Store, version: str) -> None:
     """Promote without the gate's opinion."""
     verdict = Verdict(False, "not compared", version, production_version(store))
     promote(store, verdict, why="the test says so", force=True)
+
+
+@contextmanager
+def running_app(store: Store, folder: Path, **config: Any) -> Iterator[Flask]:
+    """An app on the store, with its log in the folder and no token; closed afterwards."""
+    base = {"store": str(store.folder), "log_url": f"sqlite:///{folder / 'log.db'}", "token": None}
+    app = create_app({**base, **config})
+    try:
+        yield app
+    finally:
+        app.extensions["serving"].close()
 
 
 def restore_interrupts() -> None:
