@@ -51,24 +51,12 @@ def versions(champion: str = "1", challenger: str | None = "2", experiment: str 
 
 
 def row(number: int, arm: str, label: int | None = 1, **other: Any) -> LoggedPrediction:
-    values = {
-        "request_id": f"{number:032x}",
-        "position": 0,
-        "at": float(number),
-        "arm": arm,
-        "version": {"champion": "1"}.get(arm, "2"),
-        "experiment": "1-vs-2",
-        "unit": f"unit {number}",
-        "text_digest": "",
-        "text": f"review {number}",
-        "characters": 8,
-        "words": 1,
-        "known_words": 1,
-        "probability": 0.75,
-        "label": label,
-        "milliseconds": 1.0,
-    }
-    return LoggedPrediction(**{**values, **other})
+    version = "1" if arm == "champion" else "2"
+    made = LoggedPrediction(
+        *(f"{number:032x}", 0, float(number), arm, version, "1-vs-2", f"unit {number}", ""),
+        *(f"review {number}", 8, 1, 1, 0.75, label, 1.0),
+    )
+    return replace(made, **other)
 
 
 def test_only_the_arms_of_the_running_experiment_count(log: PredictionLog) -> None:

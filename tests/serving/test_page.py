@@ -6,7 +6,6 @@ import base64
 import csv
 import html
 import io
-import random
 import re
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.html import Checker
 from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, running_app
@@ -215,16 +214,13 @@ def test_no_more_rows_are_shown_than_can_be_read(client: FlaskClient) -> None:
     assert "7 more are in the download" in words_of(page)
 
 
-def test_what_is_shown_again_is_not_logged_again(app: Flask) -> None:
-    serving = app.extensions["serving"]
-    serving.writer.flush(5)
-    before = serving.log.counts()
+def test_what_is_shown_is_logged_once(app: Flask) -> None:
+    service = app.extensions["serving"]
+    assert service.writer.flush(5)
+    before = service.log.counts()["predictions"]
     post(app.test_client(), split="lines", text="good\nbad")
-    assert serving.writer.flush(5)
-    after = serving.log.counts()
-    assert {name: after[name] - before[name] for name in after} == {
-        name: 2 if name == "predictions" else 0 for name in after
-    }
+    assert service.writer.flush(5)
+    assert service.log.counts()["predictions"] == before + 2
 
 
 # --- the download --------------------------------------------------------------------------
@@ -259,37 +255,35 @@ def test_the_download_holds_no_formula(client: FlaskClient, start: str) -> None:
 @pytest.mark.parametrize(
     ("form", "status", "said"),
     [
-        ({"text": ""}, 400, "The text is empty; expected a review of 1 to 500 characters, not al"),
-        ({"text": " \n "}, 400, "The text is empty; expected a review of 1 to 500 characters, n"),
-        ({"text": "x" * 501}, 422, "The text is too long; expected a review of 1 to 500"),
-        ({"text": "a\0b"}, 400, "The text is not valid; expected a review of 1 to 500 characters"),
-        ({"text": "\n \n", "split": "lines"}, 400, "What was sent has no review that can be read;"),
-        ({"text": "a\n" * 301, "split": "lines"}, 422, "What was sent has more than 300 reviews; "),
-        ({"text": "x" * 300_001}, 413, "What was sent is too large; expected at most 300,000"),
+        ({"text": ""}, 400, "empty"),
+        ({"text": " \n "}, 400, "empty"),
+        ({"text": "x" * 501}, 422, "1 to 500 characters"),
+        ({"text": "a\0b"}, 400, "not valid"),
+        ({"text": "\n \n", "split": "lines"}, 400, "no review"),
+        ({"text": "a\n" * 301, "split": "lines"}, 422, "more than 300 reviews"),
+        ({"text": "x" * 300_001}, 413, "300,000"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said_on_the_page(
     client: FlaskClient, form: dict[str, str], status: int, said: str
 ) -> None:
-    assert problem_of(post(client, **form), status).startswith(said)
+    assert said in problem_of(post(client, **form), status)
 
 
 @pytest.mark.parametrize(
-    ("table", "name", "said"),
+    ("table", "said"),
     [
-        (b"", "a.csv", "The file cannot be used: is empty, expected a header and one row per rev"),
-        (b"id,stars\n1,5\n", "a.csv", "The file cannot be used: no column of reviews such as "),
-        (b"\x89PNG\r\n\x1a\n\0\0", "a.csv", "The file cannot be used: line 1: the header cannot "),
-        (b"text\n", "a.csv", "What was sent has no review that can be read; expected one review "),
-        (b"text,id\n,1\n", "a.csv", "What was sent has no review that can be read (no text); exp"),
+        (b"", "empty"),
+        (b"id,stars\n1,5\n", "no column"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "line 1"),
+        (b"text\n", "no review"),
+        (b"text,id\n,1\n", "no text"),
     ],
-)  # fmt: skip
-def test_a_file_that_cannot_be_used_is_said(
-    client: FlaskClient, table: bytes, name: str, said: str
-) -> None:
-    response = post(client, file=upload(table, name), text="kept <here>", column="")
-    assert problem_of(response, 400).startswith(said)
-    assert problem_of(response, 400).endswith("Choose the file again: a browser does not keep it.")
+)
+def test_a_file_that_cannot_be_used_is_said(client: FlaskClient, table: bytes, said: str) -> None:
+    response = post(client, file=upload(table), text="kept <here>", column="")
+    assert said in problem_of(response, 400)
+    assert "Choose the file again" in problem_of(response, 400)
     assert "kept &lt;here&gt;</textarea>" in response.text
 
 
@@ -310,51 +304,39 @@ def test_a_large_text_field_is_no_error_of_flask(start: Callable[..., FlaskClien
 
 
 def test_without_a_model_the_page_says_so(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    watcher = app.extensions["serving"].watcher
-    monkeypatch.setattr(
-        app.extensions["serving"],
-        "watcher",
-        SimpleNamespace(arms=None, problem="nothing is in production"),
-    )
-    client = app.test_client()
-    assert 'name="text"' in page_of(client.get("/"))
-    response = post(client, text="kept")
-    assert problem_of(response, 503) == (
-        "The model does not answer (nothing is in production); expected a version in production."
-    )
+    none = SimpleNamespace(arms=None, problem="nothing is in production")
+    monkeypatch.setattr(app.extensions["serving"], "watcher", none)
+    assert 'name="text"' in page_of(app.test_client().get("/"))
+    response = post(app.test_client(), text="kept")
+    assert "nothing is in production" in problem_of(response, 503)
     assert "kept</textarea>" in response.text
-    assert watcher.arms is not None
 
 
-def test_no_bad_request_is_the_servers_fault(client: FlaskClient) -> None:
-    rng = random.Random(4)
-    head = b"\r\n--x\r\nContent-Disposition: form-data; name="
-    pieces = {
-        "application/x-www-form-urlencoded": [
-            *(b"text=%FFgood", b"text=", b"split=lines", b"%00", b"column=a"),
-            *(b"%", b"=", b"&&", b"text=%0D%0Agood"),
-        ],
-        "multipart/form-data; boundary=x": [
-            *(head + b'"text"\r\n\r\ngood', head + b'"split"\r\n\r\nlines', head, b"\r\n--x--\r\n"),
-            head + b'"file"; filename="a.csv"\r\n\r\ntext\ngood\n\xff\n"open',
-            head + b'"file"; filename="a\0.tsv"\r\n\r\n\x1f\x8b',
-            head + b'"text"\r\nContent-Type: text/plain; charset=no\r\n\r\ngood',
-        ],
-    }
-    seen = set()
-    for _ in range(200):
-        kind = rng.choice(list(pieces))
-        glue = b"&" if "urlencoded" in kind else b""
-        body = glue.join(rng.choices(pieces[kind], k=rng.randrange(1, 6)))
-        body += rng.randbytes(rng.choice([0, 0, 5])) + rng.choice([b"", b"\r\n--x--\r\n"])
-        if rng.random() < 0.2:
-            kind = rng.choice(
-                ["multipart/form-data", "application/json", "text/plain", "", "\xe9;="]
-            )
-        status = client.post("/", data=body, content_type=kind).status_code
-        seen.add(status)
-        assert status in (200, 400), (kind, body, status)
-    assert seen == {200, 400}
+HEAD = b"\r\n--x\r\nContent-Disposition: form-data; name="
+PIECES = (
+    *(b"text=%FFgood", b"split=lines", b"%00", b"column=a", b"&&", b"%", b"=", b"--x--\r\n"),
+    *(HEAD + b'"text"\r\n\r\ngood', HEAD + b'"split"\r\n\r\nlines', HEAD),
+    HEAD + b'"file"; filename="a.csv"\r\n\r\ntext\ngood\n\xff\n"open',
+    HEAD + b'"file"; filename="a\0.tsv"\r\n\r\n\x1f\x8b',
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    pieces=st.lists(st.sampled_from(PIECES) | st.binary(max_size=5), max_size=6),
+    content_type=st.sampled_from(
+        [
+            *("multipart/form-data; boundary=x", "application/x-www-form-urlencoded"),
+            *("multipart/form-data", "text/plain", "", "\xe9;="),
+        ]
+    ),
+)
+def test_no_bad_form_is_the_servers_fault(
+    client: FlaskClient, pieces: list[bytes], content_type: str
+) -> None:
+    glue = b"&" if "urlencoded" in content_type else b""
+    response = client.post("/", data=glue.join(pieces), content_type=content_type)
+    assert response.status_code in (200, 400), (pieces, content_type)
 
 
 # --- numbers -------------------------------------------------------------------------------
