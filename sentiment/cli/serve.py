@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 from sentiment.cli.options import LOOPBACK
 from sentiment.console import Terminal
 from sentiment.serving.app import create_app
-from sentiment.serving.config import ServingConfig
-from sentiment.serving.schemas import Limits
+from sentiment.serving.config import Limits, ServingConfig, look_ahead
 from sentiment.serving.server import free_address, run_server
-from sentiment.serving.start import look_ahead
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -29,11 +29,7 @@ from sentiment.drift.signals import SIGNALS
 from sentiment.metrics import Interval
 from sentiment.tracking.store import PROJECT
 
-# For the header of a server that shows the page; the page itself narrows it to its one style.
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
+SERVING = PROJECT / "sentiment" / "serving"
 HEADLINES = {
     "steady": "Steady",
     "watch": "Keep watching",
@@ -47,15 +43,14 @@ LABELLED_CLASSES = 5  # of a distribution; more would not fit on a phone
 def drift_page(checked: CheckedWindow) -> str:
     """The page of a check."""
     templates = Environment(
-        loader=FileSystemLoader(PROJECT / "sentiment" / "serving" / "templates"),
+        loader=FileSystemLoader(SERVING / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (PROJECT / "sentiment" / "serving" / "templates" / "drift_report.css").read_text(
-        encoding="utf-8"
-    )
+    styles = (SERVING / "static" / "base.css", SERVING / "templates" / "drift_report.css")
+    style = "\n".join(file.read_text(encoding="utf-8") for file in styles)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     report = checked.report
     return templates.get_template("drift_report.html").render(

@@ -1,30 +1,46 @@
-"""Running comparison: what the prediction log says of champion and challenger, as `/ab` shows it.
+"""Read the running comparison of two versions from the log, and show it as `/ab` does.
 
-The log is read at most once in a while and in portions, whoever asks and however often.
+The log is read at most once in a while and in portions, whoever asks and however often. The
+pictures are SVG drawn by the template; places along the width are in per cent, so that their text
+keeps its size on a phone.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+from flask import render_template, request
 
 from sentiment.ab import comparison as ab_test
-from sentiment.ab.comparison import CHALLENGER, CHAMPION, SHADOW, Comparison, ShadowAgreement
+from sentiment.ab.comparison import (
+    ARMS,
+    CHAMPION,
+    SHADOW,
+    Comparison,
+    ShadowAgreement,
+)
+from sentiment.ab.statistics import MISMATCH
+from sentiment.data.reviews import CLASS_NAMES
+from sentiment.metrics import Interval
 from sentiment.predictions.log import PredictionLog
 from sentiment.serving.versions import Arms
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # An answer is read again after this many seconds, or ten times what reading took if that is more
 FRESH_SECONDS = 5.0
 FRESH_FACTOR = 10.0
-# Rows looked at, the oldest first: some 100 MB. A comparison that long has long been decided.
+# Rows that are read, the oldest first: some 100 MB. Such a comparison has long been decided.
 MAX_ROWS = 500_000
 AB_COLUMNS = ["unit", "arm", "label", "true_label", "at"]
 SHADOW_COLUMNS = [*AB_COLUMNS, "request_id", "position", "probability", "text"]
+TICKS = 5  # at most as many on an axis
+NOTHING = "–"  # where a figure cannot be given yet
 
 
 @dataclass(frozen=True)
@@ -46,25 +62,18 @@ class RunningComparison:
     disagreements: pd.DataFrame | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON takes it."""
-        frames = {"history": self.history, "disagreements": self.disagreements}
-        results = {"comparison": self.comparison, "agreement": self.agreement}
-        return {
-            "experiment": self.experiment,
-            "champion": self.champion,
-            "challenger": self.challenger,
-            "rows": self.rows,
-            "complete": self.complete,
-            **{name: None if part is None else part.as_dict() for name, part in results.items()},
-            **{
-                name: None if frame is None else frame.to_dict("records")
-                for name, frame in frames.items()
-            },
-        }
+        """Return all of it as JSON takes it."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, pd.DataFrame):
+        return value.to_dict("records")
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 class ComparisonReader:
-    """Reads the comparison that runs; for any number of threads, of which one reads at a time."""
+    """Reads the running comparison for any number of threads, of which one reads at a time."""
 
     def __init__(self, log: PredictionLog, *, share: float, shadow: bool) -> None:
         self._log, self._share, self._shadow = log, share, shadow
@@ -73,7 +82,7 @@ class ComparisonReader:
         self._fresh_until = 0.0
 
     def read(self, arms: Arms) -> RunningComparison | None:
-        """The comparison of these versions; None when there is no challenger.
+        """Return the comparison of these versions; None when there is no challenger.
 
         Raises `PredictionLogError` when the log is away.
         """
@@ -109,11 +118,9 @@ class ComparisonReader:
         )
 
     def _rows(self, experiment: str) -> tuple[pd.DataFrame, bool]:
-        """The experiment's rows, the needed columns only, and whether these are all."""
-        import pandas as pd
-
+        """Return the experiment's rows, the needed columns only, and whether these are all."""
         columns = SHADOW_COLUMNS if self._shadow else AB_COLUMNS
-        arms = (CHAMPION, SHADOW) if self._shadow else (CHAMPION, CHALLENGER)
+        arms = (CHAMPION, SHADOW) if self._shadow else ARMS
         frames: list[pd.DataFrame] = []
         rows, complete = 0, True
         for frame in self._log.read(experiment=experiment, arms=arms):
@@ -125,3 +132,117 @@ class ComparisonReader:
         if not frames:
             return pd.DataFrame(columns=columns), True
         return pd.concat(frames, ignore_index=True), complete
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+def render_ab(running: RunningComparison) -> str:
+    """Return the running comparison as an HTML page; within a request."""
+    result, axis, history = running.comparison or running.agreement, None, None
+    if running.comparison is not None:
+        arms = (running.comparison.champion, running.comparison.challenger)
+        intervals = [part for arm in arms for part in (arm.accuracy, arm.f1_macro) if part]
+        if intervals:
+            axis = round_axis([end for part in intervals for end in (part.low, part.high)])
+    if running.history is not None and len(running.history):
+        history = _history_view(running.history)
+    return render_template(
+        "ab.html",
+        root=request.script_root,
+        tested=True,
+        here="ab",
+        running=running,
+        result=result,
+        axis=axis,
+        history=history,
+        points=_points,
+        class_names=CLASS_NAMES,
+        least_split_p=MISMATCH,
+    )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis over round numbers; `ticks` are (place in per cent from its start, number)."""
+
+    low: float
+    high: float
+    ticks: list[tuple[float, float]]
+
+    def place(self, value: float) -> float:
+        """Return where the value is, in per cent from the start; outside values are at the ends."""
+        share = (value - self.low) / (self.high - self.low)
+        return 100 * min(max(share, 0.0), 1.0)
+
+
+def round_axis(values: Sequence[float]) -> Axis:
+    """Return the smallest axis that holds all values, over round numbers.
+
+    Its step is 1, 2 or 5 times a power of ten. It takes at least one value; when all are the same,
+    the axis has one step around it.
+    """
+    low, high = min(values), max(values)
+    span = high - low or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / TICKS))
+    most = TICKS - 2 + 1e-9  # 0.3 / 0.1 is a little more than 3, and 0.7 / 0.1 less than 7
+    step = next(power * size for size in (1, 2, 5, 10, 20) if span / (power * size) <= most)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    ticks = [(100 * (at - first) / (last - first), at * step) for at in range(first, last + 1)]
+    return Axis(first * step, last * step, ticks)
+
+
+def _history_view(history: pd.DataFrame) -> dict[str, Any]:
+    """Return the difference over time, with its interval, as SVG paths in a field of 100 × 100."""
+    if len(history) == 1:  # drawn as a level line
+        history = history.loc[history.index.repeat(2)]
+    # the first intervals are so wide that the later ones would look like a line: they are cut
+    later = history.iloc[len(history) // 4 :]
+    axis = round_axis([0.0, *later["low"], *later["high"]])
+    places = {
+        name: [100 - axis.place(value) for value in history[name]]
+        for name in ("difference", "low", "high")
+    }
+    across = [100 * at / (len(history) - 1) for at in range(len(history))]
+    band = [*zip(across, places["high"], strict=True)]
+    band += reversed([*zip(across, places["low"], strict=True)])
+    units = [int(count) for count in history["labelled_units"]]
+    began, ended = (_time(float(history["at"].iloc[at])) for at in (0, -1))
+    last = Interval(*(float(history[name].iloc[-1]) for name in ("difference", "low", "high")))
+    return {
+        "band": _path(band) + " Z",
+        "line": _path(zip(across, places["difference"], strict=True)),
+        "ticks": [(100 - place, _tick(value)) for place, value in axis.ticks],
+        "zero": 100 - axis.place(0.0),
+        "last": places["difference"][-1],
+        "first_units": f"{units[0]:,}",
+        "last_units": f"{units[-1]:,}",
+        "period": began if began == ended else f"{began} to {ended}",
+        "sentence": f"Challenger less champion after {units[-1]:,} users: {_points(last)}",
+    }
+
+
+def _points(interval: Interval | None) -> str:
+    """Return a difference of shares in percentage points, with its interval."""
+    if interval is None:
+        return NOTHING
+    low, value, high = (_point(end) for end in (interval.low, interval.value, interval.high))
+    return f"{value} points ({low} to {high})"
+
+
+def _point(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def _tick(share: float) -> str:
+    points = round(100 * share, 6)
+    return f"{points:+g}".replace("-", "−") if points else "0"
+
+
+def _path(places: Iterable[tuple[float, float]]) -> str:
+    return "M" + " L".join(f"{x:.2f} {y:.2f}" for x, y in places)
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

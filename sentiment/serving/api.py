@@ -1,67 +1,140 @@
-"""Web API: the JSON routes, as `/openapi.json` describes them."""
+"""Serve the JSON routes and `/metrics`, and describe them in `/openapi.json`."""
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import wraps
 from typing import Any
 
 from flask import Blueprint, Request, Response, request
-from werkzeug.datastructures import Authorization
+from pydantic import BaseModel
 
-from sentiment.ab.comparison import CHALLENGER
 from sentiment.data.reviews import CLASS_NAMES
-from sentiment.model.predictor import LoadedVersion, Prediction
-from sentiment.serving.ab_results import ComparisonReader, RunningComparison
-from sentiment.serving.metrics import CONTENT_TYPE, ServingMetrics
-from sentiment.serving.openapi_document import openapi_document
-from sentiment.serving.schemas import Limits, RequestError, check_feedback, check_predict, read_json
-from sentiment.serving.service import Answer, AnsweringService, unit_of
+from sentiment.model.predictor import Prediction
+from sentiment.serving import schemas
+from sentiment.serving.ab_results import ComparisonReader, render_ab
+from sentiment.serving.metrics import CONTENT_TYPE
+from sentiment.serving.schemas import Json, RequestChecks, RequestError
+from sentiment.serving.service import Answer, Service, unit_of
 
 # Both ways of giving the token: programs send it as a bearer's, a browser asks for a password
 CHALLENGES = ('Bearer realm="sentiment"', 'Basic realm="sentiment", charset="UTF-8"')
-NO_CHECK = "a check by `python drift_monitor.py`, or by the scheduled flow"
-# the page of a drift check carries its style and its pictures in itself
-DRIFT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
+NO_CHECK = "a check by `python -m sentiment drift`, or by the scheduled flow"
 NO_EXPERIMENT = "a server started with --ab challenger=0.2 or --shadow challenger"
+BODY_PROBLEMS = (400, 408, 413, 415)
+PROBLEMS = {
+    400: "The request is not as it should be",
+    401: "The token is missing or wrong",
+    404: "There is no such thing",
+    408: "The body did not arrive in time",
+    413: "The body is too large",
+    415: "The body is not plain JSON",
+    422: "Too many reviews, or one is too long",
+    503: "No model or no prediction log answers; try again later",
+}
+PAGE_OR_JSON = ("application/json", "text/html")
+View = Callable[[], Response]
 
 
 @dataclass(frozen=True)
-class Api:
-    """What the routes need: who answers, what is counted, what is allowed."""
+class Route:
+    """A route as the document describes it."""
 
-    service: AnsweringService
-    metrics: ServingMetrics
-    comparison: ComparisonReader
-    limits: Limits
-    token: str | None
-    render: Callable[[RunningComparison], str]  # the comparison as a page
-    drift: Path  # folder of the last drift check, as latest.html and latest.json
+    method: str
+    path: str
+    response: type | None = None  # its model; None for JSON of no fixed form
+    request: type | None = None
+    problems: tuple[int, ...] = ()
+    statuses: tuple[int, ...] = (200,)  # of responses that are no `Error`
+    media: tuple[str, ...] = ("application/json",)
+    guarded: bool = False  # by the token, where the server has one
+
+    def operation(self, summary: str, *, token: bool) -> Json:
+        """Return the OpenAPI operation; `token` is whether the server has one."""
+        schema = {"type": "object"} if self.response is None else schemas.ref(self.response)
+        content = {
+            kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
+            for kind in self.media
+        }
+        error = {"application/json": {"schema": schemas.ref(schemas.Error)}}
+        problems = sorted({*self.problems, *([401] if token and self.guarded else [])})
+        found: Json = {
+            "operationId": self.path[1:].partition(".")[0],
+            "summary": summary,
+            "security": [{"bearer": []}, {"basic": []}] if token and self.guarded else [],
+            "responses": {
+                str(status): {"description": summary, "content": content}
+                for status in self.statuses
+            }
+            | {
+                str(status): {"description": PROBLEMS[status], "content": error}
+                for status in problems
+            },
+        }
+        if self.request is not None:
+            body = {"application/json": {"schema": schemas.ref(self.request)}}
+            found["requestBody"] = {"required": True, "content": body}
+        return found
 
 
-def create_api(api: Api) -> Blueprint:
-    """The blueprint with all JSON routes and `/metrics`."""
-    blueprint = Blueprint("api", __name__)
-    document = _json(openapi_document(api.limits, token=api.token is not None)).get_data()
+class DescribedBlueprint(Blueprint):
+    """A blueprint whose routes are guarded by the token as they say, and described in `paths`."""
 
-    @blueprint.post("/predict")
+    def __init__(self, token: str | None) -> None:
+        super().__init__("api", __name__)
+        self.token, self.paths = token, dict[str, Json]()
+
+    def add(self, route: Route) -> Callable[[View], View]:
+        """Register a view; its docstring is the summary."""
+
+        def register(view: View) -> View:
+            @wraps(view)
+            def guarded() -> Response:
+                if route.guarded:
+                    check_token(request, self.token)
+                return view()
+
+            operation = route.operation(view.__doc__ or "", token=self.token is not None)
+            self.paths[route.path] = {route.method.lower(): operation}
+            return self.route(route.path, methods=[route.method])(guarded)
+
+        return register
+
+
+def create_api(service: Service, checks: RequestChecks) -> Blueprint:
+    """Return the blueprint with all JSON routes and `/metrics`."""
+    config, limits = service.config, checks.limits
+    comparison = ComparisonReader(service.log, share=config.share, shadow=service.shadow)
+    api = DescribedBlueprint(config.token)
+
+    @api.add(
+        Route(
+            *("POST", "/predict", schemas.PredictResponse, schemas.PredictRequest),
+            problems=(*BODY_PROBLEMS, 422, 503),
+        )
+    )
     def predict() -> Response:
-        asked = check_predict(read_json(request, api.limits), api.limits)
-        unit = None if asked.user_id is None else unit_of(asked.user_id)
-        answer = api.service.answer(asked.texts, unit, asked.explain)
+        """Label one review or many."""
+        asked = checks.predict(schemas.read_json(request, limits))
+        unit = unit_of(asked.user_id) if asked.user_id else None
+        answer = service.answer(asked.reviews, unit, asked.explain)
         return _json(answer_as_json(answer, explain=asked.explain))
 
-    @blueprint.post("/feedback")
-    def feedback() -> Response:
-        check_token(request, api.token)
-        given = check_feedback(read_json(request, api.limits))
-        known = api.service.add_feedback(
-            given.request_id, given.position, given.label, given.rating
+    @api.add(
+        Route(
+            *("POST", "/feedback", schemas.FeedbackResponse, schemas.FeedbackRequest),
+            problems=(*BODY_PROBLEMS, 404, 503),
+            guarded=True,
         )
-        if not known:
+    )
+    def feedback() -> Response:
+        """Say what a review that was answered really is; later feedback replaces it."""
+        given = checks.feedback(schemas.read_json(request, limits))
+        label, rating = given.true_label, given.rating or None
+        if not service.add_feedback(given.request_id, given.position, label, rating):
             raise RequestError(
                 404,
                 "no such review was answered here",
@@ -69,78 +142,91 @@ def create_api(api: Api) -> Blueprint:
                 "the request_id of an answer and the place of a review in it",
             )
         return _json(
-            {
-                "request_id": given.request_id,
-                "position": given.position,
-                "label": CLASS_NAMES[given.label],
-            }
+            schemas.FeedbackResponse(
+                request_id=given.request_id, position=given.position, label=CLASS_NAMES[label]
+            )
         )
 
-    @blueprint.get("/health")
+    @api.add(Route("GET", "/health", schemas.Health, statuses=(200, 503)))
     def health() -> Response:
-        watcher, writer = api.service.watcher, api.service.writer
+        """Say whether a model answers, and what is wrong if anything is."""
+        watcher, writer = service.watcher, service.writer
         arms = watcher.arms
-        state = {
-            "status": "not ready" if arms is None else "ok",
-            "version": None if arms is None else arms.champion.version,
-            "problem": watcher.problem,
-            "log": {
-                "queued": writer.queued,
-                "dropped": writer.dropped,
-                "failed": writer.failed,
-            },
-        }
+        state = schemas.Health(
+            status="not ready" if arms is None else "ok",
+            version=None if arms is None else arms.champion.version,
+            problem=watcher.problem,
+            log=schemas.LogState.model_validate(writer),
+        )
         return _json(state, 503 if arms is None else 200)
 
-    @blueprint.get("/model")
+    @api.add(Route("GET", "/model", schemas.Model, problems=(503,)))
     def model() -> Response:
-        arms = api.service.arms()
-        challenger = arms.challenger
-        return _json(
-            {
-                "champion": version_as_json(arms.champion),
-                CHALLENGER: None if challenger is None else version_as_json(challenger),
-                "experiment": arms.experiment or None,
-            }
-        )
+        """Describe the versions that answer."""
+        return _json(schemas.Model.model_validate(service.arms()))
 
-    @blueprint.get("/ab")
+    @api.add(Route("GET", "/ab", problems=(404, 503), media=PAGE_OR_JSON, guarded=True))
     def ab() -> Response:
-        check_token(request, api.token)
-        running = api.comparison.read(api.service.arms())
+        """Compare champion and challenger so far; browsers get a page."""
+        running = comparison.read(service.arms())
         if running is None:
             raise RequestError(404, "no comparison runs", "/ab", NO_EXPERIMENT)
         if prefers_html(request):
-            return Response(api.render(running), mimetype="text/html")
+            return Response(render_ab(running), mimetype="text/html")
         return _json(running.as_dict())
 
-    @blueprint.get("/drift")
+    @api.add(Route("GET", "/drift", problems=(404,), media=PAGE_OR_JSON, guarded=True))
     def drift() -> Response:
-        check_token(request, api.token)
-        page = prefers_html(request)
+        """Return the report of the store's last drift check; browsers get a page."""
+        kind = "html" if prefers_html(request) else "json"
         try:
-            report = (api.drift / ("latest.html" if page else "latest.json")).read_bytes()
+            report = (config.home / "drift" / f"latest.{kind}").read_bytes()
         except OSError:
             raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK) from None
-        if not page:
-            return Response(report, mimetype="application/json")
-        return Response(
-            report, mimetype="text/html", headers={"Content-Security-Policy": DRIFT_POLICY}
-        )
+        return Response(report, mimetype="text/html" if kind == "html" else "application/json")
 
-    @blueprint.get("/metrics")
+    @api.add(Route("GET", "/metrics", media=("text/plain",)))
     def metrics() -> Response:
-        return Response(api.metrics.as_text(), content_type=CONTENT_TYPE)
+        """Return the metrics of all worker processes in Prometheus' text format."""
+        return Response(service.metrics.as_text(), content_type=CONTENT_TYPE)
 
-    @blueprint.get("/openapi.json")
+    @api.add(Route("GET", "/openapi.json"))
     def openapi() -> Response:
+        """Return this document."""
         return Response(document, mimetype="application/json")
 
-    return blueprint
+    document = _json(openapi_document(api.paths, checks)).get_data()
+    return api
 
 
-def answer_as_json(answer: Answer, *, explain: bool) -> dict[str, Any]:
-    """An answer as the API gives it; `words` are left out without `explain`."""
+def openapi_document(paths: Json, checks: RequestChecks) -> Json:
+    """Return the OpenAPI 3.1 document of these operations, with the server's own limits."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Sentiment of product reviews",
+            "version": "1.0.0",
+            "description": "Labels reviews as positive or negative with the version of "
+            "FlipkartSentimentModel that is in production.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.api_schemas(checks),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "The token as the password, with any name: for browsers.",
+                },
+            },
+        },
+    }
+
+
+def answer_as_json(answer: Answer, *, explain: bool) -> schemas.PredictResponse:
+    """Return an answer as the API gives it; `words` are left out without `explain`."""
     version = answer.version
     return {
         "request_id": answer.request_id,
@@ -154,54 +240,9 @@ def answer_as_json(answer: Answer, *, explain: bool) -> dict[str, Any]:
     }
 
 
-def version_as_json(version: LoadedVersion) -> dict[str, Any]:
-    """What `/model` says of a version."""
-    return {
-        "version": version.version,
-        "algorithm": version.algorithm,
-        "since": None if version.since is None else version.since.isoformat(),
-        "scores": version.scores,
-        "data_digest": version.data_digest,
-        "cleaning_fingerprint": version.cleaning_fingerprint,
-        "training_fingerprint": version.training_fingerprint,
-        "run_id": version.run_id,
-        "threshold": version.threshold,
-        "intercept": version.intercept,
-        "prior": version.prior,
-    }
-
-
-def check_token(request: Request, token: str | None) -> None:
-    """Raise `RequestError` (401) unless the request carries the token; None asks for none."""
-    if token is None:
-        return
-    given = _given_token(request.authorization)
-    if not hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
-        raise RequestError(
-            401,
-            "the token is missing or wrong",
-            "header Authorization",
-            "Bearer and the server's token, or Basic with it as the password",
-        )
-
-
-def prefers_html(request: Request) -> bool:
-    """Whether the client would rather have a page than JSON, as browsers do."""
-    kinds = ["application/json", "text/html"]
-    return request.accept_mimetypes.best_match(kinds) == "text/html"
-
-
-def error_response(error: RequestError) -> Response:
-    """The one form of all errors."""
-    response = _json(error.as_json(), error.status)
-    if error.status == 401:
-        response.headers.extend([("WWW-Authenticate", way) for way in CHALLENGES])
-    return response
-
-
-def _prediction(prediction: Prediction, explain: bool) -> dict[str, Any]:
+def _prediction(prediction: Prediction, explain: bool) -> schemas.Prediction:
     label = prediction.label
-    found: dict[str, Any] = {
+    found: schemas.Prediction = {
         "label": None if label is None else CLASS_NAMES[label],
         "probability": prediction.probability,
         "decision": prediction.decision,
@@ -217,15 +258,37 @@ def _prediction(prediction: Prediction, explain: bool) -> dict[str, Any]:
     return found
 
 
-def _given_token(authorization: Authorization | None) -> str:
-    if authorization is None or authorization.type not in ("bearer", "basic"):
-        return ""
-    given = authorization.password if authorization.type == "basic" else authorization.token
-    return given or ""
+def check_token(request: Request, token: str | None) -> None:
+    """Raise `RequestError` (401) unless the request carries the token; None asks for none."""
+    if token is None:
+        return
+    auth = request.authorization
+    given = {"bearer": auth.token, "basic": auth.password}.get(auth.type) if auth else None
+    if not hmac.compare_digest((given or "").encode("utf-8", "replace"), token.encode()):
+        raise RequestError(
+            401,
+            "the token is missing or wrong",
+            "header Authorization",
+            "Bearer and the server's token, or Basic with it as the password",
+        )
 
 
-def _json(value: Mapping[str, Any], status: int = 200) -> Response:
-    return Response(_ENCODER.encode(value), status, mimetype="application/json")
+def prefers_html(request: Request) -> bool:
+    """Return whether the client would rather have a page than JSON, as browsers do."""
+    return request.accept_mimetypes.best_match(PAGE_OR_JSON) == "text/html"
+
+
+def error_response(error: RequestError) -> Response:
+    """Return the one form of all errors."""
+    response = _json(error.as_json(), error.status)
+    if error.status == 401:
+        response.headers.extend([("WWW-Authenticate", way) for way in CHALLENGES])
+    return response
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    text = value.model_dump_json() if isinstance(value, BaseModel) else _ENCODER.encode(value)
+    return Response(text, status, mimetype="application/json")
 
 
 # Numbers as Python writes them: read back, they are the same to the last bit

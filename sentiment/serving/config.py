@@ -1,19 +1,46 @@
-"""Serving config: how to serve, checked, and the store and the log that it names."""
+"""Define how to serve: the checked settings, the store and log they name, and a look ahead."""
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing
 import os
+import signal
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import ServingConfigError, TrackingError
+from sentiment.errors import (
+    ServingConfigError,
+    ServingError,
+    TrackingError,
+    UnknownVersionError,
+)
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
-from sentiment.serving.schemas import Limits
 from sentiment.tracking.store import PROJECT, Store, open_store
 
 TOKEN_VARIABLE = "SENTIMENT_API_TOKEN"
+# What takes seconds to import is imported once, before the workers are forked: they share it, and
+# one that replaces another is there at once.
+AHEAD = (
+    "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "skops.io",
+    "nltk.stem.porter",
+    "sentiment.serving.app",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask: bytes of the body, texts, characters of a text."""
+
+    max_body: int = 2**20
+    max_texts: int = 10_000
+    max_characters: int = 20_000  # several times the longest review that a shop takes
 
 
 @dataclass(frozen=True)
@@ -21,7 +48,7 @@ class ServingConfig:
     """How to serve; raises `ServingConfigError` where that makes no sense.
 
     `ab` is an alias or version number and its share, 0–1; `shadow` an alias or version number;
-    `experiment` the name that the comparison is logged under, by default made of the two versions.
+    `experiment` the name of the comparison in the log, by default made of the two versions.
     `log_url` is by default a SQLite file beside the store. `token` comes from the environment.
     """
 
@@ -41,8 +68,8 @@ class ServingConfig:
             raise ServingConfigError("--ab and --shadow: one challenger at a time; leave one out")
         if self.experiment is not None and self.challenger is None:
             raise ServingConfigError("--ab-name: there is no --ab and no --shadow to name")
-        if self.ab is not None and not 0.0 <= self.ab[1] <= 1.0:
-            raise ServingConfigError(f"--ab: a share lies between 0 and 1, not at {self.ab[1]}")
+        if not 0.0 <= self.share <= 1.0:
+            raise ServingConfigError(f"--ab: a share lies between 0 and 1, not at {self.share}")
         token = self.token
         if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
             raise ServingConfigError(
@@ -51,17 +78,21 @@ class ServingConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> ServingConfig:
-        """The settings of these names. Raises `ServingConfigError`."""
+        """Return the settings of these names. Raises `ServingConfigError`."""
         known = [part.name for part in fields(cls)]
-        unknown = [name for name in values if name not in known]
-        if unknown:
-            raise ServingConfigError(f"no setting '{unknown[0]}'; there are {', '.join(known)}")
+        for name in values.keys() - known:
+            raise ServingConfigError(f"no setting '{name}'; there are {', '.join(known)}")
         return cls(**values)
 
     @property
     def challenger(self) -> str | None:
         """The alias or version number that is compared with the champion."""
         return self.ab[0] if self.ab is not None else self.shadow
+
+    @property
+    def share(self) -> float:
+        """The share of the users that the challenger answers, 0–1."""
+        return 0.0 if self.ab is None else self.ab[1]
 
     @property
     def home(self) -> Path:
@@ -75,8 +106,8 @@ class ServingConfig:
     def open_store(self) -> Store:
         """Open the MLflow store, which must be there. Raises `TrackingError`.
 
-        Its client looks every time whether a local database is still there: a connection that is
-        open would go on reading a file that was moved away, or one that another has replaced.
+        Its client checks at every call that a local database is still there: an open connection
+        would go on reading a file that was moved away, or replaced by another.
         """
         if self.store is None and os.environ.get("MLFLOW_TRACKING_URI"):
             return open_store()
@@ -106,3 +137,45 @@ def _check_there(database: Path) -> None:
             f"{database}: no such store; run sentiment_mlflow_optuna.py --promote, or name "
             "another with --store"
         )
+
+
+def look_ahead(config: ServingConfig) -> str:
+    """Import what the workers need, and check that there is something to serve.
+
+    Raises and returns what `check_start` does. That runs in a process of its own: a database that
+    is open must not be taken along into the workers.
+    """
+    for name in AHEAD:
+        importlib.import_module(name)
+    with ProcessPoolExecutor(
+        1,
+        multiprocessing.get_context("fork"),
+        # the parent alone reports a Ctrl-C
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as child:
+        return child.submit(check_start, config).result()
+
+
+def check_start(config: ServingConfig) -> str:
+    """Raise `ServingError` or `TrackingError` unless the version in production will load.
+
+    Returns what is wrong with the challenger in one line, or "": a server that is started again
+    after its challenger was promoted goes on without one.
+    """
+    from sentiment.model.predictor import load_version
+
+    store = config.open_store()
+    try:
+        load_version(store, "champion")
+    except UnknownVersionError:
+        raise ServingError(
+            "no version is in production; run sentiment_mlflow_optuna.py --promote, or "
+            "`python -m sentiment promote`"
+        ) from None
+    try:
+        if config.challenger is not None:
+            load_version(store, config.challenger)
+    except ServingError as error:
+        return f"{error}; the version in production answers everything until there is one"
+    return ""

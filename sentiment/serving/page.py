@@ -1,4 +1,4 @@
-"""Web page: the form at `/`, its answers in HTML and as a CSV, and the A/B test as a page.
+"""Serve the page at `/`: its form (pasted text or a file) and the answers, in HTML and as a CSV.
 
 Everything is rendered here: no inline script or style, nothing from another host, and it works
 without JavaScript.
@@ -6,31 +6,47 @@ without JavaScript.
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Request, Response, render_template, request
+from markupsafe import Markup, escape
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from sentiment.data.review_rows import NO_TEXT, find_text_column, read_header, read_rows
 from sentiment.data.reviews import CLASS_NAMES
-from sentiment.model.predictor import LoadedVersion, Prediction
-from sentiment.serving.ab_page import comparison_view
-from sentiment.serving.ab_results import RunningComparison
-from sentiment.serving.form import FormInput, FormReviews, read_input, read_reviews
-from sentiment.serving.markup import mark_words, signed
-from sentiment.serving.schemas import Limits, RequestError
-from sentiment.serving.service import Answer, AnsweringService, NotReadyError
+from sentiment.errors import RowsError
+from sentiment.model.explanation import Contribution, Range
+from sentiment.model.predictor import Prediction
+from sentiment.serving.schemas import RequestChecks, RequestError
+from sentiment.serving.service import Answer, NotReadyError, Service
+from text_cleaning import clean_text
 
+ONE, LINES = "one", "lines"  # what the pasted text is: one review, or one a line
+FILE_HINT = "name it beside the file"
 TERMS_SHOWN = 8
 ROWS_SHOWN = 200  # of many reviews; more is for a spreadsheet
 SCORED_COLUMNS = ("review", "label", "probability", "known_words", "reason", "version")
 # A spreadsheet takes a cell that begins so for a formula, and reviews are written by strangers
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Shares of the review's heaviest word from which a word is marked faintly, clearly and strongly
+STRENGTHS = (0.05, 1 / 3, 2 / 3)
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # stray bytes and broken pairs, which no page can hold
+_WORD = re.compile(r"\S+")
+_CORE = re.compile(r"\w(?:.*\w)?", re.DOTALL)  # without the punctuation around it
 
 
-def create_page(service: AnsweringService, limits: Limits) -> Blueprint:
-    """The blueprint with `GET /`, `POST /` and `POST /scored.csv`.
+def create_page(service: Service, checks: RequestChecks) -> Blueprint:
+    """Return the blueprint with `GET /` and `POST /`.
 
     What is wrong with the input is said on the page, with a status of 4xx or 503, and the input
     stays in the form.
@@ -43,22 +59,6 @@ def create_page(service: AnsweringService, limits: Limits) -> Blueprint:
         page = {"root": request.script_root, "tested": tested, "form": form, **what}
         return Response(render_template("page.html", **page), status)
 
-    def refused(form: FormInput, error: RequestError) -> Response:
-        problem = f"{error.where} {error.error}; expected {error.expected}."
-        lost = form.file is not None
-        return shown(form, error.status, headline="Not answered", problem=problem, lost_file=lost)
-
-    def answered(form: FormInput, *, explain: bool) -> tuple[FormReviews, Answer]:
-        reviews = read_reviews(form, limits)
-        # the arm that gave the answer on the page gives its download too
-        unit, again = form.answered or None, bool(form.answered)
-        try:
-            return reviews, service.answer(reviews.readable(), unit, explain, again=again)
-        except NotReadyError as error:
-            raise RequestError(
-                503, f"does not answer ({error})", "The model", "a version in production"
-            ) from None
-
     @blueprint.get("/")
     def empty() -> Response:
         return shown(FormInput(), headline="Review sentiment")
@@ -67,44 +67,175 @@ def create_page(service: AnsweringService, limits: Limits) -> Blueprint:
     def read() -> Response:
         form = FormInput()
         try:
-            form = read_input(request, limits)
-            reviews, answer = answered(form, explain=not form.is_many)
-        except RequestError as error:
-            return refused(form, error)
-        facts = _answer_facts(answer)
-        if form.is_many:
-            many = _many_view(reviews, answer)
-            return shown(form, headline=many["headline"], many=many, answered=facts)
-        single = _single_view(reviews.texts[0], answer.predictions[0], answer.version)
-        return shown(form, headline=single["headline"], single=single, answered=facts)
-
-    @blueprint.post("/scored.csv")
-    def download() -> Response:
-        form = FormInput()
-        try:
-            form = read_input(request, limits)
-            reviews, answer = answered(form, explain=False)
-        except RequestError as error:
-            return refused(form, error)
-        return Response(
-            _scored_csv(reviews, answer),
-            mimetype="text/csv",
-            headers={"Content-Disposition": 'attachment; filename="scored.csv"'},
-        )
+            form = read_input(request, checks)
+            reviews = read_reviews(form, checks)
+            answer = service.answer(reviews.readable(), explain=not form.is_many)
+        except (RequestError, NotReadyError) as error:
+            if isinstance(error, NotReadyError):
+                error = RequestError(
+                    503, f"does not answer ({error})", "The model", "a version in production"
+                )
+            problem = f"{error.where} {error.error}; expected {error.expected}."
+            lost = form.file is not None
+            what = {"headline": "Not answered", "problem": problem, "lost_file": lost}
+            return shown(form, error.status, **what)
+        view = _many_view(reviews, answer) if form.is_many else _single_view(reviews, answer)
+        return shown(form, answered=answer, **view)
 
     return blueprint
 
 
-def render_ab(running: RunningComparison) -> str:
-    """The running comparison as an HTML page; within a request."""
-    view = comparison_view(running)
-    return render_template(
-        "ab.html", root=request.script_root, tested=True, here="ab", running=running, view=view
+# --- what the form brings --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FormInput:
+    """What was put into the form, as it is shown again; a file cannot be."""
+
+    text: str = ""
+    split: str = ONE
+    column: str = ""
+    file: FileStorage | None = None
+
+    @property
+    def is_many(self) -> bool:
+        """Whether it is a list of reviews, be it of one."""
+        return self.file is not None or self.split == LINES
+
+
+@dataclass
+class FormReviews:
+    """The reviews of a form in their order; `problems[i]` says why review i cannot be answered."""
+
+    checks: RequestChecks
+    texts: list[str] = field(default_factory=list)
+    problems: dict[int, str] = field(default_factory=dict)
+
+    def add(self, text: str, problem: str | None = None) -> None:
+        """Append a review; one that breaks a limit is kept with the reason.
+
+        Raises `RequestError` (422) where there are too many.
+        """
+        most = self.checks.limits.max_texts
+        if len(self.texts) == most:
+            raise RequestError(
+                422,
+                f"has more than {most:,} reviews",
+                "What was sent",
+                f"at most {most:,}; for larger files: python -m sentiment score",
+            )
+        if problem is None:
+            try:
+                self.checks.text(text, "")
+            except RequestError as error:
+                problem = error.error if text.strip() else NO_TEXT
+        if problem is not None:
+            self.problems[len(self.texts)] = problem
+            text = _SURROGATES.sub("\ufffd", text)
+        self.texts.append(text)
+
+    def readable(self) -> list[str]:
+        """Return the reviews that can be answered."""
+        return [text for at, text in enumerate(self.texts) if at not in self.problems]
+
+
+def read_input(request: Request, checks: RequestChecks) -> FormInput:
+    """Return the fields of the form. Raises `RequestError` (413) when the body is too large."""
+    # Flask refuses text fields of half a megabyte by itself; the whole body is bounded anyway
+    request.max_form_memory_size = checks.limits.max_body
+    try:
+        form, files = request.form, request.files
+    except RequestEntityTooLarge:
+        raise RequestError(
+            413, "is too large", "What was sent", f"at most {checks.limits.max_body:,} bytes"
+        ) from None
+    chosen = files.get("file")
+    return FormInput(
+        # browsers send a text area's line ends as \r\n
+        text=form.get("text", "").replace("\r\n", "\n"),
+        split=LINES if form.get("split") == LINES else ONE,
+        column=form.get("column", ""),
+        file=chosen if chosen is not None and chosen.filename else None,
     )
 
 
+def read_reviews(form: FormInput, checks: RequestChecks) -> FormReviews:
+    """Return the reviews of the file, or of the text when no file was chosen.
+
+    Raises `RequestError`: 400 when there are none, 422 when there are too many or one is too long.
+    """
+    reviews = FormReviews(checks)
+    if form.file is not None:
+        _read_file(form.file, form.column, reviews)
+    elif form.split == LINES:
+        for line in filter(str.strip, form.text.split("\n")):
+            reviews.add(line)
+    else:
+        reviews.add(checks.text(form.text, "The text"))
+    if not reviews.readable():
+        first = f" ({reviews.problems[0]})" if reviews.problems else ""
+        raise RequestError(
+            400, f"has no review that can be read{first}", "What was sent", "one review or more"
+        )
+    return reviews
+
+
+def _read_file(file: FileStorage, column: str, reviews: FormReviews) -> None:
+    text = io.TextIOWrapper(file.stream, "utf-8-sig", "surrogateescape", newline="")
+    name = (file.filename or "").lower()
+    rows = read_rows(text, "\t" if name.endswith((".tsv", ".tab", ".txt")) else ",")
+    try:
+        at = find_text_column(read_header(rows), column.strip() or None, FILE_HINT)
+    except RowsError as error:
+        raise RequestError(
+            400, f"cannot be used: {error}", "The file", "a CSV or TSV with a column of reviews"
+        ) from None
+    for row in rows:
+        reviews.add(row.fields[at], row.problem)
+
+
+# --- what the page shows ---------------------------------------------------------------------
+
+
+def _single_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
+    """Return what the page shows of one review."""
+    (text,), (prediction,) = reviews.texts, answer.predictions
+    percent, threshold = percents(prediction.probability, answer.version.threshold)
+    label = _label(prediction)
+    return {
+        "headline": f"{label.capitalize()}, {percent}" if label else "No known words",
+        "single": prediction,
+        "text": text,
+        "label": label,
+        "percent": percent,
+        "threshold": threshold,
+        "marked": mark_words(text, prediction.contributions),
+        "terms": prediction.contributions[:TERMS_SHOWN],
+        "signed": signed,
+    }
+
+
+def _many_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
+    """Return what the page shows of many reviews: counts, the first rows, the download."""
+    total, threshold = len(reviews.texts), answer.version.threshold
+    labels = Counter(map(_label, answer.predictions))
+    counts = {name: labels[name] for name in reversed(CLASS_NAMES)}
+    neither = total - sum(counts.values())
+    return {
+        "headline": f"{total:,} {'review' if total == 1 else 'reviews'}: "
+        + ", ".join(f"{count:,} {name}" for name, count in counts.items()),
+        "many": _rows(reviews, answer),
+        "total": total,
+        "counts": counts | {"neither": neither},
+        "unknown": labels[""],
+        "unread": len(reviews.problems),
+        "threshold": percents(threshold, threshold)[0],
+        "download": base64.b64encode(_scored_csv(reviews, answer)).decode(),
+    }
+
+
 def percents(probability: float, threshold: float) -> tuple[str, str]:
-    """Both in per cent with one decimal, or as many as tell them apart."""
+    """Return both in per cent with one decimal, or as many as tell them apart."""
     for digits in range(1, 15):
         found = [f"{value:.{digits}%}" for value in (probability, threshold)]
         if probability == threshold or found[0] != found[1]:
@@ -113,7 +244,7 @@ def percents(probability: float, threshold: float) -> tuple[str, str]:
 
 
 def _percent(share: float, digits: int) -> str:
-    """In per cent; what is not 0 or 1 is not rounded to it."""
+    """Return it in per cent; what is not 0 or 1 is not rounded to it."""
     least = 10.0 ** -(digits + 2)
     if 0 < share < least / 2:
         return f"<{least:.{digits}%}"
@@ -122,99 +253,24 @@ def _percent(share: float, digits: int) -> str:
     return f"{share:.{digits}%}"
 
 
-def _single_view(text: str, prediction: Prediction, version: LoadedVersion) -> dict[str, Any]:
-    """What the page shows of one review: label, scale, marked text, the terms and their sum."""
-    probability, threshold = percents(prediction.probability, version.threshold)
-    label = _label(prediction)
-    shown = prediction.contributions[:TERMS_SHOWN]
-    heaviest = max((abs(term.weight) for term in shown), default=0.0) or 1.0
-    total = prediction.decision - version.intercept
-    return {
-        "headline": f"{label.capitalize()}, {probability}" if label else "No known words",
-        "label": label,
-        "percent": probability,
-        "threshold": threshold,
-        "at": f"{prediction.probability:.3%}"[:-1],
-        "threshold_at": f"{version.threshold:.3%}"[:-1],
-        "anchor": _anchor(version.threshold),
-        "marked": mark_words(text, prediction.contributions),
-        "terms": [
-            {
-                "words": text[slice(*term.at[0])] if term.at else term.term,
-                "sign": "positive" if term.weight > 0 else "negative",
-                "left": 50 + min(term.weight, 0.0) / heaviest * 50,
-                "width": abs(term.weight) / heaviest * 50,
-                "weight": signed(term.weight),
-            }
-            for term in shown
-        ],
-        "others": len(prediction.contributions) - len(shown),
-        "sum": (
-            f"All terms {signed(total)} and the intercept {signed(version.intercept)} make a "
-            f"decision value of {signed(prediction.decision)}; above 0 is positive."
-        ),
-    }
-
-
-def _anchor(share: float) -> str:
-    """Which part of a caption stands at its place, so that the caption keeps within the picture."""
-    if share < 0.1:
-        return "start"
-    return "end" if share > 0.9 else "middle"
-
-
-def _many_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
-    """What the page shows of many reviews: the counts, the first rows, what the download needs."""
-    version = answer.version
-    # explained by the version that answered, and not logged a second time
-    explained = iter(version.predict(reviews.readable()[:ROWS_SHOWN]))
+def _rows(reviews: FormReviews, answer: Answer) -> list[dict[str, Any]]:
+    """Return the first rows as the page shows them, explained by the version that answered."""
+    explained = iter(answer.version.predict(reviews.readable()[:ROWS_SHOWN]))
     rows = []
     for at, text in enumerate(reviews.texts[:ROWS_SHOWN]):
-        row: dict[str, Any] = {"number": f"{at + 1:,}", "marked": text}
+        row: dict[str, Any]
         if at in reviews.problems:
-            row |= {"label": "", "reason": reviews.problems[at], "percent": ""}
+            row = {"marked": text, "label": "", "reason": reviews.problems[at], "percent": ""}
         else:
             found = next(explained)
-            row |= {
+            row = {
                 "marked": mark_words(text, found.contributions),
                 "label": _label(found),
                 "reason": found.reason,
-                "percent": percents(found.probability, version.threshold)[0],
+                "percent": percents(found.probability, answer.version.threshold)[0],
             }
         rows.append(row)
-    labels = [_label(prediction) for prediction in answer.predictions]
-    counts = {name: labels.count(name) for name in (CLASS_NAMES[1], CLASS_NAMES[0])}
-    unknown, unread = labels.count(""), len(reviews.problems)
-    extra = [
-        f"{count:,} {what}."
-        for count, what in ((unknown, "without known words"), (unread, "could not be read"))
-        if count
-    ]
-    total = len(reviews.texts)
-    parts, left = [], 0.0
-    for name, count in (*counts.items(), ("neither", unknown + unread)):
-        parts.append({"label": name, "left": left, "width": 100 * count / total})
-        left += 100 * count / total
-    return {
-        "headline": f"{total:,} {'review' if total == 1 else 'reviews'}: "
-        f"{counts['positive']:,} positive, {counts['negative']:,} negative",
-        "words": " ".join(extra),
-        "parts": parts,
-        "rows": rows,
-        "left_out": total - len(rows),
-        "threshold": percents(version.threshold, version.threshold)[0],
-        "given": reviews.as_json(),
-    }
-
-
-def _answer_facts(answer: Answer) -> dict[str, str]:
-    return {
-        "version": answer.version.version,
-        "algorithm": answer.version.algorithm,
-        "arm": answer.arm,
-        "time": f"{answer.milliseconds:,.1f} ms",
-        "request_id": answer.request_id,
-    }
+    return rows
 
 
 def _label(prediction: Prediction) -> str:
@@ -222,7 +278,7 @@ def _label(prediction: Prediction) -> str:
 
 
 def _scored_csv(reviews: FormReviews, answer: Answer) -> bytes:
-    """The reviews and their scores; with a byte order mark, by which spreadsheets know UTF-8."""
+    """Return the scored reviews, with the byte order mark by which spreadsheets know UTF-8."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(SCORED_COLUMNS)
@@ -246,3 +302,70 @@ def _scored_rows(reviews: FormReviews, answer: Answer) -> Iterator[Sequence[obje
             found.reason or "",
             answer.version.version,
         )
+
+
+# --- the words that decided ------------------------------------------------------------------
+# A term can be two words or occur twice; a reader looks at words. So each contribution is shared
+# out evenly among its occurrences and the words that each of them covers.
+
+
+@dataclass(frozen=True)
+class WeighedWord:
+    """A word of a review: its characters, and its part of the decision value."""
+
+    start: int
+    end: int
+    weight: float
+
+
+def weigh_words(text: str, contributions: Sequence[Contribution]) -> list[WeighedWord]:
+    """Return the words of the text that weigh something, in order.
+
+    The weights add up to those of the contributions whose places are known. Words that the
+    cleaning drops, such as "the" within "out of the box", get no share of a term that spans them.
+    """
+    words = [found.span() for found in _WORD.finditer(text) if clean_text(found[0])]
+    starts, ends = [start for start, _ in words], [end for _, end in words]
+    shares: dict[Range, list[tuple[int, int, float]]] = {}
+    for contribution in contributions:
+        for first, last in contribution.at:
+            # a place without a word of its own, as between the parts of a tag, is its own word
+            covered = words[bisect_right(ends, first) : bisect_left(starts, last)] or [
+                (first, last)
+            ]
+            weight = contribution.weight / len(contribution.at) / len(covered)
+            for start, end in covered:
+                place = (max(start, first), min(end, last), weight)
+                shares.setdefault((start, end), []).append(place)
+    return [
+        WeighedWord(min(start), max(end), sum(weight))
+        for start, end, weight in (zip(*shares[word], strict=True) for word in sorted(shares))
+    ]
+
+
+def mark_words(text: str, contributions: Sequence[Contribution]) -> Markup:
+    """Return the text, escaped, with `<mark>` around the words that weigh, by sign and strength.
+
+    The classes are `positive` or `negative`, and `strength-1` to `strength-3`, relative to the
+    review's heaviest word; `title` is the weight.
+    """
+    words = weigh_words(text, contributions)
+    heaviest = max((abs(word.weight) for word in words), default=0.0)
+    parts, done = [], 0
+    for word in words:
+        strength = sum(abs(word.weight) >= heaviest * share for share in STRENGTHS)
+        if word.weight == 0.0 or strength == 0 or word.start < done:
+            continue
+        core = _CORE.search(text, word.start, word.end)
+        start, end = core.span() if core else (word.start, word.end)
+        sign = "positive" if word.weight > 0 else "negative"
+        mark = Markup('<mark class="{} strength-{}" title="{}">{}</mark>')
+        parts += [escape(text[done:start])]
+        parts += [mark.format(sign, strength, signed(word.weight), text[start:end])]
+        done = end
+    return Markup("").join([*parts, escape(text[done:])])
+
+
+def signed(weight: float) -> str:
+    """Return the number with its sign and two decimals, with a true minus: `+0.84`, `−1.20`."""
+    return f"{weight:+.2f}".replace("-", "−")

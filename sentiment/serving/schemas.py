@@ -1,36 +1,75 @@
-"""Web requests: the checks of what comes in; whatever is wrong ends in one `RequestError`.
+"""Define what the API takes and gives; requests are checked and described by the same models.
 
-Nothing is repaired and nothing unknown is passed over: a key that is spelt wrongly would
-otherwise be answered as if it had not been there.
+    checks = RequestChecks(limits)
+    asked = checks.predict(read_json(request, limits))      # or a RequestError
+    api_schemas(checks)                                     # what /openapi.json says of both
+
+Nothing is repaired and no unknown key is ignored: a key that is misspelt would otherwise be
+answered as if it had not been there.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NoReturn,
+    NotRequired,
+    Self,
+    TypeAlias,
+    TypeVar,
+)
 
 from flask import Request
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError, core_schema
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from sentiment.data.reviews import NEGATIVE_UP_TO
+from sentiment.ab.comparison import ARMS
+from sentiment.data.reviews import CLASS_NAMES, NEGATIVE_UP_TO
+from sentiment.model.predictor import NO_KNOWN_WORDS
+from sentiment.serving.config import Limits
+
+if TYPE_CHECKING:  # mypy takes no tuple of names
+    ClassName: TypeAlias = str
+    ArmName: TypeAlias = str
+    Reason: TypeAlias = str
+else:
+    ClassName, ArmName, Reason = Literal[CLASS_NAMES], Literal[ARMS], Literal[NO_KNOWN_WORDS]
+
+Json = dict[str, Any]
+T = TypeVar("T")
 
 MAX_USER_ID = 200  # characters; longer than any id that a shop gives
-LABELS = {"negative": 0, "positive": 1}
-RATINGS = range(1, 6)
-REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 SHOWN = 40  # characters of a client's own words that an error repeats
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may ask: bytes of the body, texts, characters of a text."""
-
-    max_body: int = 2**20
-    max_texts: int = 10_000
-    max_characters: int = 20_000  # several times the longest review that a shop takes
+TOO_LONG = "is too long"
+FAULTS = {  # by pydantic's name of the error
+    "missing": "is missing",
+    "too_long": TOO_LONG,
+    "string_too_long": TOO_LONG,
+    "too_short": "is empty",
+    "string_too_short": "is empty",
+}
+REF = "#/components/schemas/{model}"
 
 
 class RequestError(ValueError):
@@ -41,31 +80,170 @@ class RequestError(ValueError):
         self.status, self.error, self.where, self.expected = status, error, where, expected
 
     def as_json(self) -> dict[str, str]:
-        """The body of the response."""
+        """Return the body of the response, an `Error`."""
         return {"error": self.error, "where": self.where, "expected": self.expected}
 
 
-@dataclass(frozen=True)
-class PredictRequest:
-    """A checked `POST /predict`; `user_id` is None where none was given."""
-
-    texts: list[str]
-    user_id: str | None
-    explain: bool
+# --- requests --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FeedbackRequest:
-    """A checked `POST /feedback`: `label` is 0 or 1, `rating` is None where a label was given."""
-
-    request_id: str
-    position: int
-    label: int
-    rating: int | None
+def _whole(value: object) -> object:
+    """Return 5 for 5.0: JSON has one kind of number, and some languages write it so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def read_json(request: Request, limits: Limits) -> dict[str, Any]:
-    """The JSON object in the body. Raises `RequestError`: 400, 408, 413 or 415."""
+# At least one character that is not white space, and no NUL, which databases do not store
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
+RequestId = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
+UserId = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_USER_ID, pattern=r"^[^\u0000]*$")
+]
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
+
+
+class _Request(BaseModel):
+    """A JSON object in which exactly one of two keys is given; the other stays empty."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra=lambda schema, model: schema.update(
+            oneOf=[{"required": [name]} for name in model.alternatives]
+        ),
+    )
+    alternatives: ClassVar[tuple[str, str]]
+
+    @model_validator(mode="after")
+    def _check_alternatives(self) -> Self:
+        given = self.model_fields_set.intersection(self.alternatives)
+        if len(given) != 1:
+            names = " and ".join(self.alternatives)
+            message = f"both {names} are given" if given else f"one of {names} is needed"
+            raise PydanticCustomError("alternatives", "{message}", {"message": message})
+        return self
+
+
+class PredictRequest(_Request):
+    """The body of `POST /predict`."""
+
+    alternatives = ("text", "texts")
+    text: Text = Field(
+        default_factory=str, description="A review as it was written: it is cleaned here."
+    )
+    texts: Annotated[list[Text], Field(min_length=1), FailFast()] = Field(default_factory=list)
+    user_id: UserId = Field(
+        default_factory=str,
+        description="Keeps a user with one arm of a comparison; only a digest of it is kept.",
+    )
+    explain: bool = Field(
+        default=True, description="Whether each prediction names the words that decided it."
+    )
+
+    @property
+    def reviews(self) -> list[str]:
+        """One review or many, as they came."""
+        return self.texts or [self.text]
+
+
+class FeedbackRequest(_Request):
+    """The body of `POST /feedback`."""
+
+    alternatives = ("label", "rating")
+    request_id: RequestId
+    position: WholeNumber = Field(
+        default=0, ge=0, lt=2**31, description="Place of the review in its request, from 0"
+    )
+    label: ClassName = Field(default_factory=str)
+    rating: WholeNumber = Field(
+        default_factory=int,
+        ge=1,
+        le=5,
+        description=f"Stars; up to {NEGATIVE_UP_TO} count as negative",
+    )
+
+    @property
+    def true_label(self) -> int:
+        """0 for negative, 1 for positive; ratings count as in the training data."""
+        return CLASS_NAMES.index(self.label) if self.label else int(self.rating > NEGATIVE_UP_TO)
+
+
+class RequestChecks:
+    """The checks of requests under the limits of one server; each raises `RequestError`."""
+
+    def __init__(self, limits: Limits) -> None:
+        longest, most = limits.max_characters, limits.max_texts
+        text: Any = Annotated[Text, Field(strict=True, max_length=longest)]
+        texts: Any = Annotated[list[text], Field(min_length=1, max_length=most), FailFast()]
+        self.limits = limits
+        self.predict_model = create_model(
+            PredictRequest.__name__,
+            __base__=PredictRequest,
+            text=(text, PredictRequest.model_fields["text"]),
+            texts=(texts, PredictRequest.model_fields["texts"]),
+        )
+        self._text: TypeAdapter[str] = TypeAdapter(text)
+        self._expected = {
+            "text": f"a review of 1 to {longest:,} characters, not all white space",
+            "texts": f"a list of 1 to {most:,} reviews",
+            "user_id": f"a string of 1 to {MAX_USER_ID} characters, without NUL",
+            "explain": "true or false",
+            "request_id": "the request_id of an answer",
+            "position": "the place of the review in the request, from 0",
+            "label": " or ".join(f'"{name}"' for name in CLASS_NAMES),
+            "rating": "a whole number of stars from 1 to 5",
+        }
+
+    def predict(self, body: Json) -> PredictRequest:
+        """Return a checked `POST /predict`; the status is 400, or 422 where it is too much."""
+        return self._checked(self.predict_model.model_validate, body)
+
+    def feedback(self, body: Json) -> FeedbackRequest:
+        """Return a checked `POST /feedback`; the status is 400."""
+        return self._checked(FeedbackRequest.model_validate, body)
+
+    def text(self, text: str, where: str) -> str:
+        """Return one review as it came; `where` is what the error calls it."""
+        try:
+            return self._text.validate_python(text)
+        except ValidationError as error:
+            raise self._refusal(error, ("text",), where) from None
+
+    def _checked(self, check: Callable[[Json], T], body: Json) -> T:
+        try:
+            return check(body)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+
+    def _refusal(
+        self, error: ValidationError, loc: tuple[str | int, ...] = (), where: str = ""
+    ) -> RequestError:
+        """Say the first thing that is wrong. `loc` is as in pydantic's errors: ("texts", 3)."""
+        first = error.errors(include_url=False)[0]
+        kind, given, loc = first["type"], first["input"], loc or first["loc"]
+        if not loc or kind == "extra_forbidden":
+            fault = first["msg"] if not loc else f"unknown key {str(loc[0])[:SHOWN]!a}"
+            return RequestError(400, fault, "body", "keys as /openapi.json names them")
+        name = str(loc[0])
+        fault = FAULTS.get(kind, "is not valid")
+        if kind == "string_pattern_mismatch" and given.isspace():
+            fault = FAULTS["string_too_short"]
+        return RequestError(
+            422 if fault == TOO_LONG and name in PredictRequest.alternatives else 400,
+            fault,
+            where or name + "".join(f"[{at}]" for at in loc[1:]),
+            self._expected["text" if len(loc) > 1 else name],
+        )
+
+
+# --- JSON ------------------------------------------------------------------------------------
+
+
+def read_json(request: Request, limits: Limits) -> Json:
+    """Return the JSON object in the body. Raises `RequestError`: 400, 408, 413 or 415.
+
+    Stricter than `json.loads`, and than pydantic's own reader: a key given twice, NaN and a number
+    of thousands of digits are refused.
+    """
     if request.mimetype != "application/json":
         raise RequestError(
             415, "the body has another type", "header Content-Type", "application/json"
@@ -74,117 +252,25 @@ def read_json(request: Request, limits: Limits) -> dict[str, Any]:
         raise RequestError(
             415, "the body is compressed", "header Content-Encoding", "a plain body, not compressed"
         )
-    body = _read_body(request, limits)
     try:
-        text = body.decode("utf-8-sig")
+        text = _read_body(request, limits).decode("utf-8-sig")
+        value = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise RequestError(400, "not UTF-8", f"byte {error.start}", "JSON in UTF-8") from None
-    if not text.strip():
-        raise RequestError(400, "the body is empty", "body", "a JSON object")
-    try:
-        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
+        if not text.strip():
+            raise RequestError(400, "the body is empty", "body", "a JSON object") from None
         where = f"line {error.lineno}, column {error.colno}"
         raise RequestError(400, f"not JSON: {error.msg}", where, "a JSON object") from None
     except RecursionError:
         raise RequestError(400, "nested too deeply", "body", "a flat JSON object") from None
-    except _JSONError as error:
-        raise RequestError(400, str(error), "body", error.expected) from None
-    except ValueError:  # a whole number of thousands of digits
+    except RequestError:
+        raise
+    except ValueError:  # Python refuses a whole number of thousands of digits
         raise RequestError(400, "a number is too long", "body", "a JSON object") from None
     if not isinstance(value, dict):
-        raise RequestError(400, f"the body is {_kind(value)}", "body", "a JSON object")
+        raise RequestError(400, "the body is no object", "body", "a JSON object")
     return value
-
-
-def check_predict(body: Mapping[str, Any], limits: Limits) -> PredictRequest:
-    """A `POST /predict` from its JSON. Raises `RequestError`: 400, or 422 where it is too much."""
-    _check_keys(body, ("text", "texts", "user_id", "explain"))
-    if ("text" in body) == ("texts" in body):
-        both = "both text and texts are given" if "text" in body else "there is no text"
-        raise RequestError(400, both, "body", 'either "text" or "texts"')
-    if "text" in body:
-        texts = [check_text(body["text"], "text", limits)]
-    else:
-        texts = check_texts(body["texts"], limits)
-    explain = body.get("explain", True)
-    if not isinstance(explain, bool):
-        raise RequestError(400, f"is {_kind(explain)}", "explain", "true or false")
-    user_id = _check_user_id(body["user_id"]) if "user_id" in body else None
-    return PredictRequest(texts, user_id, explain)
-
-
-def check_texts(texts: object, limits: Limits) -> list[str]:
-    """The texts of a list, each checked. Raises `RequestError`: 400, or 422 for too many."""
-    expected = f"a list of 1 to {limits.max_texts:,} reviews"
-    if not isinstance(texts, list):
-        raise RequestError(400, f"is {_kind(texts)}", "texts", expected)
-    if not texts:
-        raise RequestError(400, "is an empty list", "texts", expected)
-    if len(texts) > limits.max_texts:
-        raise RequestError(422, f"has {len(texts):,} reviews", "texts", expected)
-    return [check_text(text, f"texts[{at}]", limits) for at, text in enumerate(texts)]
-
-
-def check_text(text: object, where: str, limits: Limits) -> str:
-    """One review, as it came. Raises `RequestError`: 400, or 422 where it is too long."""
-    expected = f"a review of 1 to {limits.max_characters:,} characters, not all white space"
-    if not isinstance(text, str):
-        raise RequestError(400, f"is {_kind(text)}", where, expected)
-    if len(text) > limits.max_characters:
-        raise RequestError(422, f"has {len(text):,} characters", where, expected)
-    if not text or text.isspace():
-        raise RequestError(400, "is empty", where, expected)
-    _check_characters(text, where)
-    return text
-
-
-def check_feedback(body: Mapping[str, Any]) -> FeedbackRequest:
-    """A `POST /feedback` from its JSON. Raises `RequestError` (400).
-
-    Ratings 1–2 count as negative, 3–5 as positive, as in the training data.
-    """
-    _check_keys(body, ("request_id", "position", "label", "rating"))
-    request_id, position = body.get("request_id"), _whole(body.get("position", 0))
-    if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
-        raise RequestError(400, "is no request id", "request_id", "the request_id of an answer")
-    if position is None or not 0 <= position < 2**31:
-        raise RequestError(
-            400, "is no position", "position", "the place of the review in the request, from 0"
-        )
-    if ("label" in body) == ("rating" in body):
-        raise RequestError(
-            400, "one of label and rating is needed", "body", 'either "label" or "rating"'
-        )
-    if "label" in body:
-        label = body["label"]
-        if not isinstance(label, str) or label not in LABELS:
-            raise RequestError(400, "is no label", "label", '"positive" or "negative"')
-        return FeedbackRequest(request_id, position, LABELS[label], None)
-    rating = _whole(body["rating"])
-    if rating is None or rating not in RATINGS:
-        raise RequestError(400, "is no rating", "rating", "a whole number of stars from 1 to 5")
-    return FeedbackRequest(request_id, position, int(rating > NEGATIVE_UP_TO), rating)
-
-
-class _JSONError(ValueError):
-    def __init__(self, message: str, expected: str) -> None:
-        super().__init__(message)
-        self.expected = expected
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _JSONError("a key is given twice", "each key once")
-    return found
-
-
-def _constant(name: str) -> NoReturn:
-    raise _JSONError(f"{name} is not JSON", "numbers, strings, lists, objects, true, false, null")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def _read_body(request: Request, limits: Limits) -> bytes:
@@ -206,49 +292,156 @@ def _read_body(request: Request, limits: Limits) -> bytes:
         ) from None
 
 
-def _check_keys(body: Mapping[str, Any], known: Iterable[str]) -> None:
-    unknown = [key for key in body if key not in known]
-    if unknown:
-        shown = ascii(unknown[0][:SHOWN])
-        raise RequestError(400, f"unknown key {shown}", "body", f"only {', '.join(known)}")
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RequestError(400, "a key is given twice", "body", "each key once")
+    return found
 
 
-def _check_user_id(user_id: object) -> str:
-    expected = f"a string of 1 to {MAX_USER_ID} characters"
-    if not isinstance(user_id, str):
-        raise RequestError(400, f"is {_kind(user_id)}", "user_id", expected)
-    if not 0 < len(user_id) <= MAX_USER_ID:
-        raise RequestError(400, f"has {len(user_id):,} characters", "user_id", expected)
-    _check_characters(user_id, "user_id")
-    return user_id
+def _constant(name: str) -> NoReturn:
+    raise RequestError(400, f"{name} is not JSON", "body", "numbers as JSON has them")
 
 
-def _check_characters(text: str, where: str) -> None:
-    """Refuse what no text has: half a surrogate pair, and NUL, which databases do not store."""
-    if "\0" in text:
-        raise RequestError(400, "has a NUL character", where, "text")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise RequestError(
-                400,
-                f"has half a surrogate pair at character {error.start}",
-                where,
-                "whole Unicode characters",
-            ) from None
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
-def _whole(value: object) -> int | None:
-    """The value as a whole number, which JSON may write as 5.0; None where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if value == value // 1 else None
+# --- responses -------------------------------------------------------------------------------
+# What /predict answers are plain dictionaries: as models, 5,000 explained reviews would take 0.3 s
+# instead of 0.13 s to write.
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 
 
-def _kind(value: object) -> str:
-    """What a JSON value is, in words."""
-    if value is None:
-        return "null"
-    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a string"}
-    return kinds.get(type(value), "a list" if isinstance(value, list) else "an object")
+class Word(TypedDict):
+    """What a term adds to the decision."""
+
+    term: Annotated[str, Field(description="One word or two, as the model sees them: stems")]
+    weight: Annotated[float, Field(description="Added to the decision; negative if below 0")]
+    at: Annotated[
+        Sequence[tuple[Count, Count]],
+        Field(
+            description="Where it stands in the review: first character and the one after the "
+            "last, in Unicode characters from 0"
+        ),
+    ]
+
+
+class Prediction(TypedDict):
+    """What one review gets."""
+
+    label: ClassName | None
+    probability: Annotated[Share, Field(description="Of positive; the prior if label is null")]
+    decision: Annotated[float, Field(description="intercept plus the weights; positive above 0")]
+    known_words: Annotated[Count, Field(description="Words of the review that the model knows")]
+    words_total: Annotated[Count, Field(description="Words of the review after cleaning")]
+    words: NotRequired[list[Word]]
+    reason: Annotated[Reason | None, Field(description="Why label is null")]
+
+
+class PredictResponse(TypedDict):
+    """What `/predict` answers, by one version."""
+
+    request_id: RequestId
+    arm: ArmName
+    version: Annotated[str, Field(description="Number of the model's version")]
+    algorithm: str
+    threshold: Annotated[Share, Field(description="label is positive from this probability up")]
+    intercept: Annotated[float, Field(description="Decision value of a review before its words")]
+    prior: Annotated[Share, Field(description="Share of positive reviews in the training part")]
+    predictions: Annotated[list[Prediction], Field(min_length=1)]
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(from_attributes=True, extra="forbid")
+
+
+class FeedbackResponse(_Response):
+    """What is kept now."""
+
+    request_id: RequestId
+    position: Count
+    label: ClassName
+
+
+class LogState(_Response):
+    """Rows that wait for the prediction log, and those that it lost."""
+
+    queued: Count
+    dropped: Count
+    failed: Count
+
+
+class Health(_Response):
+    """Whether a model answers, and what is wrong."""
+
+    status: Annotated[str, Field(pattern="^(ok|not ready)$")]
+    version: str | None = Field(description="The version in production that answers")
+    problem: str | None = Field(description="Why the newest version is not served, if it is not")
+    log: LogState
+
+
+class Version(_Response):
+    """A `LoadedVersion`."""
+
+    version: str
+    algorithm: str
+    since: datetime | None = Field(description="Since when it is in production, in UTC")
+    scores: dict[str, float]
+    data_digest: str = Field(description="Of the reviews it was trained on")
+    cleaning_fingerprint: str = Field(description="Of the cleaning")
+    training_fingerprint: str = Field(description="Of data, settings and code; may be empty")
+    run_id: str = Field(description="Its run in MLflow")
+    threshold: Share
+    intercept: float
+    prior: Share
+
+
+class Model(_Response):
+    """The `Arms` that answer."""
+
+    champion: Version
+    challenger: Version | None
+    experiment: Annotated[str | None, BeforeValidator(lambda name: name or None)] = Field(
+        description="The comparison that runs"
+    )
+
+
+class Error(_Response):
+    """The one form of all errors."""
+
+    error: str = Field(description="What is wrong")
+    where: str
+    expected: str = Field(description="What was expected")
+
+
+# --- the OpenAPI document --------------------------------------------------------------------
+
+
+def api_schemas(checks: RequestChecks) -> Json:
+    """Return the JSON schemas of all models by name, for the document's components."""
+    responses = (PredictResponse, FeedbackResponse, Health, Model, Error)
+    requests = (checks.predict_model, FeedbackRequest)
+    modes: list[tuple[Any, str]] = [(model, "validation") for model in requests]
+    modes += [(model, "serialization") for model in responses]
+    inputs: Any = [(model.__name__, mode, TypeAdapter(model)) for model, mode in modes]
+    _, schemas = TypeAdapter.json_schemas(inputs, ref_template=REF, schema_generator=_Schemas)
+    return dict(schemas["$defs"])
+
+
+def ref(model: type) -> Json:
+    """Return a reference to the schema of this model."""
+    return {"$ref": REF.format(model=model.__name__)}
+
+
+class _Schemas(GenerateJsonSchema):
+    """Pydantic's JSON schemas, without a title for every field, and closed dictionaries."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Return False: the names say it."""
+        return False
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> Json:
+        """Return the schema of a dictionary that has these keys and no others."""
+        return super().typed_dict_schema(schema) | {"additionalProperties": False}

@@ -1,4 +1,4 @@
-"""Gunicorn server: the app in worker processes, each with threads, until a signal ends them.
+"""Run the app in gunicorn's worker processes, each with threads, until a signal ends them.
 
 SIGTERM lets open requests end and the log be written; a worker that dies is replaced.
 """
@@ -68,7 +68,7 @@ class Address:
 
 
 def free_address(host: str, port: int) -> Address:
-    """The address, if one can listen there now; port 0 becomes a free one.
+    """Return the address if it can be listened on; port 0 becomes a free one.
 
     Raises `ServerError`.
     """
@@ -93,11 +93,35 @@ def run_server(
     threads: int,
     ready: Callable[[Flask], None],
 ) -> int:
-    """Serve until a signal; returns the exit code.
+    """Serve until a signal; return the exit code.
 
     `make_app` is called in each worker, after the fork, and `ready` in the first one when it is
     about to answer. What the caller imported before is shared by all workers.
     """
+    memory = Path("/dev/shm")  # a heartbeat must not wait for a disk
+
+    def began(worker: Any) -> None:
+        gc.freeze()  # the model as well
+        sys.setswitchinterval(SWITCH_SECONDS)
+        if worker.age == 1:  # the first of all; later ones replace those that died
+            ready(worker.app.wsgi())
+
+    options = {
+        "bind": str(address),
+        "workers": workers,
+        "threads": threads,
+        "worker_class": SentimentWorker,
+        "logger_class": QuietLogger,
+        "loglevel": "warning",
+        "timeout": BOOT_SECONDS,
+        "graceful_timeout": GRACE_SECONDS,
+        "keepalive": KEEP_ALIVE_SECONDS,
+        "worker_tmp_dir": str(memory) if os.access(memory, os.W_OK) else None,
+        "control_socket_disable": True,
+        "post_worker_init": began,
+        "worker_exit": _ended,
+        "child_exit": _reaped,
+    }
     owner = os.getpid()
     folder = tempfile.mkdtemp(prefix="sentiment_metrics_") if workers > 1 else None
     if folder is not None:
@@ -107,7 +131,7 @@ def run_server(
     gc.collect()
     gc.freeze()
     try:
-        Arbiter(_Application(make_app, address, workers, threads, ready)).run()
+        Arbiter(_Application(make_app, options)).run()
     except SystemExit as error:
         if os.getpid() != owner:  # a worker ends through here as well
             raise
@@ -120,48 +144,14 @@ def run_server(
 
 
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
-    def __init__(
-        self,
-        make_app: Callable[[], Flask],
-        address: Address,
-        workers: int,
-        threads: int,
-        ready: Callable[[Flask], None],
-    ) -> None:
-        self._make_app, self._ready = make_app, ready
-        memory = Path("/dev/shm")  # a heartbeat must not wait for a disk
-        self._options: dict[str, Any] = {
-            "bind": str(address),
-            "workers": workers,
-            "threads": threads,
-            "worker_class": SentimentWorker,
-            "logger_class": QuietLogger,
-            "loglevel": "warning",
-            "timeout": BOOT_SECONDS,
-            "graceful_timeout": GRACE_SECONDS,
-            "keepalive": KEEP_ALIVE_SECONDS,
-            "worker_tmp_dir": str(memory) if os.access(memory, os.W_OK) else None,
-            "control_socket_disable": True,
-            "post_worker_init": self._began,
-            "worker_exit": _ended,
-            "child_exit": _reaped,
-        }
+    def __init__(self, make_app: Callable[[], Flask], options: dict[str, Any]) -> None:
+        self.load, self._options = make_app, options
         super().__init__()
 
     def load_config(self) -> None:
         """Hand our settings to gunicorn."""
         for name, value in self._options.items():
             self.cfg.set(name, value)
-
-    def load(self) -> Flask:
-        """The app of this worker."""
-        return self._make_app()
-
-    def _began(self, worker: Any) -> None:
-        gc.freeze()  # the model as well
-        sys.setswitchinterval(SWITCH_SECONDS)
-        if worker.age == 1:  # the first of all; later ones replace those that died
-            self._ready(worker.app.wsgi())
 
 
 def _ended(_: Any, worker: Any) -> None:
@@ -194,7 +184,7 @@ class SentimentWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
         return again
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        """Run the app; returns whether the connection can be used again."""
+        """Run the app; return whether the connection can be used again."""
         again = super().handle_request(req, conn)
         until = time.monotonic() + RECEIVE_SECONDS
         return bool(conn.parser.finish_body(deadline=until, max_bytes=READ_ON)) and again

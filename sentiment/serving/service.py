@@ -1,8 +1,8 @@
-"""Answering: review texts → an answer with its arm, version and predictions, written to the log.
+"""Answer review texts: an answer has an arm, a version and predictions, and goes into the log.
 
-Knows nothing of the web: the API, the page and the tests call it alike. A request reads the
-loaded versions once, so that everything in its answer comes from one version, whatever is
-promoted meanwhile.
+Knows nothing of the web: the API, the page and the tests use it alike. A request reads the loaded
+versions once, so that everything in its answer comes from one version, whatever is promoted
+meanwhile.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import secrets
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sentiment.ab.comparison import CHALLENGER, CHAMPION, SHADOW, assign_arm
+from sentiment.errors import PredictionLogError
 from sentiment.model.predictor import LoadedVersion, Prediction
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
 from sentiment.predictions.writer import LogWriter
+from sentiment.serving.config import ServingConfig
+from sentiment.serving.metrics import ServingMetrics
 from sentiment.serving.versions import Arms, VersionWatcher
 
 # A row is written within 0.2 s, perhaps by another worker: feedback that comes sooner waits for it
@@ -25,6 +30,12 @@ FEEDBACK_PATIENCE = 1.0
 FEEDBACK_POLL = 0.05
 # A request older than this has its row, or lost it: there is nothing to wait for
 WRITTEN_AFTER = 10.0
+UPKEEP_SECONDS = 1.0  # between two updates of the metrics from the log's writer
+RETIRE_SECONDS = 3600.0
+PATIENCE = 2.0  # seconds `close` waits for old rows to be deleted; the thread is a daemon
+# Requests of the largest size that may wait for the log before rows are dropped
+LARGEST_WAITING = 3
+DAY_SECONDS = 86_400.0
 
 
 class NotReadyError(RuntimeError):
@@ -45,100 +56,87 @@ class Answer:
     milliseconds: float
 
 
-class AnsweringService:
-    """Answers texts by the versions of a watcher and hands every answer to the log's writer.
+class Service:
+    """Answers texts by the versions in the registry and logs every answer.
 
-    Parameters
-    ----------
-    watcher : VersionWatcher
-        Holds the versions that answer.
-    log, writer : PredictionLog and LogWriter
-        Where answers and feedback go; a log that is away costs rows, never an answer.
-    share : float
-        Share of the units that the challenger answers, 0–1.
-    shadow : bool
-        Whether the challenger scores everything too, in the writer's thread and for the log only.
-    store_text : bool
-        Whether the log gets the texts; their digests it gets in any case.
-    count : callable
-        Is told of every answer, for the metrics.
-
+    `watcher` holds the versions, `writer` writes the log, `metrics` counts. A log that is away
+    costs rows, never an answer. One per worker process; `start` begins its threads, `close` ends
+    them.
     """
 
-    def __init__(
-        self,
-        watcher: VersionWatcher,
-        log: PredictionLog,
-        writer: LogWriter,
-        *,
-        share: float = 0.0,
-        shadow: bool = False,
-        store_text: bool = True,
-        count: Callable[[Answer], None] = lambda _: None,
-    ) -> None:
-        self.watcher, self.log, self.writer = watcher, log, writer
-        self.share, self.shadow = share, shadow
-        self._store_text, self._count = store_text, count
+    def __init__(self, config: ServingConfig, log: PredictionLog) -> None:
+        self.config, self.log = config, log
+        self.share, self.shadow = config.share, config.shadow is not None
+        self.metrics = ServingMetrics()
+        self.writer = LogWriter(log, capacity=LARGEST_WAITING * max(config.limits.max_texts, 1_000))
+        self.watcher = VersionWatcher(
+            config.open_store,
+            challenger=config.challenger,
+            refresh_seconds=config.refresh_seconds,
+            experiment=config.experiment,
+        )
         self._ids = RequestIds()
+        self._closing = threading.Event()
+        self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
 
-    def answer(
-        self,
-        texts: Sequence[str],
-        unit: str | None = None,
-        explain: bool = True,
-        *,
-        again: bool = False,
-    ) -> Answer:
+    def start(self) -> None:
+        """Load the versions and start the threads; a version that will not load is no error."""
+        self.writer.start()
+        self.watcher.start()
+        self._upkeep.start()
+
+    def close(self) -> None:
+        """Stop watching, write the rest of the log, and close it; a second call does nothing."""
+        self._closing.set()
+        self._upkeep.join(PATIENCE)
+        self.watcher.stop()
+        self.writer.close()
+        self.metrics.follow(self.watcher, self.writer)
+        self.log.close()
+
+    def answer(self, texts: Sequence[str], unit: str | None = None, explain: bool = True) -> Answer:
         """Predict the texts, raw as they came, with one version.
 
         `unit` is what sticks to an arm, a digest of the user's id (`unit_of`); without it the
-        request is a unit of its own. What is answered `again`, in another form, is neither logged
-        nor counted a second time. Raises `NotReadyError`.
+        request is a unit of its own. Raises `NotReadyError`.
         """
         arms = self.arms()
         request_id = self._ids.make()
         unit = unit or request_id
         arm, version = self._assign(arms, unit)
-        begun = time.perf_counter()
-        predictions = version.predict(texts, explain=explain)
-        milliseconds = (time.perf_counter() - begun) * 1000
-        answer = Answer(request_id, arm, version, predictions, milliseconds)
-        if again:
-            return answer
+        answer = _predict(request_id, arm, version, texts, explain)
         at = time.time()
         self.writer.put(self._rows(answer, texts, arms.experiment, unit, at))
         challenger = arms.challenger
         if self.shadow and challenger is not None:
 
             def shadow_rows() -> list[LoggedPrediction]:
-                begun = time.perf_counter()
-                predicted = challenger.predict(texts, explain=False)
-                spent = (time.perf_counter() - begun) * 1000
-                scored = Answer(request_id, SHADOW, challenger, predicted, spent)
+                scored = _predict(request_id, SHADOW, challenger, texts, explain=False)
                 return self._rows(scored, texts, arms.experiment, unit, at)
 
             self.writer.submit(shadow_rows, len(texts))
-        self._count(answer)
+        self.metrics.count_answer(answer)
         return answer
 
     def arms(self) -> Arms:
-        """The versions that answer now, to be read once a request. Raises `NotReadyError`."""
+        """Return the versions that answer now; call it once a request. Raises `NotReadyError`."""
         arms = self.watcher.arms
         if arms is None:
             raise NotReadyError(self.watcher.problem or "no version is loaded yet")
         return arms
 
     def add_feedback(self, request_id: str, position: int, label: int, rating: int | None) -> bool:
-        """Keep what a review really was; False when there is no such answer.
+        """Keep what a review really was; return False when there is no such answer.
 
-        `label` is 0 or 1, `rating` 1–5 or None. Of an answer given a moment ago the row may not be
+        `label` is 0 or 1, `rating` 1–5 or None. The row of an answer given a moment ago may not be
         written yet, so it is waited for. Raises `PredictionLogError` when the log is away.
         """
         now = time.time()
         self.writer.flush(FEEDBACK_PATIENCE)
         deadline = time.monotonic() + FEEDBACK_PATIENCE
+        asked_at = int(request_id[:12], 16) / 1000
         while not self.log.add_feedback(request_id, position, label, rating, now):
-            if time.monotonic() > deadline or abs(now - _asked_at(request_id)) > WRITTEN_AFTER:
+            if time.monotonic() > deadline or abs(now - asked_at) > WRITTEN_AFTER:
                 return False
             time.sleep(FEEDBACK_POLL)
         return True
@@ -153,7 +151,7 @@ class AnsweringService:
     def _rows(
         self, answer: Answer, texts: Sequence[str], experiment: str, unit: str, at: float
     ) -> list[LoggedPrediction]:
-        """A row of the log for each text; its `milliseconds` are its share of the request's."""
+        """Return a row for each text; its `milliseconds` are its share of the request's."""
         return [
             LoggedPrediction(
                 request_id=answer.request_id,
@@ -164,7 +162,7 @@ class AnsweringService:
                 experiment=experiment,
                 unit=unit,
                 text_digest=_digest(text),
-                text=text if self._store_text else None,
+                text=text if self.config.store_text else None,
                 characters=len(text),
                 words=prediction.words,
                 known_words=prediction.known_words,
@@ -177,9 +175,30 @@ class AnsweringService:
             )
         ]
 
+    def _keep_up(self) -> None:
+        """Update the metrics and delete old rows, in a thread of its own."""
+        retire_at = time.monotonic()
+        while True:
+            self.metrics.follow(self.watcher, self.writer)
+            days = self.config.retention_days
+            if days is not None and time.monotonic() >= retire_at:
+                retire_at = time.monotonic() + RETIRE_SECONDS
+                with suppress(PredictionLogError):  # away just now: in an hour, then
+                    self.log.retire(time.time() - days * DAY_SECONDS)
+            if self._closing.wait(UPKEEP_SECONDS):
+                return
+
+
+def _predict(
+    request_id: str, arm: str, version: LoadedVersion, texts: Sequence[str], explain: bool
+) -> Answer:
+    begun = time.perf_counter()
+    predictions = version.predict(texts, explain=explain)
+    return Answer(request_id, arm, version, predictions, (time.perf_counter() - begun) * 1000)
+
 
 class RequestIds:
-    """Makes request ids: 32 hexadecimal digits, the time in milliseconds and 80 bits of a hash.
+    """Make request ids: 32 hexadecimal digits, the time in milliseconds and 80 bits of a hash.
 
     With the time in front, rows that are written together lie together in the log's index. The
     hash counts under a key that this process alone knows, so that nobody guesses an id. (A question
@@ -190,20 +209,16 @@ class RequestIds:
         self._key, self._count = secrets.token_bytes(32), itertools.count()
 
     def make(self) -> str:
-        """The next id."""
+        """Return the next id."""
         count = next(self._count).to_bytes(8, "big")
         bits = hashlib.blake2b(count, key=self._key, digest_size=10).hexdigest()
         return f"{time.time_ns() // 1_000_000:012x}{bits}"
 
 
 def unit_of(user_id: str) -> str:
-    """The user's id as it may be kept: 32 hexadecimal digits of BLAKE2b."""
+    """Return the user's id as it may be kept: 32 hexadecimal digits of BLAKE2b."""
     return _digest(user_id)
 
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _asked_at(request_id: str) -> float:
-    return int(request_id[:12], 16) / 1000

@@ -1,8 +1,8 @@
-"""Version watcher: holds the versions that answer, and follows the registry while they do.
+"""Hold the versions that answer, and follow the registry while they do.
 
-One per worker process. What is promoted or rolled back is loaded beside what answers, and takes
-its place at once and whole. Whatever goes wrong, the versions that answer go on answering, and
-`problem` says in one line what it is.
+One watcher per worker process. A version that is promoted or rolled back to is loaded beside those
+that answer, and then replaces one of them in one step. Whatever goes wrong, the versions that
+answer go on answering, and `problem` says in one line what it is.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sentiment.ab.comparison import CHAMPION
 from sentiment.errors import ServingError, TrackingError, UnknownVersionError
 from sentiment.model.predictor import LoadedVersion, find_version, load_version, one_line
 from sentiment.tracking.store import Store
 
-CHAMPION = "champion"  # the alias of the version in production
-PATIENCE = 2.0  # seconds `stop` waits for a look that is under way; the thread is a daemon
+PATIENCE = 2.0  # seconds `stop` waits for a check that is under way; the thread is a daemon
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Arms:
-    """The versions that answer. `experiment` is what salts the split, "" without a challenger."""
+    """The versions that answer. `experiment` salts the split; it is "" without a challenger."""
 
     champion: LoadedVersion
     challenger: LoadedVersion | None
@@ -32,27 +32,15 @@ class Arms:
 
 
 class VersionWatcher:
-    """Looks at the registry every so often, in a thread of its own.
+    """Checks the registry every `refresh_seconds`, in a thread of its own.
 
-    Parameters
-    ----------
-    open_store : callable
-        Opens the store; called at the first look, and again after the registry was away.
-    challenger : str or None
-        Alias or number of the version to compare with, if any.
-    refresh_seconds : float
-        Between two looks.
-    experiment : str or None
-        Its name; by default the two versions, as in "1-vs-3", so that a new pair is split anew.
+    `open_store` is called at the first check, and again after the registry was away. `challenger`
+    is the alias or number of the version to compare with, if any. `experiment` names the
+    comparison, by default after the two versions, as in "1-vs-3", so that a new pair is split anew.
 
-    Attributes
-    ----------
-    arms : Arms or None
-        Replaced whole, so that a request that reads it once has both versions of one moment; None
-        until a champion was loaded.
-    problem : str or None
-        Why what the registry names is not what answers; None when all is well.
-
+    `arms` is None until a champion was loaded, and is replaced whole: a request that reads it once
+    has both versions of one moment. `problem` says why the versions that the registry names are
+    not those that answer; None when they are.
     """
 
     def __init__(
@@ -73,7 +61,7 @@ class VersionWatcher:
         self._thread: threading.Thread | None = None
 
     def check(self) -> None:
-        """Look once at the registry and load what changed. Raises nothing: see `problem`."""
+        """Check the registry once and load what changed. Raises nothing: see `problem`."""
         with self._looking:
             try:
                 problem = self._follow()
@@ -86,7 +74,8 @@ class VersionWatcher:
             self.problem = problem
 
     def start(self) -> None:
-        """Begin to look at the registry, at once and then every `refresh_seconds`."""
+        """Check the registry now, and in a thread every `refresh_seconds` from now on."""
+        self.check()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="version-watcher", daemon=True)
         self._thread.start()
@@ -98,40 +87,41 @@ class VersionWatcher:
             self._thread.join(PATIENCE)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.wait(self._refresh_seconds):
             self.check()
-            self._stopping.wait(self._refresh_seconds)
 
     def _follow(self) -> str | None:
-        """Set `arms` to what the registry names; returns what is wrong with that, if anything.
+        """Set `arms` to what the registry names; return what is wrong with that, if anything.
 
         Raises `ServingError` and others when the registry is away; `arms` is as it was then.
         """
         if self._store is None:
             self._store = self._open_store()
         store, held, problems = self._store, self.arms, list[str]()
+        champion = held.champion if held else None
+        challenger = held.challenger if held else None
         newest = _number(store, CHAMPION, problems)
-        rival = _number(store, self._challenger, problems) if self._challenger else None
-        champion = _loaded(store, newest, held.champion if held else None, problems)
-        champion = champion or (held.champion if held else None)
+        if newest is not None:
+            champion = _loaded(store, newest, champion, problems)
         if champion is None:
             return "; ".join(problems)
+        rival = _number(store, self._challenger, problems) if self._challenger else None
         if rival is not None and rival in (newest, champion.version):
             problems.append(f"version {rival} is in production, so it is no challenger")
             rival = None
-        challenger = _loaded(store, rival, held.challenger if held else None, problems)
+        challenger = None if rival is None else _loaded(store, rival, challenger, problems)
+        if challenger is not None and challenger.version == champion.version:
+            challenger = None  # it was promoted, and what should follow it will not load
         if held is None or (champion, challenger) != (held.champion, held.challenger):
-            self.arms = Arms(champion, challenger, self._name(champion, challenger))
+            name = ""
+            if challenger is not None:
+                name = self._experiment or f"{champion.version}-vs-{challenger.version}"
+            self.arms = Arms(champion, challenger, name)
         return "; ".join(problems) or None
-
-    def _name(self, champion: LoadedVersion, challenger: LoadedVersion | None) -> str:
-        if challenger is None:
-            return ""
-        return self._experiment or f"{champion.version}-vs-{challenger.version}"
 
 
 def _number(store: Store, name: str, problems: list[str]) -> str | None:
-    """The number of the version that has this name now; None, and a problem, without one."""
+    """Return the number of the version that has this name now; None, and a problem, without one."""
     try:
         return str(find_version(store, name).version)
     except UnknownVersionError as error:
@@ -140,15 +130,13 @@ def _number(store: Store, name: str, problems: list[str]) -> str | None:
 
 
 def _loaded(
-    store: Store, number: str | None, held: LoadedVersion | None, problems: list[str]
+    store: Store, number: str, held: LoadedVersion | None, problems: list[str]
 ) -> LoadedVersion | None:
-    """The version, held already or loaded now; None where there is none or it will not load."""
-    if number is None:
-        return None
+    """Return the version; the one that is held, and a problem, where it will not load."""
     if held is not None and held.version == number:
         return held
     try:
         return load_version(store, number)
     except ServingError as error:
         problems.append(str(error))
-        return None
+        return held

@@ -41,8 +41,7 @@ from sentiment.cli import serve as serve_sentiment
 from sentiment.model.predictor import load_version
 from sentiment.predictions.log import open_log
 from sentiment.registry.lifecycle import rollback
-from sentiment.serving.config import TOKEN_VARIABLE, ServingConfig
-from sentiment.serving.start import check_start
+from sentiment.serving.config import TOKEN_VARIABLE, ServingConfig, check_start
 from sentiment.tracking.store import REGISTERED_MODEL, Store, open_store
 
 pytestmark = pytest.mark.xdist_group("serving")

@@ -16,10 +16,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from serving.test_page_in_browser import COLOURS, CONTRAST, FLAGS, contrast, find_chromium
 from support.drift_checks import BY_VERDICT, DRIFTED, STEADY, TOO_FEW, UNKNOWN, checked, report_of
 
-from sentiment.drift.page import PAGE_POLICY, drift_page
+from sentiment.drift.page import drift_page
 from sentiment.drift.performance import Performance
 from sentiment.drift.report import DomainWord, DriftReport, MovedTerm, NewWord
 from sentiment.metrics import Interval
+from sentiment.serving.app import DRIFT_POLICY
 
 NASTY = "<script>alert(1)</script><b onload='x'>&\"é"
 
@@ -192,7 +193,7 @@ def test_a_server_that_shows_the_page_need_allow_no_more_than_its_style(
     page.route(
         "http://drift.test/",
         lambda route: route.fulfill(
-            body=html, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY}
+            body=html, content_type="text/html", headers={"Content-Security-Policy": DRIFT_POLICY}
         ),
     )
     page.goto("http://drift.test/")

@@ -1,22 +1,33 @@
-"""Running comparison: read from the log in portions, at most once in a while, and up to a limit."""
+"""The running comparison: read from the log once in a while and up to a limit, and its page."""
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from flask import Flask
+from support.html import Checker
 
+from sentiment.ab import comparison as ab_test
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
 from sentiment.serving import ab_results as running_comparison
-from sentiment.serving.ab_results import ComparisonReader
+from sentiment.serving.ab_results import (
+    ComparisonReader,
+    RunningComparison,
+    render_ab,
+    round_axis,
+)
 
 
 @pytest.fixture
@@ -40,24 +51,12 @@ def versions(champion: str = "1", challenger: str | None = "2", experiment: str 
 
 
 def row(number: int, arm: str, label: int | None = 1, **other: Any) -> LoggedPrediction:
-    values = {
-        "request_id": f"{number:032x}",
-        "position": 0,
-        "at": float(number),
-        "arm": arm,
-        "version": {"champion": "1"}.get(arm, "2"),
-        "experiment": "1-vs-2",
-        "unit": f"unit {number}",
-        "text_digest": "",
-        "text": f"review {number}",
-        "characters": 8,
-        "words": 1,
-        "known_words": 1,
-        "probability": 0.75,
-        "label": label,
-        "milliseconds": 1.0,
-    }
-    return LoggedPrediction(**{**values, **other})
+    version = "1" if arm == "champion" else "2"
+    made = LoggedPrediction(
+        *(f"{number:032x}", 0, float(number), arm, version, "1-vs-2", f"unit {number}", ""),
+        *(f"review {number}", 8, 1, 1, 0.75, label, 1.0),
+    )
+    return replace(made, **other)
 
 
 def test_only_the_arms_of_the_running_experiment_count(log: PredictionLog) -> None:
@@ -167,3 +166,169 @@ def test_a_log_that_is_away_is_not_remembered_as_empty(
             reader.read(versions())
     found = reader.read(versions())
     assert found is not None and found.rows == 1
+
+
+# --- numbers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.71, 0.89], [0.7, 0.8, 0.9]),
+        ([-0.031, 0.052, 0.0], [-0.05, 0.0, 0.05, 0.1]),
+        ([0.5], [0.4, 0.6]),
+        ([0.0], [0.0, 0.5]),
+        ([0.812, 0.838], [0.81, 0.82, 0.83, 0.84]),
+    ],
+)
+def test_an_axis_has_round_ticks_around_its_values(values: list[float], ticks: list[float]) -> None:
+    axis = round_axis(values)
+    assert [tick for _, tick in axis.ticks] == pytest.approx(ticks)
+    assert (axis.low, axis.high) == pytest.approx((ticks[0], ticks[-1]))
+    places = [place for place, _ in axis.ticks]
+    assert places == pytest.approx([100 * at / (len(ticks) - 1) for at in range(len(ticks))])
+    assert all(axis.low <= value <= axis.high for value in values)
+
+
+def test_places_on_an_axis_stay_within_it() -> None:
+    axis = round_axis([0.7, 0.9])
+    assert axis.place(0.75) == pytest.approx(25)
+    assert (axis.place(-1.0), axis.place(2.0)) == (0, 100)
+
+
+# --- the A/B test --------------------------------------------------------------------------
+
+
+EVIL = "<script>alert(1)</script> good \"quality\" & 'more' {{ 7*7 }}"
+
+
+def answers_of(right: dict[str, int], wrong: dict[str, int]) -> pd.DataFrame:
+    """One answer a user, arms in turn: so many right and wrong, half of them truly positive."""
+    rows = []
+    for arm, count in right.items():
+        for at in range(count + wrong[arm]):
+            true = at % 2
+            label = true if at < count else 1 - true
+            rows.append((at, f"{arm}{at}", arm, label, true))
+    rows.sort(key=lambda row: row[0])
+    frame = pd.DataFrame(rows, columns=["at", "unit", "arm", "label", "true_label"])
+    return frame.assign(at=1_700_000_000.0 + frame["at"] * 60)
+
+
+def running(answers: pd.DataFrame, **more: Any) -> RunningComparison:
+    return RunningComparison(
+        "1-vs-<3>", "1", "3", len(answers), True,
+        comparison=ab_test.compare_arms(answers, share=0.5),
+        history=ab_test.history(answers), **more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    """An app that has the templates and nothing else."""
+    return Flask(running_comparison.__name__)
+
+
+def words_of(page: str) -> str:
+    """The page's text, white space as one blank."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def ab_page(app: Flask, comparison: RunningComparison) -> str:
+    with app.test_request_context("/ab"):
+        page = render_ab(comparison)
+    Checker(page)
+    return page
+
+
+def test_the_two_arms_are_shown_with_intervals_and_verdict(app: Flask) -> None:
+    answers = answers_of({"champion": 700, "challenger": 900}, {"champion": 300, "challenger": 100})
+    found = running(answers)
+    page = ab_page(app, found)
+    words = words_of(page)
+    assert "Challenger better Accuracy +0.2" in words
+    assert "Experiment 1-vs-<3>" in words and "<3>" not in page
+    assert "Champion version 1 Challenger version 3 Answers 1,000 1,000" in words
+    assert "With a true label 1,000 (100%) 1,000 (100%)" in words
+    # Wilson's intervals of 700 and 900 of 1,000, from a table
+    assert "Champion 70.0% (67.1% to 72.8%)" in words
+    assert "Challenger 90.0% (88.0% to 91.7%)" in words
+    assert "Accuracy 95% interval, valid however often one looks +20.0 points (+" in words
+    assert (
+        "50.0% of 2,000 users came to the challenger, 50.0% should have: p = 1.0000, as conf"
+        in words
+    )
+    # 67.1 % and 91.7 % are on an axis from 60 % to 100 %
+    dots = re.findall(r'<circle class="(\w+)" cx="([\d.]+)%" cy="8"', page)
+    assert [name for name, _ in dots] == ["champion", "challenger"] * 2
+    assert [float(place) for _, place in dots[:2]] == pytest.approx([25, 75])
+
+
+def test_the_history_is_a_line_within_a_band(app: Flask) -> None:
+    answers = answers_of({"champion": 700, "challenger": 900}, {"champion": 300, "challenger": 100})
+    history = pd.DataFrame(
+        {
+            "at": [0.0, 86_400.0, 172_800.0],
+            "labelled_units": [100, 1_100, 2_100],
+            "difference": [0.0, 0.1, 0.05],
+            "low": [-0.1, 0.0, 0.0],
+            "high": [0.1, 0.2, 0.1],
+        }
+    )
+    page = ab_page(app, replace(running(answers), history=history))
+    # the axis goes from −10 to +20 points
+    assert (
+        'd="M0.00 33.33 L50.00 0.00 L100.00 33.33 L100.00 66.67 L50.00 66.67 L0.00 100.00 Z"'
+        in page
+    )
+    assert 'd="M0.00 66.67 L50.00 33.33 L100.00 50.00"' in page
+    words = words_of(page)
+    assert "100 users 2,100 users" in words
+    assert "1970-01-01 00:00 UTC to 1970-01-03 00:00 UTC" in words
+    assert "after 2,100 users: +5.0 points (+0.0 to +10.0)" in page
+    ab_page(app, replace(running(answers), history=history.head(1)))
+
+
+def test_a_wrong_split_and_missing_labels_are_said(app: Flask) -> None:
+    answers = answers_of({"champion": 400, "challenger": 100}, {"champion": 100, "challenger": 20})
+    words = words_of(ab_page(app, running(answers)))
+    assert "The split is not as configured" in words and "p < 0.0001, not as configured." in words
+    words = words_of(ab_page(app, running(answers.head(0))))
+    assert "Not enough labels yet" in words and "Too few users yet to check the split." in words
+    assert "Answers 0 0" in words and "–" in words
+
+
+def test_a_shadow_is_shown_with_what_it_would_have_said_otherwise(app: Flask) -> None:
+    rows = pd.DataFrame(
+        {
+            "request_id": ["a", "a", "b", "b", "c", "c"],
+            "position": 0,
+            "unit": ["a", "a", "b", "b", "c", "c"],
+            "arm": ["champion", "shadow"] * 3,
+            "label": [1, 0, 1, 1, 0, 1],
+            "probability": [0.9, 0.2, 0.8, 0.7, 0.4, 0.6],
+            "true_label": [0, 0, None, None, None, None],
+            "text": [EVIL, EVIL, "fine", "fine", None, None],
+            "at": range(6),
+        }
+    )
+    found = RunningComparison(
+        "1-vs-2", "1", "2", 6, False,
+        agreement=ab_test.shadow_agreement(rows), disagreements=ab_test.disagreements(rows),
+    )  # fmt: skip
+    page = ab_page(app, found)
+    words = words_of(page)
+    assert "Shadow comparison The same label for 33.3% of 3 users" in words
+    assert "{{ 7*7 }} champion + Positive 90.0% shadow − Negative 20.0% true − Negative" in words
+    assert "text not stored champion − Negative 40.0% shadow + Positive 60.0%" in words
+    assert "fine" not in words.split() and "<script>alert" not in page
+    assert "6 answers read from the prediction log, the oldest; there are more." in words
+
+
+def test_intervals_beyond_what_is_known_are_dashes(app: Flask) -> None:
+    answers = answers_of({"champion": 60, "challenger": 3}, {"champion": 2, "challenger": 1})
+    page = ab_page(app, running(answers))
+    words = words_of(page)
+    assert "valid however often one looks – Macro-F1 95% interval, for a single look –" in words
+    assert re.findall(r"Challenger (\S+)", words[words.index("Scores with") :])[1] == "–"
+    assert 'class="history"' not in page

@@ -6,51 +6,23 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
-from support.serving import GOOD_TEXT, copy_store, put_into_production, shared_store
+from support.serving import GOOD_TEXT, copy_store, put_into_production
 
-from sentiment.cli import serve as serve_sentiment
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import LoggedPrediction
 from sentiment.registry.lifecycle import rollback
 from sentiment.serving.app import create_app
-from sentiment.serving.config import ServingConfig
-from sentiment.serving.schemas import Limits
+from sentiment.serving.config import Limits, ServingConfig
 from sentiment.tracking.store import Store
 
 pytestmark = pytest.mark.xdist_group("serving")
-Make = Callable[..., Flask]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return shared_store(tmp_path_factory)
-
-
-@pytest.fixture
-def make(store: Store, tmp_path: Path) -> Iterator[Make]:
-    """Make an app on the store, with its log in a folder of the test."""
-    made: list[Flask] = []
-
-    def app(**config: Any) -> Flask:
-        base = {
-            "store": str(store.folder),
-            "log_url": f"sqlite:///{tmp_path / 'log.db'}",
-            "token": None,
-        }
-        made.append(create_app({**base, **config}))
-        return made[-1]
-
-    yield app
-    for each in made:
-        each.extensions["serving"].close()
+Start = Callable[..., FlaskClient]
 
 
 def metric(client: FlaskClient, name: str) -> float:
@@ -89,21 +61,11 @@ def test_a_log_that_cannot_be_used_is_said_at_once(store: Store, tmp_path: Path)
         assert "\n" not in str(caught.value)
 
 
-def test_the_script_offers_the_same_app(make: Make, store: Store, tmp_path: Path) -> None:
-    config = {"store": str(store.folder), "log_url": f"sqlite:///{tmp_path / 'b.db'}"}
-    app = serve_sentiment.create_app(config)
-    ours = make()
-    assert {rule.rule for rule in app.url_map.iter_rules()} == {
-        rule.rule for rule in ours.url_map.iter_rules()
-    }
-    app.extensions["serving"].close()
-
-
 # --- responses -------------------------------------------------------------------------------
 
 
-def test_every_response_carries_the_security_headers(make: Make) -> None:
-    client = make().test_client()
+def test_every_response_carries_the_security_headers(start: Start) -> None:
+    client = start()
     responses = [
         client.get("/"),
         client.get("/health"),
@@ -125,9 +87,9 @@ def test_every_response_carries_the_security_headers(make: Make) -> None:
 
 
 def test_people_get_a_small_page_for_what_is_not_there_and_nothing_is_run_in_it(
-    make: Make,
+    start: Start,
 ) -> None:
-    client = make().test_client()
+    client = start()
     page = client.get("/<script>alert(1)</script>", headers={"Accept": "text/html"})
     assert (page.status_code, page.mimetype) == (404, "text/html")
     assert "<script>" not in page.text and "&lt;script&gt;" in page.text
@@ -137,15 +99,15 @@ def test_people_get_a_small_page_for_what_is_not_there_and_nothing_is_run_in_it(
 
 
 def test_an_error_of_ours_is_one_line_to_the_client(
-    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = make()
+    client = start()
 
     def fall_over(*_: object) -> None:
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr(app.extensions["serving"].service, "answer", fall_over)
-    response = app.test_client().post("/predict", json={"text": GOOD_TEXT})
+    monkeypatch.setattr(client.application.extensions["serving"], "answer", fall_over)
+    response = client.post("/predict", json={"text": GOOD_TEXT})
     assert response.status_code == 500
     assert sorted(response.get_json()) == ["error", "expected", "where"]
     assert "secret" not in response.text and "Traceback" not in response.text
@@ -153,8 +115,8 @@ def test_an_error_of_ours_is_one_line_to_the_client(
     assert GOOD_TEXT not in caplog.text
 
 
-def test_requests_are_counted_by_route(make: Make) -> None:
-    client = make().test_client()
+def test_requests_are_counted_by_route(start: Start) -> None:
+    client = start()
     for path in ("/a", "/b/c", "/predict/x"):
         client.get(path)
     for _ in range(3):
@@ -171,10 +133,9 @@ def test_requests_are_counted_by_route(make: Make) -> None:
 # --- following the registry ------------------------------------------------------------------
 
 
-def test_promotion_and_rollback_are_followed(make: Make, store: Store, tmp_path: Path) -> None:
+def test_promotion_and_rollback_are_followed(start: Start, store: Store, tmp_path: Path) -> None:
     copy = copy_store(store, tmp_path / "store")
-    app = make(store=str(copy.folder), refresh_seconds=0.1)
-    client = app.test_client()
+    client = start(on=copy, refresh_seconds=0.1)
 
     def served() -> str:
         return str(client.post("/predict", json={"text": GOOD_TEXT}).get_json()["version"])
@@ -188,11 +149,10 @@ def test_promotion_and_rollback_are_followed(make: Make, store: Store, tmp_path:
 
 
 def test_a_registry_that_is_away_does_not_stop_answering(
-    make: Make, store: Store, tmp_path: Path
+    start: Start, store: Store, tmp_path: Path
 ) -> None:
     copy = copy_store(store, tmp_path / "store")
-    app = make(store=str(copy.folder), refresh_seconds=0.1)
-    client = app.test_client()
+    client = start(on=copy, refresh_seconds=0.1)
     away = tmp_path / "away"
     shutil.move(copy.folder, away)
     wait_until(lambda: client.get("/health").get_json()["problem"] is not None)
@@ -206,8 +166,8 @@ def test_a_registry_that_is_away_does_not_stop_answering(
     wait_until(lambda: client.get("/health").get_json()["problem"] is None)
 
 
-def test_without_its_challenger_the_champion_answers_and_health_says_so(make: Make) -> None:
-    client = make(ab=("9", 1.0)).test_client()
+def test_without_its_challenger_the_champion_answers_and_health_says_so(start: Start) -> None:
+    client = start(ab=("9", 1.0))
     assert client.post("/predict", json={"text": GOOD_TEXT}).get_json()["arm"] == "champion"
     health = client.get("/health")
     assert health.status_code == 200 and "'9'" in health.get_json()["problem"]
@@ -217,9 +177,8 @@ def test_without_its_challenger_the_champion_answers_and_health_says_so(make: Ma
 # --- the log ---------------------------------------------------------------------------------
 
 
-def test_a_locked_log_costs_rows_and_not_answers(make: Make, tmp_path: Path) -> None:
-    app = make(limits=Limits(max_texts=1_000))
-    client = app.test_client()
+def test_a_locked_log_costs_rows_and_not_answers(start: Start, tmp_path: Path) -> None:
+    client = start(limits=Limits(max_texts=1_000))
     texts = {"texts": ["good box"] * 1_000, "explain": False}
     with closing(sqlite3.connect(tmp_path / "log.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -235,45 +194,27 @@ def test_a_locked_log_costs_rows_and_not_answers(make: Make, tmp_path: Path) -> 
     assert metric(client, "sentiment_log_queue") == 0
 
 
-def test_old_rows_are_retired(make: Make, tmp_path: Path) -> None:
-    row = LoggedPrediction(
-        request_id="0" * 32,
-        position=0,
-        at=0.0,
-        arm="champion",
-        version="1",
-        experiment="",
-        unit="",
-        text_digest="",
-        text=None,
-        characters=1,
-        words=1,
-        known_words=1,
-        probability=0.5,
-        label=1,
-        milliseconds=1.0,
-    )
-    log = make().extensions["serving"].log
-    days = [0.5, 1.5, 2.5, 9.0]
-    log.write(
-        [
-            LoggedPrediction(**{**vars(row), "position": at, "at": time.time() - age * 86_400})
-            for at, age in enumerate(days)
-        ]
-    )
-    make(retention_days=2.0)
+def test_old_rows_are_retired(start: Start) -> None:
+    log = start().application.extensions["serving"].log
+    for position, days in enumerate([0.5, 1.5, 2.5, 9.0]):
+        row = LoggedPrediction(
+            *("0" * 32, position, time.time() - days * 86_400, "champion", "1", "", "", "", None),
+            *(1, 1, 1, 0.5, 1, 1.0),
+        )
+        log.write([row])
+    start(retention_days=2.0)
     wait_until(lambda: log.counts()["predictions"] == 2)
     (frame,) = log.read()
     assert sorted(frame["position"]) == [0, 1]
 
 
-def test_closing_writes_what_waits_and_ends_the_threads(make: Make, tmp_path: Path) -> None:
+def test_closing_writes_what_waits_and_ends_the_threads(start: Start, tmp_path: Path) -> None:
     before = set(threading.enumerate())
-    app = make()
+    client = start()
     names = {"log writer", "version-watcher", "upkeep"}  # libraries start threads of their own
     ours = [each for each in threading.enumerate() if each not in before and each.name in names]
     assert {each.name for each in ours} == names
-    serving, client = app.extensions["serving"], app.test_client()
+    serving = client.application.extensions["serving"]
     for _ in range(20):
         client.post("/predict", json={"text": GOOD_TEXT})
     serving.close()

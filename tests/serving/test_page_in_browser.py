@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, shared_store
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, running_app
 from werkzeug.serving import make_server
 
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
-from sentiment.serving.app import create_app
+from sentiment.tracking.store import Store
 
 pytestmark = pytest.mark.xdist_group("serving")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -80,22 +80,10 @@ def find_chromium() -> str | None:
 def log_answers(log: PredictionLog) -> None:
     """Users with feedback, for the A/B test's pictures; a seventh of the answers is wrong."""
     for at in range(200):
+        arm, version = ("champion", "1") if at % 2 else ("challenger", "2")
         row = LoggedPrediction(
-            request_id=f"{at:032x}",
-            position=0,
-            at=1_700_000_000.0 + at,
-            arm="champion" if at % 2 else "challenger",
-            version="1" if at % 2 else "2",
-            experiment="1-vs-2",
-            unit=f"user {at}",
-            text_digest="",
-            text=None,
-            characters=4,
-            words=1,
-            known_words=1,
-            probability=0.9,
-            label=int(at % 10 < 5),
-            milliseconds=1.0,
+            *(f"{at:032x}", 0, 1_700_000_000.0 + at, arm, version, "1-vs-2", f"user {at}", ""),
+            *(None, 4, 1, 1, 0.9, int(at % 10 < 5), 1.0),
         )
         log.write([row])
         right = at % 7 > 0
@@ -104,19 +92,16 @@ def log_answers(log: PredictionLog) -> None:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app on a port of its own; a test against the challenger is configured."""
-    log = f"sqlite:///{tmp_path_factory.mktemp('log') / 'log.db'}"
-    store = str(shared_store(tmp_path_factory).folder)
-    app = create_app({"store": store, "log_url": log, "ab": ("challenger", 0.0), "token": None})
-    log_answers(app.extensions["serving"].log)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    app.extensions["serving"].close()
+    with running_app(store, tmp_path_factory.mktemp("log"), ab=("challenger", 0.0)) as app:
+        log_answers(app.extensions["serving"].log)
+        server = make_server("127.0.0.1", 0, app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +259,7 @@ def test_a_file_is_answered_with_and_without_javascript(
     chips = page.locator("td .chip").all_inner_texts()
     assert [chip.split()[-1] for chip in chips] == ["Positive", "Negative", "text"]
     with page.expect_download() as started:
-        page.get_by_role("button", name="Download CSV").click()
+        page.get_by_role("link", name="Download CSV").click()
     assert started.value.suggested_filename == "scored.csv"
     ask(page, GOOD_TEXT)
     assert "Positive" in page.get_by_role("region", name="Result").inner_text()

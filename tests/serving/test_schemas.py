@@ -1,27 +1,35 @@
-"""Web requests: what is taken as it is, and what is refused, where, and with which status."""
+"""What a request may hold, what is refused, where and with which status; and the document of it.
+
+Schemathesis makes requests up from `/openapi.json` and finds no fault in it.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
-from flask import Request
+import schemathesis
+from flask import Flask, Request
+from flask.testing import FlaskClient
+from schemathesis.engine import from_schema
+from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, running_app
 from werkzeug.test import EnvironBuilder
 
-from sentiment.serving.schemas import (
-    Limits,
-    RequestError,
-    check_feedback,
-    check_predict,
-    check_text,
-    check_texts,
-    read_json,
-)
+from sentiment.serving.config import Limits
+from sentiment.serving.schemas import RequestChecks, RequestError, read_json
+from sentiment.tracking.store import Store
 
 LIMITS = Limits(max_body=1_000, max_texts=3, max_characters=20)
+CHECKS = RequestChecks(LIMITS)
+TOKEN = "a-token-of-the-test"
+pytestmark = pytest.mark.xdist_group("serving")
 REQUEST_ID = "0123456789abcdef" * 2
 
 
@@ -73,11 +81,7 @@ def test_the_type_may_name_a_character_set() -> None:
         (b'{"text":\n "a" "b"}', "line 2, column 6", "not JSON"),
         (b"\xff\xfe\x00", "byte 0", "not UTF-8"),
         (b'{"text": "\xc3("}', "byte 10", "not UTF-8"),
-        (b"[]", "body", "a list"),
-        (b'"text"', "body", "a string"),
-        (b"null", "body", "null"),
-        (b"12", "body", "a number"),
-        (b"false", "body", "true or false"),
+        *[(body, "body", "no object") for body in (b"[]", b'"text"', b"null", b"12", b"false")],
         (b'{"a": NaN}', "body", "NaN"),
         (b'{"a": -Infinity}', "body", "-Infinity"),
         (b'{"text": "a", "text": "b"}', "body", "twice"),
@@ -158,10 +162,10 @@ def test_a_body_that_does_not_arrive_is_refused(raised: type[OSError], status: i
 
 
 def test_one_text_and_many_are_taken_as_they_came() -> None:
-    one = check_predict({"text": "  good\tbox "}, LIMITS)
-    assert (one.texts, one.user_id, one.explain) == (["  good\tbox "], None, True)
-    many = check_predict({"texts": ["a", "b"], "user_id": "é" * 200, "explain": False}, LIMITS)
-    assert (many.texts, many.user_id, many.explain) == (["a", "b"], "é" * 200, False)
+    one = CHECKS.predict({"text": "  good\tbox "})
+    assert (one.reviews, one.user_id, one.explain) == (["  good\tbox "], "", True)
+    many = CHECKS.predict({"texts": ["a", "b"], "user_id": "é" * 200, "explain": False})
+    assert (many.reviews, many.user_id, many.explain) == (["a", "b"], "é" * 200, False)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +175,7 @@ def test_one_text_and_many_are_taken_as_they_came() -> None:
         ({"text": "a", "texts": ["a"]}, 400, "body"),
         ({"text": "a", "Text": "a"}, 400, "body"),
         ({"text": "a", "x" * 10_000: 1}, 400, "body"),
+        ({"text": "a", "\ud800": 1}, 400, "body"),
         ({"text": ""}, 400, "text"),
         ({"text": " \t\n\u00a0\u3000"}, 400, "text"),
         ({"text": None}, 400, "text"),
@@ -184,11 +189,11 @@ def test_one_text_and_many_are_taken_as_they_came() -> None:
         ({"texts": "abc"}, 400, "texts"),
         ({"texts": {"0": "a"}}, 400, "texts"),
         ({"texts": ["a"] * 4}, 422, "texts"),
-        ({"texts": [""] * 4}, 422, "texts"),
         ({"texts": ["a", "b", ""]}, 400, "texts[2]"),
         ({"texts": ["a", False]}, 400, "texts[1]"),
         ({"texts": [["a"]]}, 400, "texts[0]"),
         ({"texts": ["a", "\udc00"]}, 400, "texts[1]"),
+        ({"texts": ["a", "x" * 21]}, 422, "texts[1]"),
         ({"text": "a", "user_id": ""}, 400, "user_id"),
         ({"text": "a", "user_id": "u" * 201}, 400, "user_id"),
         ({"text": "a", "user_id": None}, 400, "user_id"),
@@ -202,15 +207,16 @@ def test_one_text_and_many_are_taken_as_they_came() -> None:
 )
 def test_a_prediction_is_refused(body: dict[str, Any], status: int, where: str) -> None:
     with pytest.raises(RequestError) as caught:
-        check_predict(body, LIMITS)
+        CHECKS.predict(body)
     assert (caught.value.status, caught.value.where) == (status, where)
     said = json.dumps(caught.value.as_json())
     assert len(said) < 400, "an error does not repeat what a client sent at length"
 
 
 def test_limits_are_met_exactly() -> None:
-    assert check_text("x" * 20, "text", LIMITS) == "x" * 20
-    assert len(check_texts(["x"] * 3, LIMITS)) == 3
+    texts = ["x" * 20] * LIMITS.max_texts
+    assert CHECKS.predict({"texts": texts}).reviews == texts
+    assert CHECKS.text("x" * 20, "text") == "x" * 20
 
 
 # --- POST /feedback --------------------------------------------------------------------------
@@ -227,14 +233,14 @@ def test_limits_are_met_exactly() -> None:
 def test_feedback_is_a_label_or_a_rating(
     given: dict[str, Any], label: int, rating: int | None
 ) -> None:
-    found = check_feedback({"request_id": REQUEST_ID, **given})
-    assert (found.position, found.label, found.rating) == (0, label, rating)
-    assert check_feedback({"request_id": REQUEST_ID, "position": 7, **given}).position == 7
+    found = CHECKS.feedback({"request_id": REQUEST_ID, **given})
+    assert (found.position, found.true_label, found.rating or None) == (0, label, rating)
+    assert CHECKS.feedback({"request_id": REQUEST_ID, "position": 7, **given}).position == 7
 
 
 def test_a_whole_number_may_have_a_point() -> None:
     """JSON knows one kind of number; some languages write 5.0 for 5."""
-    found = check_feedback({"request_id": REQUEST_ID, "position": 2.0, "rating": 5.0})
+    found = CHECKS.feedback({"request_id": REQUEST_ID, "position": 2.0, "rating": 5.0})
     assert (repr(found.position), repr(found.rating)) == ("2", "5")
 
 
@@ -270,5 +276,117 @@ def test_a_whole_number_may_have_a_point() -> None:
 )
 def test_feedback_is_refused(body: dict[str, Any], where: str) -> None:
     with pytest.raises(RequestError) as caught:
-        check_feedback(body)
+        CHECKS.feedback(body)
     assert (caught.value.status, caught.value.where) == (400, where)
+
+
+# --- the OpenAPI document --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def app(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """Two versions, one of them the challenger, small limits and a token."""
+    limits = Limits(max_body=50_000, max_texts=20, max_characters=300)
+    settings = {"limits": limits, "ab": ("challenger", 0.5), "token": TOKEN}
+    with running_app(store, tmp_path_factory.mktemp("log"), **settings) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture(scope="module")
+def document(client: FlaskClient) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").get_json())
+
+
+def check(document: dict[str, Any], path: str, response: Any) -> None:
+    """Hold a JSON response against its schema, with what that refers to."""
+    operation = document["paths"][path][response.request.method.lower()]
+    content = operation["responses"][str(response.status_code)]["content"]
+    schema = {**content["application/json"]["schema"], "components": document["components"]}
+    jsonschema.Draft202012Validator(schema).validate(response.get_json())
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_one(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    named = set(re.findall(r"'#/components/schemas/(\w+)'", str(document)))
+    assert named == set(schemas)
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_limits_and_the_token_are_the_servers(
+    document: dict[str, Any], start: Callable[..., FlaskClient]
+) -> None:
+    unguarded = start().get("/openapi.json").get_json()
+    for described, texts, characters in ((document, 20, 300), (unguarded, 10_000, 20_000)):
+        properties = described["components"]["schemas"]["PredictRequest"]["properties"]
+        assert properties["texts"]["maxItems"] == texts
+        assert properties["text"]["maxLength"] == characters
+        assert properties["texts"]["items"]["maxLength"] == characters
+    for path, method in (("/feedback", "post"), ("/ab", "get"), ("/drift", "get")):
+        guarded, open_ = (each["paths"][path][method] for each in (document, unguarded))
+        assert guarded["security"] == [{"bearer": []}, {"basic": []}]
+        assert "401" in guarded["responses"]
+        assert open_["security"] == [] and "401" not in open_["responses"]
+
+
+def test_answers_are_as_described(client: FlaskClient, document: dict[str, Any]) -> None:
+    texts = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT]
+    answer = client.post("/predict", json={"texts": texts, "user_id": "somebody"})
+    check(document, "/predict", answer)
+    check(document, "/predict", client.post("/predict", json={"text": "good", "explain": False}))
+    asked = {"request_id": answer.get_json()["request_id"], "rating": 1}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    check(document, "/feedback", client.post("/feedback", json=asked, headers=headers))
+    for path in ("/health", "/model"):
+        check(document, path, client.get(path))
+    check(document, "/ab", client.get("/ab", headers=headers))
+
+
+def test_errors_are_as_described(client: FlaskClient, document: dict[str, Any]) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    unknown = {"request_id": "0" * 32, "rating": 1}
+    for response, path in (
+        (client.post("/predict", json={}), "/predict"),
+        (client.post("/predict", data=b"{}"), "/predict"),
+        (client.post("/predict", json={"texts": ["good"] * 21}), "/predict"),
+        (client.post("/feedback", json=unknown), "/feedback"),
+        (client.post("/feedback", json=unknown, headers=headers), "/feedback"),
+    ):
+        assert response.status_code in (400, 401, 404, 415, 422)
+        check(document, path, response)
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_no_fault(app: Flask) -> None:
+    """Requests made up from the document, valid and not, with all of schemathesis' checks but one.
+
+    It cannot repeat a request without the token in process; `test_api.py` does that.
+    """
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+    schema.config.seed = 42
+    schema.config.headers = {"Authorization": f"Bearer {TOKEN}"}
+    schema.config.generation.max_examples = 30
+    schema.config.checks.ignored_auth.enabled = False
+    tried, faults = dict[str, int](), list[str]()
+    for event in from_schema(schema).execute():
+        if isinstance(event, ScenarioFinished):
+            tried[event.recorder.label] = tried.get(event.recorder.label, 0) + len(
+                event.recorder.cases
+            )
+            faults += [
+                f"{event.recorder.label}: {check.failure_info.failure}"
+                for checks in event.recorder.checks.values()
+                for check in checks
+                if check.failure_info is not None
+            ]
+        elif isinstance(event, NonFatalError | FatalError):
+            faults.append(str(event))
+    assert not faults
+    operations = {"POST /predict", "POST /feedback", "GET /health", "GET /model", "GET /ab"}
+    assert operations <= set(tried)
+    assert min(tried["POST /predict"], tried["POST /feedback"]) > 50

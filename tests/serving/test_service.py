@@ -9,53 +9,29 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import write_reviews
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, fit_calibrated, served_probabilities
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, served_probabilities
 
 from sentiment.ab.comparison import assign_arm
-from sentiment.data.reviews import load_reviews, to_labels
-from sentiment.errors import PredictionLogError
-from sentiment.model.predictor import LoadedVersion, Prediction
+from sentiment.model.predictor import LoadedVersion, Prediction, load_version
 from sentiment.predictions.log import PredictionLog, open_log
-from sentiment.predictions.writer import LogWriter
-from sentiment.serving.service import (
-    WRITTEN_AFTER,
-    Answer,
-    AnsweringService,
-    NotReadyError,
-    RequestIds,
-    unit_of,
-)
+from sentiment.serving.config import ServingConfig
+from sentiment.serving.service import WRITTEN_AFTER, RequestIds, Service, unit_of
 from sentiment.serving.versions import Arms
+from sentiment.tracking.store import Store
 
+pytestmark = pytest.mark.xdist_group("serving")
 TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT]
-Make = Callable[..., AnsweringService]
+Make = Callable[..., Service]
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedVersion]:
-    """Two versions that disagree in their figures, without a registry."""
-    frame = load_reviews(write_reviews(tmp_path_factory.mktemp("data") / "reviews.csv")).frame
-    found = {}
-    for number, algorithm in (("1", "LogisticRegression"), ("2", "NaiveBayes")):
-        pipeline = fit_calibrated(algorithm, frame["text"].tolist(), to_labels(frame["rating"]))
-        found[number] = LoadedVersion(
-            version=number,
-            algorithm=algorithm,
-            pipeline=pipeline,
-            scores={},
-            data_digest="",
-            cleaning_fingerprint="",
-            training_fingerprint="",
-            run_id="",
-            since=None,
-        )
-    return found
+def versions(store: Store) -> dict[str, LoadedVersion]:
+    """Two versions that disagree in their figures."""
+    return {number: load_version(store, number) for number in ("1", "2")}
 
 
 @pytest.fixture
@@ -65,24 +41,32 @@ def log(tmp_path: Path) -> PredictionLog:
 
 @pytest.fixture
 def make(log: PredictionLog, versions: dict[str, LoadedVersion]) -> Iterator[Make]:
-    """Make a service on the champion alone, or on both versions; its writer runs."""
-    writer = LogWriter(log)
-    writer.start()
+    """Make a service on the champion alone, or on both versions; only its writer runs."""
+    made: list[Service] = []
 
-    def service(*, both: bool = False, **options: Any) -> AnsweringService:
-        challenger = versions["2"] if both else None
-        arms = Arms(versions["1"], challenger, "1-vs-2" if both else "")
-        watcher: Any = SimpleNamespace(arms=arms, problem=None)
-        return AnsweringService(watcher, log, writer, **options)
+    def service(**config: Any) -> Service:
+        new = Service(ServingConfig(token=None, **config), log)
+        both = new.config.challenger is not None
+        arms = Arms(versions["1"], versions["2"] if both else None, "1-vs-2" if both else "")
+        new.watcher.arms = arms
+        new.writer.start()
+        made.append(new)
+        return new
 
     yield service
-    writer.close()
+    for each in made:
+        each.writer.close()
     log.close()
 
 
-def rows(service: AnsweringService) -> pd.DataFrame:
+def rows(service: Service) -> pd.DataFrame:
     assert service.writer.flush(5.0)
     return pd.concat(service.log.read(), ignore_index=True)
+
+
+def plain(column: pd.Series[Any]) -> list[Any]:
+    """The values, a missing one as None."""
+    return column.astype(object).where(column.notna(), None).tolist()
 
 
 def test_an_answer_is_the_versions_own(make: Make, versions: dict[str, LoadedVersion]) -> None:
@@ -112,11 +96,7 @@ def test_every_review_has_its_row(make: Make, versions: dict[str, LoadedVersion]
         hashlib.blake2b(b"somebody", digest_size=16).hexdigest()
     ]
     assert found["probability"].tolist() == [item.probability for item in answer.predictions]
-    assert found["label"].astype(object).where(found["label"].notna(), None).tolist() == [
-        1,
-        0,
-        None,
-    ]
+    assert plain(found["label"]) == [1, 0, None]
     assert found[["arm", "version", "experiment"]].drop_duplicates().to_numpy().tolist() == [
         ["champion", "1", ""]
     ]
@@ -152,7 +132,7 @@ def test_request_ids_are_alone_and_in_the_order_of_time() -> None:
 def test_a_user_stays_with_the_arm_of_the_hash(
     make: Make, versions: dict[str, LoadedVersion]
 ) -> None:
-    service = make(both=True, share=0.3)
+    service = make(ab=("2", 0.3))
     units = [unit_of(f"user {number}") for number in range(60)]
     expected = [assign_arm(unit, "1-vs-2", 0.3) for unit in units]
     assert set(expected) == {"champion", "challenger"}
@@ -171,15 +151,10 @@ def test_a_user_stays_with_the_arm_of_the_hash(
     assert logged["experiment"].eq("1-vs-2").all()
 
 
-def test_without_a_challenger_the_champion_answers_all(make: Make) -> None:
-    service = make(share=1.0)
-    assert {service.answer([GOOD_TEXT], str(unit)).arm for unit in range(20)} == {"champion"}
-
-
 def test_a_shadow_is_logged_beside_the_answer(
     make: Make, versions: dict[str, LoadedVersion]
 ) -> None:
-    service = make(both=True, shadow=True)
+    service = make(shadow="2")
     answer = service.answer(TEXTS, unit_of("somebody"))
     assert (answer.arm, answer.version.version) == ("champion", "1")
     found = rows(service)
@@ -196,7 +171,7 @@ def test_a_shadow_costs_the_request_nothing_and_its_failure_neither(
     make: Make, versions: dict[str, LoadedVersion]
 ) -> None:
     """The shadow scores in another thread; here it waits there until the answers are out."""
-    service, gate, threads = make(both=True, shadow=True), threading.Event(), set[str]()
+    service, gate, threads = make(shadow="2"), threading.Event(), set[str]()
 
     class Stuck:
         version, algorithm = "2", "stuck"
@@ -233,7 +208,7 @@ def test_a_request_takes_one_version_whatever_is_promoted_meanwhile(
     thread = threading.Thread(target=promote)
     thread.start()
     try:
-        answers = [service.answer(TEXTS) for _ in range(300)]
+        answers = [service.answer(TEXTS) for _ in range(100)]
     finally:
         stop.set()
         thread.join()
@@ -244,32 +219,6 @@ def test_a_request_takes_one_version_whatever_is_promoted_meanwhile(
     assert (logged["version"].nunique() == 1).all()
 
 
-def test_no_model_is_said_with_the_reason(make: Make) -> None:
-    service = make()
-    service.watcher.arms, service.watcher.problem = None, "version 4: will not load"
-    with pytest.raises(NotReadyError, match="version 4: will not load"):
-        service.answer([GOOD_TEXT])
-
-
-def test_every_answer_is_counted(make: Make) -> None:
-    counted: list[Answer] = []
-    service = make(both=True, shadow=True, count=counted.append)
-    answers = [service.answer([GOOD_TEXT]) for _ in range(3)]
-    rows(service)
-    assert counted == answers, "shadows are no answers"
-
-
-def test_a_full_queue_costs_rows_not_answers(
-    log: PredictionLog, versions: dict[str, LoadedVersion]
-) -> None:
-    writer = LogWriter(log, capacity=4)  # never started: nothing is ever taken out
-    watcher: Any = SimpleNamespace(arms=Arms(versions["1"], None, ""), problem=None)
-    service = AnsweringService(watcher, log, writer)
-    answers = [service.answer([GOOD_TEXT, BAD_TEXT]) for _ in range(5)]
-    assert [len(answer.predictions) for answer in answers] == [2] * 5
-    assert writer.dropped == 6
-
-
 def test_feedback_finds_the_row_of_an_answer_just_given(make: Make) -> None:
     service = make()
     for label, rating in ((0, 2), (1, None)):
@@ -277,13 +226,7 @@ def test_feedback_finds_the_row_of_an_answer_just_given(make: Make) -> None:
         assert service.add_feedback(answer.request_id, 1, label, rating)
         found = rows(service)
         mine = found[found["request_id"] == answer.request_id]
-        assert mine["true_label"].astype(object).where(
-            mine["true_label"].notna(), None
-        ).tolist() == [
-            None,
-            label,
-            None,
-        ]
+        assert plain(mine["true_label"]) == [None, label, None]
         assert not service.add_feedback(answer.request_id, 3, 1, None)
 
 
@@ -316,14 +259,3 @@ def test_feedback_does_not_wait_for_what_was_never_there(make: Make, log: Predic
     new = RequestIds().make()
     assert not service.add_feedback(new, 0, 1, None)
     assert looked.count(new) > 3, "a new one may still be on its way"
-
-
-def test_feedback_says_when_the_log_is_away(make: Make) -> None:
-    class Away:
-        def add_feedback(self, *_: object) -> bool:
-            raise PredictionLogError("away")
-
-    service = make()
-    service.log = Away()  # type: ignore[assignment]
-    with pytest.raises(PredictionLogError):
-        service.add_feedback(RequestIds().make(), 0, 1, None)

@@ -18,16 +18,16 @@ from support.serving import (
     add_version,
     copy_store,
     put_into_production,
-    serving_store,
+    shared_store,
 )
 
-from sentiment.errors import TrackingError
+from sentiment.errors import ServingError, TrackingError
 from sentiment.registry.lifecycle import rollback
 from sentiment.serving import versions as version_watcher
 from sentiment.serving.versions import Arms, VersionWatcher
 from sentiment.tracking.store import REGISTERED_MODEL, Store
 
-pytestmark = pytest.mark.xdist_group("version_watcher")  # the store is made once
+pytestmark = pytest.mark.xdist_group("serving")
 NOBODY = "http://127.0.0.1:9"  # nothing listens there
 
 
@@ -35,7 +35,7 @@ NOBODY = "http://127.0.0.1:9"  # nothing listens there
 def made(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """1 in production, 2 the challenger, 3, and 4 of another cleaning, which cannot be served."""
     folder = tmp_path_factory.mktemp("made")
-    store = serving_store(folder)
+    store = copy_store(shared_store(tmp_path_factory), folder)
     assert add_version(store, folder, "NaiveBayes", fingerprint="0123456789ab") == "4"
     return store
 
@@ -117,16 +117,15 @@ def test_nothing_is_loaded_that_did_not_change(store: Store, watch: Watch) -> No
     assert before.experiment == "1-vs-2"  # who still holds the old ones holds them whole
 
 
-def test_without_a_challenger_there_is_no_experiment(watch: Watch) -> None:
-    watcher = watch(challenger=None, experiment="autumn")
+@pytest.mark.parametrize(
+    ("challenger", "arms"), [(None, ("1", None, "")), ("3", ("1", "3", "autumn"))]
+)
+def test_an_experiment_may_have_a_name_and_a_challenger_a_number(
+    watch: Watch, challenger: str | None, arms: tuple[str, str | None, str]
+) -> None:
+    watcher = watch(challenger=challenger, experiment="autumn")
     watcher.check()
-    assert shown(watcher) == ("1", None, "") and watcher.problem is None
-
-
-def test_an_experiment_may_have_a_name_and_a_challenger_a_number(watch: Watch) -> None:
-    watcher = watch(challenger="3", experiment="autumn")
-    watcher.check()
-    assert shown(watcher) == ("1", "3", "autumn")
+    assert shown(watcher) == arms and watcher.problem is None
 
 
 def test_a_promotion_and_a_rollback_are_followed(store: Store, watch: Watch) -> None:
@@ -153,7 +152,7 @@ def test_a_challenger_that_is_in_production_is_none(store: Store, watch: Watch) 
 
 
 @pytest.mark.parametrize("at_first", [True, False])
-def test_a_challenger_that_is_missing_or_broken(store: Store, watch: Watch, at_first: bool) -> None:
+def test_a_challenger_that_is_missing(store: Store, watch: Watch, at_first: bool) -> None:
     watcher = watch()
     if not at_first:
         watcher.check()
@@ -161,10 +160,22 @@ def test_a_challenger_that_is_missing_or_broken(store: Store, watch: Watch, at_f
     watcher.check()
     assert shown(watcher) == ("1", None, "")
     assert "no version 'challenger'" in problem_of(watcher)
-    name(store, "challenger", "4")
+
+
+def test_a_challenger_that_will_not_load_does_not_end_the_running_comparison(
+    store: Store, watch: Watch
+) -> None:
+    watcher, late = watch(), watch()
     watcher.check()
-    assert shown(watcher) == ("1", None, "")
-    assert "version 4: trained with another cleaning" in problem_of(watcher)
+    name(store, "challenger", "4")
+    for each, expected in ((watcher, ("1", "2", "1-vs-2")), (late, ("1", None, ""))):
+        each.check()
+        assert shown(each) == expected
+        assert "version 4: trained with another cleaning" in problem_of(each)
+    # what took part is promoted: it cannot be compared with itself
+    put_into_production(store, "2")
+    watcher.check()
+    assert shown(watcher) == ("2", None, "")
 
 
 def test_a_champion_that_will_not_load_leaves_the_old_one(
@@ -203,22 +214,22 @@ def test_a_challenger_that_is_to_be_champion_is_no_challenger_of_the_old_one(
     assert problem_of(watcher).count("trained with another cleaning") == 1
 
 
-def test_a_version_is_tried_again_until_it_loads(store: Store, watch: Watch) -> None:
+def test_a_version_is_tried_again_until_it_loads(
+    store: Store, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As when its artifacts were away for a while."""
+
+    def fail(_: Store, name: str) -> None:
+        raise ServingError(f"version {name}: will not load")
+
     watcher = watch()
     watcher.check()
-    artifact = mlflow.artifacts.download_artifacts(
-        f"models:/{REGISTERED_MODEL}/3", tracking_uri=store.uri
-    )
-    away = Path(artifact).with_name("away")
-    Path(artifact).rename(away)
-    try:
-        name(store, "champion", "3")
+    name(store, "champion", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(version_watcher, "load_version", fail)
         watcher.check()
-        assert arms_of(watcher).champion.version == "1"
-        assert problem_of(watcher).startswith("version 3: will not load")
-    finally:
-        away.rename(artifact)
+    assert arms_of(watcher).champion.version == "1"
+    assert problem_of(watcher) == "version 3: will not load"
     watcher.check()
     assert arms_of(watcher).champion.version == "3" and watcher.problem is None
 
@@ -338,13 +349,26 @@ def test_the_thread_follows_and_no_reader_sees_two_moments(store: Store, watch: 
     assert not mixed and answers == {("1", 1), ("2", 1), ("3", 1)}
 
 
+def test_a_start_reads_the_registry_once(store: Store, watch: Watch) -> None:
+    opened: list[int] = []
+
+    def open_store() -> Store:
+        opened.append(1)
+        raise TrackingError("away")
+
+    watcher = watch(open_store=open_store, refresh_seconds=3_600.0)
+    watcher.start()
+    watcher.stop()
+    assert len(opened) == 1
+
+
 def test_stop_does_not_wait_for_the_next_look(watch: Watch) -> None:
     watcher = watch(refresh_seconds=3_600.0)
     before = set(threading.enumerate())
     watcher.start()
-    (thread,) = set(threading.enumerate()) - before
-    assert thread.daemon
-    wait_for(lambda: watcher.arms is not None)
+    new = set(threading.enumerate()) - before  # libraries start threads of their own
+    (thread,) = [each for each in new if each.name == "version-watcher"]
+    assert thread.daemon and watcher.arms is not None
     watcher.stop()
     assert not thread.is_alive()
     assert shown(watcher)[0] == "1"  # and goes on answering

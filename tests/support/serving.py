@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 from conftest import PROJECT, write_reviews
+from filelock import FileLock
+from flask import Flask
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -32,6 +34,7 @@ from sentiment.metrics import bootstrap_interval
 from sentiment.model.calibration import calibrate
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import production_version, promote, register_version, stage
+from sentiment.serving.app import create_app
 from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import Store, begin_run, end_run, log_values, open_store, use_uri
 from sentiment.training.folds import FoldMatrices
@@ -48,14 +51,19 @@ GOOD_TEXT, BAD_TEXT = "A sturdy shuttle, great price!", "Broken cork and a late 
 UNKNOWN_TEXT = "zzz qqq 12345"
 
 
-_shared: list[Store] = []
-
-
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One `serving_store` for all tests of this process, not to be changed; see `copy_store`."""
-    if not _shared:
-        _shared.append(serving_store(tmp_path_factory.mktemp("serving")))
-    return _shared[0]
+    """One `serving_store` for all tests and workers of the session, not to be changed.
+
+    A test that changes its store takes a `copy_store`.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = root / "serving_store", root / "serving_store.done"
+    with FileLock(root / "serving_store.lock"):
+        if not done.exists():
+            serving_store(folder)
+            done.touch()
+    return open_store(folder)
 
 
 def serving_store(folder: Path) -> Store:
@@ -139,6 +147,22 @@ def put_into_production(store: Store, version: str) -> None:
     promote(store, verdict, why="the test says so", force=True)
 
 
+@contextmanager
+def running_app(store: Store, folder: Path, **config: Any) -> Iterator[Flask]:
+    """An app on the store, with its log in the folder and no token; closed afterwards."""
+    base = {"store": str(store.folder), "log_url": f"sqlite:///{folder / 'log.db'}", "token": None}
+    app = create_app({**base, **config})
+    try:
+        yield app
+    finally:
+        app.extensions["serving"].close()
+
+
+def restore_interrupts() -> None:
+    """Let a child take Ctrl-C: a background job ignores it, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Running:
     """A server in a process of its own, and its address."""
@@ -187,6 +211,7 @@ def running_server(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=restore_interrupts,  # noqa: PLW1509 - before any thread is started
     )
     try:
         line = _first_line(process, "http://")
