@@ -130,7 +130,7 @@ def serving(store: str, workers: int) -> Iterator[list[Server]]:
     ours, theirs = free_port(), free_port()
     commands = {
         "ours": [
-            *(sys.executable, "-m", "sentiment.cli.serve", "--store", store),
+            *(sys.executable, "-m", "sentiment", "serve", "--store", store),
             *("--port", str(ours), "--workers", str(workers)),
         ],
         "mlflow models serve": [

@@ -40,7 +40,7 @@ def refused(parse: Parse, arguments: list[str], capsys: pytest.CaptureFixture[st
     return said.err
 
 
-@pytest.mark.parametrize(("program", "parse", "words"), _parsers(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("program", "parse", "words"), _parsers(), ids=str)
 def test_help_fits_80_columns_and_the_readme_has_every_option(
     program: str,
     parse: Parse,
@@ -59,7 +59,7 @@ def test_help_fits_80_columns_and_the_readme_has_every_option(
     assert not [flag for flag in missing if flag != "--help"]
 
 
-@pytest.mark.parametrize(("program", "parse", "words"), _parsers(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("program", "parse", "words"), _parsers(), ids=str)
 def test_an_unknown_option_is_one_line(
     program: str, parse: Parse, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

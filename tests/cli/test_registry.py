@@ -23,7 +23,7 @@ from support.versions import (
 )
 
 import sentiment_mlflow_optuna as experiment
-from sentiment.cli.registry import main
+from sentiment.__main__ import main
 from sentiment.registry import gate
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import production_version
@@ -259,10 +259,10 @@ def test_a_server_that_goes_away_or_forbids(
 def test_through_processes_of_their_own(
     run_script: Callable[..., subprocess.CompletedProcess[str]], store: Store
 ) -> None:
-    done = run_script("sentiment.cli.registry", "which", "--store", store.folder)
+    done = run_script("sentiment", "which", "--store", store.folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "none: no version was in production now\n"
-    done = run_script("sentiment.cli.registry", "list", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    done = run_script("sentiment", "list", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "does not answer" in done.stderr
 

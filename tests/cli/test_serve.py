@@ -23,7 +23,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import PROJECT
 from support.serving import (
     BAD_TEXT,
     GOOD_TEXT,
@@ -37,7 +36,9 @@ from support.serving import (
     shared_store,
 )
 
-from sentiment.cli import serve as serve_sentiment
+from sentiment.__main__ import main
+from sentiment.cli.options import parse_command
+from sentiment.cli.serve import serving_config
 from sentiment.model.predictor import load_version
 from sentiment.predictions.log import open_log
 from sentiment.registry.lifecycle import rollback
@@ -92,12 +93,12 @@ def fails(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
     def run(*options: str | Path) -> str:
         try:
-            code = serve_sentiment.main([*map(str, options)])
+            code = main([*map(str, options)])
         except SystemExit as error:  # argparse's own way out
             code = int(str(error.code))
         printed = capfd.readouterr()
         assert (code, printed.out) == (2, ""), printed
-        assert printed.err.startswith("serve_sentiment: ") and printed.err.count("\n") == 1
+        assert printed.err.startswith("sentiment ") and printed.err.count("\n") == 1
         return printed.err
 
     return run
@@ -456,7 +457,7 @@ def test_gunicorn_itself_serves_the_app(store: Store, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    app = f"serve_sentiment:create_app({{'store': '{store.folder}'}})"
+    app = f"sentiment.serving.app:create_app({{'store': '{store.folder}'}})"
     # gunicorn speaks on stderr, which a shell puts where the line is looked for
     shell = f'exec "$0" --no-control-socket --bind 127.0.0.1:{port} "$1" 2>&1'
     command = ["sh", "-c", shell, str(gunicorn), app]
@@ -490,47 +491,38 @@ def test_flasks_own_server_serves_it_too(store: Store) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--port", "70000"], "70000"),
-        (["--port", "http"], "http"),
-        (["--workers", "0"], "whole number of 1 or more"),
-        (["--refresh", "0"], "above 0"),
-        (["--refresh", "nan"], "above 0"),
-        (["--retention", "-1"], "above 0"),
-        (["--ab", "challenger"], "challenger=0.2"),
-        (["--ab", "challenger=2"], "from 0 to 1"),
-        (["--ab", "challenger=nan"], "from 0 to 1"),
-        (["--ab", "=0.5"], "from 0 to 1"),
-        (["--shadow", "a b"], "no alias"),
         (["--ab", "challenger=0.5", "--shadow", "3"], "one challenger at a time"),
         (["--ab-name", "spring"], "--ab-name"),
-        (["--debug", "--host", "0.0.0.0"], "--debug"),
         (["--host", "256.1.1.1"], "cannot listen"),
         (["--log-url", "mysql://user:hidden@x/y"], "expected sqlite"),
-        (["serve"], "score"),
-        (["score", "--in", "reviews.csv"], "--out"),
     ],
 )
 def test_bad_options_end_in_one_line(
     fails: Callable[..., str], made: Store, options: list[str], says: str
 ) -> None:
-    line = fails("--store", made.folder, "--port", "0", *options)
+    line = fails("serve", "--store", made.folder, "--port", "0", *options)
     assert says in line and "hidden" not in line
 
 
-def test_a_port_that_is_taken_is_said(fails: Callable[..., str], server: Running) -> None:
-    assert f":{server.port}" in fails("--port", str(server.port))
+def test_a_port_that_is_taken_is_said(
+    fails: Callable[..., str], server: Running, made: Store
+) -> None:
+    port = str(server.port)
+    assert f":{port}" in fails("serve", "--store", made.folder, "--port", port)
 
 
 def test_a_folder_without_a_store_is_said_and_stays_as_it_was(
     fails: Callable[..., str], tmp_path: Path
 ) -> None:
-    assert "sentiment_mlflow_optuna.py --promote" in fails("--store", tmp_path, "--port", "0")
+    assert "sentiment_mlflow_optuna.py --promote" in fails(
+        "serve", "--store", tmp_path, "--port", "0"
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_no_version_in_production_is_said(fails: Callable[..., str], tmp_path: Path) -> None:
     open_store(tmp_path)
-    line = fails("--store", tmp_path, "--port", "0")
+    line = fails("serve", "--store", tmp_path, "--port", "0")
     assert "no version is in production" in line and "--promote" in line
 
 
@@ -539,7 +531,7 @@ def test_a_version_that_cannot_be_served_is_said(
 ) -> None:
     other = add_version(store, tmp_path, "NaiveBayes", fingerprint="another cleaning")
     store.client.set_registered_model_alias(REGISTERED_MODEL, "champion", other)
-    assert "another cleaning" in fails("--store", store.folder, "--port", "0")
+    assert "another cleaning" in fails("serve", "--store", store.folder, "--port", "0")
 
 
 def test_a_challenger_that_is_not_there_does_not_stop_the_server(store: Store) -> None:
@@ -551,7 +543,7 @@ def test_a_challenger_that_is_not_there_does_not_stop_the_server(store: Store) -
 
 
 def serving_config_of(*options: str) -> ServingConfig:
-    return serve_sentiment.serving_config(serve_sentiment.parse_options(options))
+    return serving_config(parse_command(["serve", *options]))
 
 
 # --- batch -----------------------------------------------------------------------------------
@@ -563,7 +555,7 @@ def test_score_writes_the_files_answers(
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     pd.DataFrame({"body": TEXTS}).to_csv(source, index=False)
     options = ["score", "--store", str(made.folder), "--in", str(source), "--text-column", "body"]
-    assert serve_sentiment.main([*options, "--out", str(target), "--version", "2"]) == 0
+    assert main([*options, "--out", str(target), "--version", "2"]) == 0
     capfd.readouterr()
     scored = pd.read_csv(target)
     pipeline = load_version(made, "2").pipeline
@@ -577,7 +569,7 @@ def test_score_writes_the_files_answers(
 
 @pytest.mark.slow
 def test_ctrl_c_ends_it_in_one_line_at_any_time(store: Store) -> None:
-    command = [sys.executable, "-m", "sentiment.cli.serve", "--port", "0"]
+    command = [sys.executable, "-m", "sentiment", "serve", "--port", "0"]
     for seconds in (2.0, 4.0):
         process = subprocess.Popen(
             [*command, "--store", str(store.folder)],
@@ -590,18 +582,3 @@ def test_ctrl_c_ends_it_in_one_line_at_any_time(store: Store) -> None:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them get it
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) in [(130, "interrupted\n"), (0, "")]
-
-
-def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
-    code = (
-        "import sys\n"
-        "from sentiment.cli import serve as serve_sentiment\n"
-        "try: serve_sentiment.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'mlflow', 'pandas', 'sklearn', 'flask', 'gunicorn'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr

@@ -202,8 +202,8 @@ class Running:
 def running_server(
     *options: str | Path, command: Sequence[str] = (), **env: str
 ) -> Iterator[Running]:
-    """Start `serve_sentiment.py` on a free port and wait until it is ready; ended afterwards."""
-    words = command or [sys.executable, "-m", "sentiment.cli.serve", "--port", "0"]
+    """Start `serve` on a free port, wait until it is ready, and end it afterwards."""
+    words = command or [sys.executable, "-m", "sentiment", "serve", "--port", "0"]
     process = subprocess.Popen(
         [*words, *map(str, options)],
         cwd=PROJECT,
