@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import f1_score
 from support.versions import twin, versions_store, write_noisy
 
-from sentiment.data.reviews import load_reviews, split_reviews
+from sentiment.data.reviews import TEXT_HASHES, load_reviews, split_reviews
 from sentiment.errors import VersionError
 from sentiment.metrics import Interval, Labels, paired_difference
 from sentiment.registry import gate
@@ -237,6 +237,13 @@ def test_rows_either_was_trained_on_are_left_out(rows: int, store: Store, tmp_pa
     verdict = compare_versions(store, "1", "2", split)
     assert verdict.rows == len(left)
     assert verdict.left_out == len(split.test_texts) - len(left)
+    # one of the two is enough
+    np.save(tmp_path / TEXT_HASHES, np.array([], dtype=np.uint64))
+    untaught = begin_run(store, "Untaught", {})
+    store.client.log_artifact(untaught, str(tmp_path / TEXT_HASHES))
+    other = twin(store, "2", run_id=untaught)
+    for pair in (("1", other), (other, "1")):
+        assert compare_versions(store, *pair, split).left_out == verdict.left_out
 
     import mlflow
     import pandas as pd
