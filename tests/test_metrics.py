@@ -104,6 +104,8 @@ def test_paired_difference_agrees_with_resampling_the_rows() -> None:
     assert [difference.low, difference.high] == pytest.approx(
         np.percentile(draws[0] - draws[1], [2.5, 97.5]), abs=0.006
     )
+    scores = [f1_score(true, given, average="macro") for given in (first, second)]
+    assert difference.value == pytest.approx(scores[0] - scores[1], abs=1e-12)
     same = evaluation.paired_difference(true, first, first)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     back = evaluation.paired_difference(true, second, first, resamples=4_000)

@@ -247,7 +247,7 @@ def judge_first(
     scores, baseline = _score(version, predicted, seconds, truth), majority_f1(truth)
     good = scores.f1_macro.low > baseline
     reason = (
-        f"{'the first in production' if good else 'no evidence of use'}, macro-F1 "
+        f"{'the first in production' if good else 'no evidence that it beats guessing'}, macro-F1 "
         f"{_shown(scores.f1_macro)}, against {baseline:.3f} for always answering "
         f"'{class_names[int(truth.mean() > 0.5)]}'"
     )

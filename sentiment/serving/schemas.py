@@ -141,7 +141,7 @@ class PredictRequest(_Request):
 
     @property
     def reviews(self) -> list[str]:
-        """One review or many, as they came."""
+        """Return the one review or the many, as they came."""
         return self.texts or [self.text]
 
 
@@ -163,7 +163,7 @@ class FeedbackRequest(_Request):
 
     @property
     def true_label(self) -> int:
-        """0 for negative, 1 for positive; ratings count as in the training data."""
+        """Return 0 for negative, 1 for positive; ratings count as in the training data."""
         return CLASS_NAMES.index(self.label) if self.label else int(self.rating > NEGATIVE_UP_TO)
 
 

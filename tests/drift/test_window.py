@@ -173,7 +173,7 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path, version: Loa
     ("url", "said"),
     [
         ("postgresql://somebody:secret@127.0.0.1:1/log", "127.0.0.1:1/log: the prediction log"),
-        ("mysql://somebody:secret@host/log", "mysql: is no database the log can be kept in"),
+        ("mysql://somebody:secret@host/log", "mysql: the log cannot be kept"),
         ("no url", "the log's URL cannot be read"),
         ("sqlite://", "the log's URL names no SQLite file"),
     ],
