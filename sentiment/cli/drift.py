@@ -32,7 +32,6 @@ from sentiment.drift.runs import LATEST, as_json, write_whole
 from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.drift.window_check import CHAMPION, NEWEST, run_check
 from sentiment.errors import (
-    BatchError,
     PredictionLogError,
     ProfileError,
     ReviewDataError,
@@ -47,7 +46,6 @@ EXIT_INTERRUPTED = 130
 UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}  # seconds
 SPAN = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 INPUT_ERRORS = (
-    BatchError,
     PredictionLogError,
     ProfileError,
     ReviewDataError,

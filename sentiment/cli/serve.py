@@ -114,8 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Do what the options say; what concerns the user becomes one line and exit code 2."""
     from sentiment.errors import (
-        BatchError,
         PredictionLogError,
+        ReviewDataError,
         ServerError,
         ServingConfigError,
         ServingError,
@@ -131,8 +131,8 @@ def run(options: argparse.Namespace) -> int:
             raise ServerError(f"--debug runs code for whoever asks: not on {options.host}")
         return serve(options, config, free_address(options.host, options.port))
     except (
-        BatchError,
         PredictionLogError,
+        ReviewDataError,
         ServerError,
         ServingConfigError,
         ServingError,

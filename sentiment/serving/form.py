@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from flask import Request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from sentiment.data.review_rows import NO_TEXT, find_text_column, read_header, read_rows
-from sentiment.errors import RowsError
+from sentiment.data.reviews import TEXTS, texts_of
+from sentiment.data.tables import NO_TEXT, read_table
+from sentiment.errors import ReviewDataError
 from sentiment.serving.schemas import Limits, RequestError, check_text
 
 ONE, LINES = "one", "lines"  # what the pasted text is: one review, or one a line
@@ -132,19 +132,19 @@ def _given(text: str, limits: Limits) -> FormReviews:
 
 
 def _uploaded(file: FileStorage, column: str, limits: Limits) -> FormReviews:
-    text = io.TextIOWrapper(file.stream, "utf-8-sig", "surrogateescape", newline="")
-    name = (file.filename or "").lower()
-    rows = read_rows(text, "\t" if name.endswith((".tsv", ".tab", ".txt")) else ",")
     reviews = FormReviews()
     try:
-        at = find_text_column(read_header(rows), column.strip() or None, FILE_HINT)
-    except RowsError as error:
+        table = read_table(file.stream, file.filename or "", most_bytes=limits.max_body)
+        at = table.find(TEXTS, column.strip() or None, FILE_HINT)
+        for chunk in table.chunks([at]):
+            texts_of(chunk)  # marks the rows without text
+            for row, text in enumerate(chunk.columns[0]):
+                reviews.add(text, limits, chunk.problems.get(row))
+                _check_count(reviews, limits)
+    except ReviewDataError as error:
         raise RequestError(
             400, f"cannot be used: {error}", "The file", "a CSV or TSV with a column of reviews"
         ) from None
-    for row in rows:
-        reviews.add(row.fields[at], limits, row.problem)
-        _check_count(reviews, limits)
     return reviews
 
 

@@ -33,7 +33,6 @@ from sentiment.training.folds import FoldMatrices
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
 MODEL_URI = TAG + "model_uri"  # set when the model is complete, so that a resumed pass skips it
-TEXT_HASHES = "training_text_hashes.npy"
 TABLES = ("audit", "per_class", "reliability", "top_words")
 
 
@@ -219,7 +218,7 @@ def log_report(
         table.to_csv(out / "tables/per_class.csv", index=False)
         reliability = evaluation.reliability_table(truth, fitted.probability)
         reliability.to_csv(out / "tables/reliability.csv", index=False)
-        np.save(out / TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
+        np.save(out / reviews.TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
         (out / "packages.txt").write_text("\n".join(installed_packages()) + "\n")
 
         title = fitted.algorithm
