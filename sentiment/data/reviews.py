@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sentiment.data.records import NOT_UTF8
 from sentiment.data.tables import (
     NO_TEXT,
-    NOT_UTF8,
     TEXT,
     TEXT_OR_NUMBER,
     Chunk,

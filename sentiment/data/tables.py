@@ -1,26 +1,15 @@
-r"""Read and write tables: CSV, TSV and Parquet, gzipped or not, piece by piece.
+"""Read and write tables: CSV, TSV and Parquet, gzipped or not, piece by piece.
 
     with open_table(Path("reviews.csv"), option="--data") as table:
         for chunk in table.chunks([table.find(TEXTS, None)]):
             chunk.columns[0], chunk.problems
 
 Training, batch scoring, the page and the drift check read with this module and no other, so they
-see the same columns, rows, line numbers and messages. The rules of a delimited text:
-
-- A line ends at \n, \r\n or \r and has the number that an editor shows. Blank lines are skipped,
-  and the first record is the header.
-- A cell that begins with a quote ends at the next quote that is not doubled, and may hold
-  delimiters and line ends. Any other quote is a character like the rest.
-- A record has at most `MOST_LINES` lines and `LONGEST` characters. If its quote is not closed by
-  then, or goes on after the closing quote, the record is its first line alone, cut at each
-  delimiter, and cannot be read. Of the lines that the quote covered each is then read alone. So a
-  stray quote spoils one row, and no line is looked at more than a few times.
-- A row that cannot be read is handed on with the reason, so that the reader can keep it or say so.
+see the same columns, rows, line numbers and messages. `records` has the rules of CSV and TSV.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import difflib
 import fcntl
@@ -35,31 +24,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import chain, pairwise, zip_longest
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from sentiment.data.records import Records
 from sentiment.errors import ReviewDataError, ReviewReadError
 
-BLOCK = 2**20  # bytes read at once: larger is not faster
 PARQUET_ROWS = 20_000  # read at once
-LONGEST = 2**17  # characters of a record, which is also the limit of Python's csv for a cell
-MOST_LINES = 1_000  # of a record
-MOST_CELLS = 2**21  # handed on at once: some tens of megabytes
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")  # of tables that are written
 PART = ".part"  # ends the name of a file that is not finished
 
 NO_TEXT = "no text"
-NOT_UTF8 = "is not UTF-8"  # follows the byte
-TORN = "a quote is not closed or not doubled"
-TOO_LONG = f"longer than {LONGEST:,} characters, cut there"
 
 TEXT, TEXT_OR_NUMBER, ANY = "text", "text or numbers", "anything"  # what a column may hold
 NAMES_SHOWN, NAME_SHOWN = 5, 40  # in a message: how many names, and characters of each
 
-_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a stray byte
 _SURROGATES = re.compile("[\ud800-\udfff]")  # Parquet holds UTF-8, which has none
-_OTHER_LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # `str.splitlines` knows, editors do not
 
 
 @dataclass(frozen=True)
@@ -137,6 +117,7 @@ class Table:
         `hint` tells the user how to name it, by default with the column's option. Raises
         `ReviewDataError`: no such column, two of that name, or it does not hold what it should.
         """
+        way = f"{column.option} " if not hint else ""
         hint = hint or f"name it with {column.option}"
         at = self.look(column, wanted)
         if at is None:
@@ -148,8 +129,8 @@ class Table:
                 )
             plain = {name.strip().lower(): name for name in self.names[:1_000]}
             near = difflib.get_close_matches(wanted.strip().lower()[:NAME_SHOWN], plain, 1, 0.4)
-            hint = f"did you mean {_shown([plain[near[0]]])}? {hint}" if near else hint
-            raise self.error(f"no column {_shown([wanted])}, found {found}; {hint}")
+            guess = f"did you mean {way}{_shown([plain[near[0]]])}?" if near else hint
+            raise self.error(f"no column {_shown([wanted])}, found {found}; {guess}")
         self._check_type(at, column, hint)
         return at
 
@@ -214,13 +195,6 @@ def read_table(
     return _Parquet(raw, prefix)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    rows: list[list[str]]
-    places: list[int]  # line of each row: within a block from 0, in the file from 1
-    problems: dict[int, str]
-
-
 class _Delimited(Table):
     def __init__(
         self, raw: IO[bytes], name: str, prefix: str, *, packed: bool, most_bytes: int | None
@@ -229,145 +203,19 @@ class _Delimited(Table):
         self._raw, self._size = raw, raw.seek(0, os.SEEK_END)
         raw.seek(0)
         data = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
-        self._pieces = self._read(data, name.lower().removesuffix(".gz"), most_bytes)
         with _named_errors(prefix):
-            first = next((piece for piece in self._pieces if piece.rows), None)
-        if first is None:
-            raise self.error("is empty, expected a header and one row per review")
-        if 0 in first.problems:
-            raise self.error(
-                f"line {first.places[0]:,}: the header cannot be read ({first.problems[0]}); "
-                "expected the names of the columns, as UTF-8 text"
-            )
-        self.names = first.rows[0]
-        problems = {at - 1: problem for at, problem in first.problems.items()}
-        self._first = _Piece(first.rows[1:], first.places[1:], problems)
+            self._records = Records(data, name, most_bytes)
+        self.names = self._records.names
 
     def chunks(self, only: Sequence[int] | None = None) -> Iterator[Chunk]:
-        piece: _Piece | None = self._first
-        most = MOST_CELLS // len(self.names) + 1  # rows; of all columns, short rows are filled up
-        while piece is not None:
-            share = min(self._raw.tell() / self._size, 1.0)
-            step = most if only is None else max(len(piece.rows), 1)
-            for begin in range(0, len(piece.rows), step):
-                part = slice(begin, begin + step)
-                here = range(len(piece.rows))[part]
-                problems = {at - begin: why for at, why in piece.problems.items() if at in here}
-                columns = self._columns(piece.rows[part], only)
-                yield Chunk(columns, problems, piece.places[part], "line", share)
+        blocks = self._records.blocks(only)
+        while True:
             with _named_errors(self.prefix):
-                piece = next(self._pieces, None)
-
-    def _columns(self, rows: list[list[str]], only: Sequence[int] | None) -> list[Any]:
-        if only is None:
-            filled = zip_longest(self.names, *rows, fillvalue="")
-            return [list(column[1:]) for column in filled]
-        return [[row[at] if at < len(row) else "" for row in rows] for at in only]
-
-    def _read(self, data: IO[bytes], name: str, most_bytes: int | None) -> Iterator[_Piece]:
-        """Read block after block; no row is wider than the first, the header."""
-        decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
-        block = data.read(BLOCK)
-        delimiter = _delimiter(name, block)
-        taken, rest, number, width = 0, "", 1, 0
-        is_end = False
-        while not is_end:
-            is_end = len(block) < BLOCK
-            taken += len(block)
-            if most_bytes is not None and taken > most_bytes:
-                raise self.error(f"holds more than {most_bytes:,} bytes")
-            text = rest + decode(block, is_end)
-            lines = _split_lines(text)
-            last = lines.pop() if lines and not is_end else ""  # it may go on in the next block
-            if len(last) > LONGEST:
-                last = last[:LONGEST] + last[-1]  # still too long, and its line end is kept
-            piece, used = _records(lines, delimiter, is_end=is_end)
-            if piece.rows:
-                width = width or len(piece.rows[0])
-                _check_width(piece, width, delimiter)
-            if not text.isascii() and _ESCAPED_BYTE.search(text):
-                for at, (begin, end) in enumerate(pairwise([*piece.places, used])):
-                    found = map(_ESCAPED_BYTE.search, lines[begin:end])
-                    if stray := next(filter(None, found), None):
-                        piece.problems[at] = f"byte 0x{ord(stray[0]) & 0xFF:02x} {NOT_UTF8}"
-            yield _Piece(piece.rows, [number + at for at in piece.places], piece.problems)
-            number += used
-            rest = "".join(lines[used:]) + last
-            block = b"" if is_end else data.read(BLOCK)
-
-
-def _delimiter(name: str, begin: bytes) -> str:
-    """Return what parts the cells, by the name and, for `.txt`, by the header."""
-    header = next(filter(bytes.strip, begin.splitlines()), b"")
-    tabs = name.endswith((".tsv", ".tab")) or (name.endswith(".txt") and b"\t" in header)
-    return "\t" if tabs else ","
-
-
-def _split_lines(text: str) -> list[str]:
-    r"""Return the lines with their ends, which are \n, \r\n or \r."""
-    if any(end in text for end in _OTHER_LINE_ENDS):
-        return io.StringIO(text, newline="").readlines()
-    return text.splitlines(keepends=True)  # the same, three times as fast
-
-
-def _records(lines: Sequence[str], delimiter: str, *, is_end: bool) -> tuple[_Piece, int]:
-    """Cut lines into records, and return with them how many lines were used.
-
-    The others are the begin of a record that goes on, unless it `is_end` of the file.
-    """
-    rows: list[list[str]] = []
-    places: list[int] = []
-    problems: dict[int, str] = {}
-    dialect = csv.reader((), delimiter=delimiter, strict=True).dialect
-    at = 0
-    open_until = 0  # a quote that is open at the end of a line before this one is never closed
-    while at < len(lines):
-        line, used = lines[at], 1
-        if len(line) > LONGEST:
-            row = line[:LONGEST].split(delimiter)
-            problems[len(rows)] = TOO_LONG
-        elif '"' not in line:
-            row = line.rstrip("\r\n").split(delimiter)
-            if row == [""]:
-                at += 1
-                continue
-        else:
-            more = _following(lines, at) if at >= open_until else ()
-            reader = csv.reader(chain((line,), more), dialect)
-            try:
-                row = next(reader)
-                used = reader.line_num
-            except csv.Error:
-                if at + reader.line_num == len(lines) and not is_end:
-                    break
-                open_until = max(open_until, at + reader.line_num - 1)
-                row = line.rstrip("\r\n").split(delimiter)
-                problems[len(rows)] = TORN
-        rows.append(row)
-        places.append(at)
-        at += used
-    return _Piece(rows, places, problems), at
-
-
-def _following(lines: Sequence[str], begin: int) -> Iterator[str]:
-    """Yield the lines after this one, as many as may belong to a record that begins with it."""
-    size = len(lines[begin])
-    for at in range(begin + 1, min(begin + MOST_LINES, len(lines))):
-        size += len(lines[at])
-        if size > LONGEST:
-            return
-        yield lines[at]
-
-
-def _check_width(piece: _Piece, width: int, delimiter: str) -> None:
-    """Mark rows of another width. What is too much is joined to the last cell."""
-    if set(map(len, piece.rows)) <= {width}:
-        return
-    for at, row in enumerate(piece.rows):
-        if len(row) != width:
-            found = "1 field" if len(row) == 1 else f"{len(row):,} fields"
-            piece.problems.setdefault(at, f"{found}, expected {width:,}")
-            row[width - 1 :] = [delimiter.join(row[width - 1 :])] * (len(row) >= width)
+                block = next(blocks, None)
+            if block is None:
+                return
+            share = min(self._raw.tell() / self._size, 1.0)
+            yield Chunk(block.columns, block.problems, block.places, "line", share)
 
 
 class _Parquet(Table):
@@ -437,6 +285,8 @@ def _named_errors(prefix: str, option: str = "") -> Iterator[None]:
     """Turn whatever opening or reading a file raises into our errors."""
     try:
         yield
+    except ReviewDataError as error:
+        raise ReviewDataError(f"{prefix}{error}") from None
     except FileNotFoundError:
         raise ReviewDataError(f"{prefix}no such file; give one with {option}") from None
     except IsADirectoryError:

@@ -23,7 +23,7 @@ from pyarrow import parquet
 from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, shared_store
 
 from sentiment.console import Terminal
-from sentiment.data import tables
+from sentiment.data import records, tables
 from sentiment.data.tables import PART
 from sentiment.errors import ReviewDataError, ServingError
 from sentiment.serving import batch as batch_scoring
@@ -124,7 +124,7 @@ def test_portions_keep_rows_and_order(
     store: Store, tmp_path: Path, expected: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "PARQUET_ROWS", 4)
-    monkeypatch.setattr(tables, "BLOCK", 64)
+    monkeypatch.setattr(records, "BLOCK", 64)
     frame = pd.DataFrame({"text": [*TEXTS, None, *reversed(TEXTS)]})  # 13 rows: 4, 4, 4 and 1
     wanted = [expected.get(text) for text in frame["text"]]
     for kind in ("csv", "parquet"):
@@ -268,7 +268,7 @@ def test_files_that_cannot_be_used_are_said_in_one_line(store: Store, tmp_path: 
     assert "must end in one of" in message(store, source, tmp_path / "out.xlsx")
     assert "no such folder; make it" in message(store, source, tmp_path / "no" / "out.csv")
     assert "two columns are named 'text2'" in message(store, source, tmp_path / "out.parquet")
-    assert "did you mean 'text'?" in message(store, source, out, text_column="txt")
+    assert "did you mean --text-column 'text'?" in message(store, source, out, text_column="txt")
     (tmp_path / "folder.csv").mkdir()
     assert "is a folder" in message(store, source, tmp_path / "folder.csv")
     assert "is a folder" in message(store, tmp_path / "folder.csv", out)
@@ -292,7 +292,7 @@ def test_files_that_cannot_be_used_are_said_in_one_line(store: Store, tmp_path: 
 def test_what_fails_half_way_leaves_the_older_file(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
-    monkeypatch.setattr(tables, "BLOCK", 9)
+    monkeypatch.setattr(records, "BLOCK", 9)
     source = write(tmp_path / "in.csv", "text\ngood\nbad\npoor\n")
     real, calls = batch_scoring._answers, []
 
@@ -362,10 +362,10 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
     if not status.exists():
         pytest.skip("needs /proc to measure a process")
     code = (
-        "import sys; from pathlib import Path; from sentiment.data import tables\n"
+        "import sys; from pathlib import Path; from sentiment.data import records\n"
         "from sentiment.serving.batch import score_file; from sentiment.console import Terminal\n"
         "from sentiment.tracking.store import open_store\n"
-        "source, target, store = map(Path, sys.argv[1:]); tables.BLOCK = 2**18\n"
+        "source, target, store = map(Path, sys.argv[1:]); records.BLOCK = 2**18\n"
         "score_file(open_store(store), source, target, terminal=Terminal(quiet=True))\n"
         f"print(Path({str(status)!r}).read_text().split('VmHWM:')[1].split()[0])\n"  # KiB
     )
