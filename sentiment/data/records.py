@@ -56,11 +56,14 @@ class Block:
 class Records:
     """The records of an open file; `names` is the header.
 
-    `name` tells the delimiter. Raises `ReviewDataError`: no header, or more than `most_bytes`.
+    `name` tells the delimiter. Raises `ReviewDataError`, whose message begins with `prefix`: no
+    header that can be read, or more than `most_bytes`.
     """
 
-    def __init__(self, data: IO[bytes], name: str, most_bytes: int | None = None) -> None:
-        self._data, self._most_bytes = data, most_bytes
+    def __init__(
+        self, data: IO[bytes], name: str, *, prefix: str = "", most_bytes: int | None = None
+    ) -> None:
+        self._data, self._prefix, self._most_bytes = data, prefix, most_bytes
         self._taken, self._line, self._is_end = 0, 1, False
         self._rest = b""  # the begin of a record that goes on in the next block
         self._width = 0
@@ -70,10 +73,10 @@ class Records:
         while not self._first.rows and not self._is_end:
             self._first = self._read_carefully(self._next_block())
         if not self._first.rows:
-            raise ReviewDataError("is empty, expected a header and one row per review")
+            raise ReviewDataError(f"{prefix}is empty, expected a header and one row per review")
         if 0 in self._first.problems:
             raise ReviewDataError(
-                f"line {self._first.places[0]:,}: the header cannot be read "
+                f"{prefix}line {self._first.places[0]:,}: the header cannot be read "
                 f"({self._first.problems[0]}); expected the names of the columns, as UTF-8 text"
             )
         self.names = self._first.rows[0]
@@ -97,7 +100,7 @@ class Records:
         self._is_end = len(block) < BLOCK
         self._taken += len(block)
         if self._most_bytes is not None and self._taken > self._most_bytes:
-            raise ReviewDataError(f"holds more than {self._most_bytes:,} bytes")
+            raise ReviewDataError(f"{self._prefix}holds more than {self._most_bytes:,} bytes")
         return self._rest + block
 
     def _blocks_of(self, part: _Rows, only: Sequence[int] | None) -> Iterator[Block]:

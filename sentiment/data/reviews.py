@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,20 +123,12 @@ def load_reviews(
                 )
             unreadable.add(chunk, torn)
             without_text += len(chunk.problems) - len(torn)
-            first = len(texts) - len(written)
-            wrong.add(
-                chunk,
-                {
-                    at: repr(str(found[at])[:20])
-                    for at, rating in enumerate(ratings[first:])
-                    if rating == WRONG_RATING and at not in chunk.problems
-                },
-            )
             marked += sum(
                 (text or "").rstrip().endswith(MARKERS)
                 for at, text in enumerate(written)
                 if at not in torn
             )
+            wrong.add(chunk, _wrong_ratings(found, chunk.problems))
     if wrong.count:
         raise table.error(
             f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
@@ -188,6 +180,15 @@ def to_ratings(written: Sequence[Any]) -> list[int]:
     """
     known = {cell: _rating(cell) for cell in set(written)}
     return [known[cell] for cell in written]
+
+
+def _wrong_ratings(written: Sequence[Any], problems: Mapping[int, str]) -> dict[int, str]:
+    """Return the wrong ratings of rows without a problem, as a message shows them."""
+    return {
+        at: repr(str(written[at])[:20])
+        for at, rating in enumerate(to_ratings(written))
+        if rating == WRONG_RATING and at not in problems
+    }
 
 
 def _rating(cell: Any) -> int:

@@ -21,11 +21,11 @@ import re
 import secrets
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 from sentiment.data.records import Records
 from sentiment.errors import ReviewDataError, ReviewReadError
@@ -204,7 +204,7 @@ class _Delimited(Table):
         raw.seek(0)
         data = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
         with _named_errors(prefix):
-            self._records = Records(data, name, most_bytes)
+            self._records = Records(data, name, prefix=prefix, most_bytes=most_bytes)
         self.names = self._records.names
 
     def chunks(self, only: Sequence[int] | None = None) -> Iterator[Chunk]:
@@ -254,7 +254,7 @@ class _Parquet(Table):
                 )
             places = range(done + 1, done + batch.num_rows + 1)
             done += batch.num_rows
-            yield Chunk(columns, {}, places, "row", done / total)
+            yield Chunk(columns, {}, places, "row", done / max(total, 1))
 
     def _check_type(self, at: int, column: Column, hint: str) -> None:
         from pyarrow import types
@@ -285,8 +285,6 @@ def _named_errors(prefix: str, option: str = "") -> Iterator[None]:
     """Turn whatever opening or reading a file raises into our errors."""
     try:
         yield
-    except ReviewDataError as error:
-        raise ReviewDataError(f"{prefix}{error}") from None
     except FileNotFoundError:
         raise ReviewDataError(f"{prefix}no such file; give one with {option}") from None
     except IsADirectoryError:
@@ -300,11 +298,7 @@ def _named_errors(prefix: str, option: str = "") -> Iterator[None]:
 # --- writing -------------------------------------------------------------------------------
 
 
-class Target(Protocol):
-    """A table being written."""
-
-    def write(self, columns: Sequence[Any]) -> None:
-        """Append rows; `columns` are lists or Arrow arrays of the same length."""
+Write = Callable[[Sequence[Any]], None]  # append rows: lists or Arrow arrays of the same length
 
 
 def table_format(path: Path) -> str:
@@ -316,7 +310,7 @@ def table_format(path: Path) -> str:
 
 
 @contextmanager
-def open_target(path: Path, source: Table, added: Sequence[tuple[str, str]]) -> Iterator[Target]:
+def open_target(path: Path, source: Table, added: Sequence[tuple[str, str]]) -> Iterator[Write]:
     """Write a table of the source's columns and the `added` ones: (name, Arrow type) each.
 
     The file appears as `appearing_whole` says. Raises `ReviewDataError`: a name is taken, no such
@@ -347,59 +341,46 @@ def open_target(path: Path, source: Table, added: Sequence[tuple[str, str]]) -> 
         raise ReviewDataError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-class _DelimitedTarget:
-    def __init__(self, text: IO[str], delimiter: str) -> None:
-        # Lines end as RFC 4180 has it: with "\n" alone a cell with a "\r" would not be quoted
-        self.writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
-
-    def write(self, columns: Sequence[Any]) -> None:
-        self.writer.writerows(zip(*map(cells, columns), strict=True))  # floats keep all their bits
-
-
 @contextmanager
-def _delimited_target(raw: IO[bytes], kind: str, names: Sequence[str]) -> Iterator[Target]:
+def _delimited_target(raw: IO[bytes], kind: str, names: Sequence[str]) -> Iterator[Write]:
     with ExitStack() as layers:
         if kind.endswith(".gz"):
             # without name and time in it, the same rows give the same bytes
-            raw = cast(
-                IO[bytes], layers.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
-            )
+            packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
+            raw = cast(IO[bytes], layers.enter_context(packed))
         # bytes that were not UTF-8 are written as they were
         text = io.TextIOWrapper(raw, "utf-8", "surrogateescape", newline="")
-        target = _DelimitedTarget(text, "\t" if kind.startswith(".tsv") else ",")
-        target.writer.writerow(names)
-        yield target
+        # Lines end as RFC 4180 has it: with "\n" alone a cell with a "\r" would not be quoted
+        delimiter = "\t" if kind.startswith(".tsv") else ","
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
+        writer.writerow(names)
+        # floats keep all their bits
+        yield lambda columns: writer.writerows(zip(*map(cells, columns), strict=True))
         text.detach()
-
-
-class _ParquetTarget:
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-
-    def write(self, columns: Sequence[Any]) -> None:
-        import pyarrow
-
-        arrays = [
-            pyarrow.array(map(_storable, column), field.type)
-            if isinstance(column, list)
-            else column
-            for column, field in zip(columns, self._writer.schema, strict=True)
-        ]
-        self._writer.write_batch(pyarrow.record_batch(arrays, schema=self._writer.schema))
 
 
 @contextmanager
 def _parquet_target(
     raw: IO[bytes], source: Table, added: Sequence[tuple[str, str]]
-) -> Iterator[Target]:
+) -> Iterator[Write]:
     import pyarrow
     from pyarrow import parquet
 
     schema = source.schema or pyarrow.schema([(name, pyarrow.string()) for name in source.names])
     for name, kind in added:
         schema = schema.append(pyarrow.field(name, pyarrow.type_for_alias(kind)))
+
+    def write(columns: Sequence[Any]) -> None:
+        arrays = [
+            pyarrow.array(map(_storable, column), field.type)
+            if isinstance(column, list)
+            else column
+            for column, field in zip(columns, schema, strict=True)
+        ]
+        writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
+
     with parquet.ParquetWriter(raw, schema) as writer:
-        yield _ParquetTarget(writer)
+        yield write
 
 
 def _storable(cell: Any) -> Any:

@@ -85,14 +85,14 @@ def score_file(
     begun = time.perf_counter()
     with open_table(source, "--in") as table:
         text_at = table.find(TEXTS, text_column)
-        with open_target(target, table, ADDED) as out:
+        with open_target(target, table, ADDED) as write:
             loaded = load_version(store, version)
             summary = Summary(loaded.version)
             with _progress(source.name) as advance:
                 for chunk in table.chunks():
                     texts = texts_of(chunk, text_at)
                     added = _answers(loaded, texts, chunk.problems)
-                    out.write([*chunk.columns, *added])
+                    write([*chunk.columns, *added])
                     summary.rows += len(texts)
                     summary.labels.update(label or "" for label in added[0])
                     summary.unreadable.add(chunk, chunk.problems)
