@@ -31,12 +31,12 @@ def rows_of(data: str | bytes, name: str = "in.csv", only: list[int] | None = No
 
 
 @contextmanager
-def blocks_of(size: int, *, quick: bool = True) -> Iterator[None]:
+def blocks_of(size: int, *, quick: bool = True) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BLOCK", size)
         if not quick:
             patch.setattr(Records, "_read_quickly", lambda *_: None)
-        yield
+        yield patch
 
 
 def test_records_have_the_line_they_begin_at() -> None:
@@ -79,6 +79,25 @@ def test_a_record_is_bounded_in_lines_and_characters() -> None:
     assert rows[-1] == (MOST_LINES + 3, ["2", "3"], None)
     rows = rows_of(f"a,b\n{'x' * LONGEST * 3},1\n2,3\n")
     assert rows == [(2, ["x" * LONGEST, ""], TOO_LONG), (3, ["2", "3"], None)]
+
+
+def test_lines_that_a_quote_covered_in_vain_are_read_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(records, "MOST_LINES", 3)
+    rows = rows_of('a\n"open\na","\nz\nz"\n')  # the second could go on to the fourth
+    assert [(line, problem) for line, _, problem in rows] == [
+        (2, TORN),
+        (3, TORN),
+        (4, None),
+        (5, None),
+    ]
+
+
+def test_a_long_line_is_cut_and_its_letters_are_not_stray_bytes() -> None:
+    with blocks_of(2**16):
+        rows = rows_of(f"text\na{'€' * LONGEST * 3}\ngood\n")
+    assert rows == [(2, ["a" + "€" * (LONGEST - 1)], TOO_LONG), (3, ["good"], None)]
 
 
 def test_a_stray_byte_spoils_its_row_and_can_be_written_again() -> None:
@@ -172,7 +191,7 @@ def test_what_a_csv_writer_wrote_is_read_again(grid: list[list[str]], name: str)
     grids,
     st.sampled_from(["\n", "\r\n"]),
     st.integers(0, 99),
-    st.sampled_from(["", "", '"', "\n", ",", "\r", "é", "\n\n"]),
+    st.sampled_from(["", "", '"', '"a"b', "\n", ",", "\r", "é", "\n\n"]),
     st.sampled_from([8, 30]),
     st.booleans(),
 )
@@ -187,11 +206,25 @@ def test_the_quick_way_reads_what_the_careful_way_reads(
     only = [len(grid[0]) - 1] if one else None
     read: list[Rows | str] = []
     for quick in (True, False):
-        with blocks_of(block, quick=quick):
+        with blocks_of(block, quick=quick) as patch:
+            patch.setattr(records, "LONGEST", 40)
+            patch.setattr(records, "MOST_LINES", 3)
             try:
                 read.append(rows_of(data, only=only))
             except ReviewDataError as error:  # of the header
                 read.append(str(error))
+    assert read[0] == read[1]
+
+
+@pytest.mark.parametrize("row", [f'"{"x" * 45}",1', '"x\ny\nz\nw",1', '"a"b,1', '"a",b"c"'])
+def test_the_quick_way_leaves_faults_to_the_careful_way(row: str) -> None:
+    data = "a,b\n" + "1,2\n" * 40 + f"{row}\n" + "1,2\n" * 80
+    read = []
+    for quick in (True, False):
+        with blocks_of(100, quick=quick) as patch:
+            patch.setattr(records, "LONGEST", 40)
+            patch.setattr(records, "MOST_LINES", 3)
+            read.append(rows_of(data))
     assert read[0] == read[1]
 
 
