@@ -1,10 +1,8 @@
 """Define what can go wrong through no fault of the code: one base class, and its tree.
 
     UserError                    exit code 2; the message is one line for the user
-    ├── ReviewDataError          a file of reviews cannot be used as it is
+    ├── ReviewDataError          a file of reviews cannot be used as it is, or not be written
     │   └── ReviewReadError      it is there and could not be read just now: trying again may help
-    ├── RowsError                a table has no such column, or is not a table
-    ├── BatchError               a file cannot be scored or written
     ├── TrackingError            the MLflow store cannot be opened, or did not do it
     │   └── VersionError         a version cannot be compared with another
     ├── CalibrationError         a model cannot be served as it was scored
@@ -43,19 +41,11 @@ class UserError(Exception):
 
 
 class ReviewDataError(UserError):
-    """The reviews cannot be used as they are."""
+    """The file or the reviews in it cannot be used as they are."""
 
 
 class ReviewReadError(ReviewDataError):
     """The file is there and could not be read just now; trying again may help."""
-
-
-class RowsError(UserError):
-    """The table cannot be used as it is."""
-
-
-class BatchError(UserError):
-    """The file cannot be scored or written."""
 
 
 class TrackingError(UserError):

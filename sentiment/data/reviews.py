@@ -1,32 +1,48 @@
-"""Reviews: a file of scraped reviews → a checked frame → labels → the split, and the audit of it.
+"""Turn a file of reviews into checked reviews, labels and the split, and audit it.
 
     loaded = load_reviews("data.csv")        # frame of text and rating, and what was dropped
     split = split_reviews(loaded.frame)      # 70 % training part, 30 % holdout, stratified
 
-Whatever is wrong with a file ends in a `ReviewDataError` of one line that says what, where,
-what was expected and what to do; nothing is repaired in silence.
+`tables` reads the file. Which columns are meant, which rows have a text and what a rating is are
+decided here, for training, scoring, the page and the drift check alike. Whatever is wrong with a
+file ends in a `ReviewDataError` of one line; rows that are dropped are counted by reason.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
-import gzip
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sentiment.errors import ReviewDataError, ReviewReadError
+from sentiment.data.records import NOT_UTF8
+from sentiment.data.tables import (
+    NO_TEXT,
+    TEXT,
+    TEXT_OR_NUMBER,
+    Chunk,
+    Column,
+    Unreadable,
+    cells,
+    open_table,
+)
+from sentiment.errors import ReviewDataError
+from sentiment.metrics import Labels
 
 TEXT_COLUMN = "Review text"  # the scraped file's own names
 RATING_COLUMN = "Ratings"
+_TEXT_NAMES = ("text", "review", "reviews", "body", "review body", "comment", "comments")
+TEXTS = Column(
+    "reviews", (TEXT_COLUMN.lower(), *_TEXT_NAMES, "content", "summary"), TEXT, "--text-column"
+)
+_RATING_NAMES = (RATING_COLUMN.lower(), "rating", "stars", "star rating", "score", "rate")
+RATINGS = Column("ratings", _RATING_NAMES, TEXT_OR_NUMBER, "--rating-column")
 # The scraper keeps the label of Flipkart's "read on" link, glued to the last word. Lower case is
 # left alone: a person may well end a sentence on it.
 MARKERS = ("READ MORE", "Read More")
@@ -34,9 +50,9 @@ NEGATIVE_UP_TO = 2  # ratings 1–2 are negative, 3–5 positive, as in the guid
 CLASS_NAMES = ("negative", "positive")  # index = label
 HOLDOUT_SHARE = 0.3
 SPLIT_SEED = 42  # the published split; a search seed does not move it
-TEXT_HASHES = "training_text_hashes.npy"  # artifact of a run: `text_hashes` of its training part
-
-Labels = npt.NDArray[np.int64]
+NO_RATING, WRONG_RATING = 0, -1  # what `to_ratings` says of other cells
+TEXT_HASHES = "training_text_hashes.npy"  # artifact of a run: `text_hashes` of the training part
+PLACES_SHOWN = 3  # rows named in a message
 
 
 @dataclass(frozen=True)
@@ -49,11 +65,19 @@ class LoadedReviews:
     without_text: int
     marker_removed: int
     exact_duplicates: int
+    without_rating: int = 0
+    unreadable: int = 0
+    first_unreadable: str = ""  # where and why
 
     def dropped(self) -> str:
-        """What was left out and why, in a sentence."""
+        """Return what was left out and why, in a sentence."""
+        reasons = [f"{self.without_text:,} without text"]
+        if self.unreadable:
+            reasons.insert(0, f"{self.unreadable:,} that cannot be read ({self.first_unreadable})")
+        if self.without_rating:
+            reasons.append(f"{self.without_rating:,} without a rating")
         return (
-            f"{self.rows_read:,} rows read: {self.without_text:,} without text and "
+            f"{self.rows_read:,} rows read: {', '.join(reasons)} and "
             f"{self.exact_duplicates:,} exact duplicates dropped, {len(self.frame):,} left"
         )
 
@@ -75,37 +99,112 @@ def load_reviews(
 ) -> LoadedReviews:
     """Read and check a CSV, TSV or Parquet file of reviews, gzipped or not, UTF-8.
 
-    Rows without text and exact (text, rating) duplicates are dropped and counted; the scraper's
-    trailing marker is removed first, and `copies` says how often each row came. Columns default
-    to `Review text` and `Ratings`. Raises `ReviewDataError`.
+    The scraper's trailing marker is removed first. Rows that cannot be read, rows without text or
+    rating, and exact (text, rating) duplicates are dropped and counted; `copies` says how often
+    each row came. Columns are found by their usual names unless they are named. Raises
+    `ReviewDataError`, also for wrong ratings and for bytes that are not UTF-8.
     """
     source = Path(path)
-    columns = (text_column or TEXT_COLUMN, rating_column or RATING_COLUMN)
-    table = _read_table(source, columns)
-    if table.empty:
-        raise ReviewDataError(f"{source}: has a header but no rows; expected one row per review")
-    present = table[columns[0]].notna()
-    raw = table.loc[present, columns[0]].astype(str)
-    texts = raw.map(remove_marker)
-    blank = texts == ""
-    if blank.all():
-        raise ReviewDataError(f"{source}: no row has text in column '{columns[0]}'")
-    kept = texts[~blank]
-    ratings = _checked_ratings(table.loc[kept.index, columns[1]], columns[1], source)
-    frame = pd.DataFrame({"text": kept, "rating": ratings})
-    unique = frame.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
-    return LoadedReviews(
-        frame=unique,
+    texts: list[str | None] = []
+    ratings: list[int] = []
+    unreadable, wrong = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
+    without_text = marked = 0
+    with open_table(source, "--data") as table:
+        columns = table.find(TEXTS, text_column), table.find(RATINGS, rating_column)
+        for chunk in table.chunks(columns):
+            written, found = (cells(column) for column in chunk.columns)
+            texts += texts_of(chunk)
+            ratings += to_ratings(found)
+            torn = {at: why for at, why in chunk.problems.items() if why != NO_TEXT}
+            stray = next((at for at, why in torn.items() if why.endswith(NOT_UTF8)), None)
+            if stray is not None:  # in another encoding, so most other rows may be wrong too
+                raise table.error(
+                    f"{chunk.place(stray)}: {torn[stray]}; save the file as UTF-8 and run again"
+                )
+            unreadable.add(chunk, torn)
+            without_text += len(chunk.problems) - len(torn)
+            marked += sum(
+                (text or "").rstrip().endswith(MARKERS)
+                for at, text in enumerate(written)
+                if at not in torn
+            )
+            wrong.add(chunk, _wrong_ratings(found, chunk.problems))
+    if wrong.count:
+        raise table.error(
+            f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
+            "correct or remove these rows"
+        )
+    rows = pd.DataFrame({"text": pd.Series(texts, dtype=str), "rating": ratings})
+    with_text = rows[rows["text"].notna()]
+    kept = with_text[with_text["rating"] != NO_RATING]
+    frame = kept.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
+    loaded = LoadedReviews(
+        frame=frame,
         source=source,
-        rows_read=len(table),
-        without_text=len(table) - len(frame),
-        marker_removed=int(raw.str.rstrip().str.endswith(MARKERS).sum()),
-        exact_duplicates=len(frame) - len(unique),
+        rows_read=len(rows),
+        without_text=without_text,
+        marker_removed=marked,
+        exact_duplicates=len(kept) - len(frame),
+        without_rating=len(with_text) - len(kept),
+        unreadable=unreadable.count,
+        first_unreadable=str(unreadable),
     )
+    if not texts:
+        raise table.error("has a header but no rows; expected one row per review")
+    if frame.empty:
+        raise table.error(f"no row has a text and a rating: {loaded.dropped()}")
+    return loaded
+
+
+def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
+    """Return the texts without marker and outer white space; None where there is none to read.
+
+    `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
+    """
+    texts: list[str | None] = [
+        remove_marker(text or "") or None for text in cells(chunk.columns[column])
+    ]
+    for at in chunk.problems:
+        texts[at] = None
+    if None in texts:
+        for at, text in enumerate(texts):
+            if text is None:
+                chunk.problems.setdefault(at, NO_TEXT)
+    return texts
+
+
+def to_ratings(written: Sequence[Any]) -> list[int]:
+    """Return stars 1–5 for cells such as `4`, `"4"` and `4.0`.
+
+    `NO_RATING` stands for a cell with nothing in it, `WRONG_RATING` for anything else.
+    """
+    known = {cell: _rating(cell) for cell in set(written)}
+    return [known[cell] for cell in written]
+
+
+def _wrong_ratings(written: Sequence[Any], problems: Mapping[int, str]) -> dict[int, str]:
+    """Return the wrong ratings of rows without a problem, as a message shows them."""
+    return {
+        at: repr(str(written[at])[:20])
+        for at, rating in enumerate(to_ratings(written))
+        if rating == WRONG_RATING and at not in problems
+    }
+
+
+def _rating(cell: Any) -> int:
+    if isinstance(cell, str):
+        cell = cell.strip() or None
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return NO_RATING
+    try:
+        stars = float(cell)
+    except ValueError:
+        return WRONG_RATING
+    return int(stars) if stars in (1, 2, 3, 4, 5) else WRONG_RATING
 
 
 def remove_marker(text: str) -> str:
-    """The text without the scraper's trailing marker (repeated ones too) and outer white space."""
+    """Return the text without the scraper's trailing markers and outer white space."""
     text = text.strip()
     while text.endswith(MARKERS):
         text = text[: -len(MARKERS[0])].rstrip()
@@ -113,12 +212,12 @@ def remove_marker(text: str) -> str:
 
 
 def to_labels(ratings: Sequence[int] | pd.Series) -> Labels:
-    """Ratings 1–5 → labels: 0 negative (1–2), 1 positive (3–5)."""
+    """Turn ratings 1–5 into labels: 0 negative (1–2), 1 positive (3–5)."""
     return (np.asarray(ratings) > NEGATIVE_UP_TO).astype(np.int64)
 
 
 def split_reviews(frame: pd.DataFrame, folds: int = 5) -> Split:
-    """The one stratified split, 70/30, `random_state=42`; the holdout is for the end.
+    """Make the one stratified split, 70/30, `random_state=42`; the holdout is for the end.
 
     Raises `ReviewDataError` when a class is too small for `folds` folds of the training part.
     """
@@ -143,7 +242,7 @@ def split_reviews(frame: pd.DataFrame, folds: int = 5) -> Split:
 
 
 def data_digest(frame: pd.DataFrame) -> str:
-    """16 hexadecimal digits that change with any text, rating or order of the checked frame."""
+    """Return 16 hexadecimal digits that change with any text, rating or order of the frame."""
     digest = hashlib.sha256()
     for text, rating in zip(frame["text"], frame["rating"], strict=True):
         # the length goes in as well, so that no two frames run together into the same bytes
@@ -153,13 +252,13 @@ def data_digest(frame: pd.DataFrame) -> str:
 
 
 def text_hashes(cleaned: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """Sorted distinct 64-bit BLAKE2b hashes of cleaned texts: which texts a model has seen."""
+    """Return the sorted distinct 64-bit BLAKE2b hashes of texts: which ones a model has seen."""
     digests = {hashlib.blake2b(text.encode(), digest_size=8).digest() for text in cleaned}
     return np.sort(np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64))
 
 
 def unseen(cleaned_test: Sequence[str], cleaned_train: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """For each holdout text whether its cleaned form is absent from the training part."""
+    """Return for each holdout text whether its cleaned form is absent from the training part."""
     seen = set(cleaned_train)
     return np.array([text not in seen for text in cleaned_test], dtype=bool)
 
@@ -170,7 +269,7 @@ def audit_reviews(
     cleaned_train: Sequence[str],
     cleaned_test: Sequence[str],
 ) -> pd.DataFrame:
-    """The data audit as a table: `check`, `count`, `share` (0–1) and `of` (what it is a share of).
+    """Return the data audit: `check`, `count`, `share` (0–1) and `of` (what it is a share of).
 
     The cleaned texts belong row by row to `split`.
     """
@@ -180,7 +279,9 @@ def audit_reviews(
     both = pd.Series(labels).groupby(np.array(cleaned, dtype=object)).nunique()
     again = len(cleaned_test) - int(unseen(cleaned_test, cleaned_train).sum())
     rows = [
+        ("rows that cannot be read", loaded.unreadable, loaded.rows_read, "rows read"),
         ("rows without text", loaded.without_text, loaded.rows_read, "rows read"),
+        ("rows without a rating", loaded.without_rating, loaded.rows_read, "rows read"),
         ("exact duplicates", loaded.exact_duplicates, loaded.rows_read, "rows read"),
         ("reviews left", kept, loaded.rows_read, "rows read"),
         ("duplicates after cleaning", kept - distinct, kept, "reviews left"),
@@ -193,123 +294,3 @@ def audit_reviews(
     table = pd.DataFrame(rows, columns=["check", "count", "total", "of"])
     table.insert(2, "share", table["count"] / table.pop("total"))
     return table
-
-
-def _read_table(source: Path, columns: tuple[str, str]) -> pd.DataFrame:
-    """The two named columns, as strings (CSV, TSV) or as the file types them (Parquet)."""
-    if source.is_dir():
-        raise ReviewDataError(f"{source}: is a folder, expected a CSV, TSV or Parquet file")
-    try:
-        with source.open("rb") as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        raise ReviewDataError(f"{source}: no such file; give one with --data") from None
-    except OSError as error:
-        raise ReviewReadError(f"{source}: cannot be read: {error.strerror}") from None
-    if not magic:
-        raise ReviewDataError(f"{source}: is empty, expected a header and one row per review")
-    if magic == b"PAR1":
-        return _read_parquet(source, columns)
-    return _read_delimited(source, columns, gzipped=magic[:2] == b"\x1f\x8b")
-
-
-def _read_parquet(source: Path, columns: tuple[str, str]) -> pd.DataFrame:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        _check_columns(parquet.read_schema(source).names, columns, source)
-        return parquet.read_table(source, columns=list(columns)).to_pandas()  # type: ignore[no-any-return]
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ReviewDataError(f"{source}: is not a readable Parquet file: {reason}") from None
-
-
-def _read_delimited(source: Path, columns: tuple[str, str], *, gzipped: bool) -> pd.DataFrame:
-    name = source.name.removesuffix(".gz").lower()
-    delimiter = "\t" if name.endswith((".tsv", ".tab")) else ","
-    try:
-        with _open_text(source, gzipped=gzipped) as file:
-            header = next(csv.reader(file, delimiter=delimiter), [])
-            _check_columns(header, columns, source)
-        with _open_text(source, gzipped=gzipped) as file:
-            # All columns, since with `usecols` pandas lets a row with too many fields pass; and
-            # only an empty cell is missing: "NA" and "null" are things people write.
-            table = pd.read_csv(
-                file, sep=delimiter, dtype=str, keep_default_na=False, na_values=[""]
-            )
-        if not isinstance(table.index, pd.RangeIndex):
-            raise pd.errors.ParserError("the first row has more fields than the header")
-        return table[list(columns)]
-    except UnicodeDecodeError:
-        offset = _first_undecodable_byte(source, gzipped=gzipped)
-        raise ReviewDataError(
-            f"{source}: byte {offset:,} is not UTF-8; save the file as UTF-8 and run again"
-        ) from None
-    except (pd.errors.ParserError, csv.Error):
-        line = _torn_line(source, delimiter, gzipped=gzipped)
-        raise ReviewDataError(
-            f"{source}: the record that begins at line {line:,} is torn (a quote never closed, or "
-            "more fields than the header has); mend that line"
-        ) from None
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ReviewDataError(f"{source}: the gzip stream is damaged: {error}") from None
-
-
-def _open_text(source: Path, *, gzipped: bool) -> IO[str]:
-    if gzipped:
-        return gzip.open(source, "rt", encoding="utf-8-sig", newline="")
-    return source.open(encoding="utf-8-sig", newline="")
-
-
-def _check_columns(found: list[str], columns: tuple[str, str], source: Path) -> None:
-    for column, option in zip(columns, ("--text-column", "--rating-column"), strict=True):
-        if column in found:
-            continue
-        by_lower = {name.lower(): name for name in found}
-        near = difflib.get_close_matches(column.lower(), by_lower, n=1, cutoff=0.4)
-        hint = f"; did you mean {option} '{by_lower[near[0]]}'?" if near else f"; name it: {option}"
-        names = ", ".join(f"'{name}'" for name in found)
-        raise ReviewDataError(f"{source}: no column '{column}', found {names}{hint}")
-
-
-def _checked_ratings(column: pd.Series, name: str, source: Path) -> pd.Series:
-    """The column as int 1–5; `4`, `"4"` and `4.0` are ratings, `4.5`, `6` and nothing are not."""
-    ratings = pd.to_numeric(column, errors="coerce")
-    bad = ~ratings.isin([1, 2, 3, 4, 5])
-    if bad.any():
-        at_fault = column[bad].head(3)
-        first = "; ".join(
-            f"row {row + 1:,}: {'nothing' if pd.isna(value) else repr(str(value))}"
-            for row, value in zip(at_fault.index.to_numpy(), at_fault, strict=True)
-        )
-        raise ReviewDataError(
-            f"{source}: {int(bad.sum()):,} values of '{name}' are not a whole number of stars from "
-            f"1 to 5 ({first}); correct or remove these rows"
-        )
-    return ratings.astype(np.int64)
-
-
-def _first_undecodable_byte(source: Path, *, gzipped: bool) -> int:
-    data = gzip.decompress(source.read_bytes()) if gzipped else source.read_bytes()
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start
-    return len(data)
-
-
-def _torn_line(source: Path, delimiter: str, *, gzipped: bool) -> int:
-    """The line at which the first unreadable record begins; the header is line 1."""
-    with _open_text(source, gzipped=gzipped) as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        begins, width = 1, 0
-        try:
-            for fields in reader:
-                width = width or len(fields)
-                if len(fields) > width:
-                    return begins
-                begins = reader.line_num + 1
-        except csv.Error:
-            pass
-        return begins

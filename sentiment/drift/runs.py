@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sentiment.data.whole_file import appearing_whole
+from sentiment.data.tables import appearing_whole
 from sentiment.drift.outcome import CheckedWindow, scores
 from sentiment.drift.page import drift_page
 from sentiment.drift.report import STATES

@@ -8,19 +8,25 @@ reference, which is smaller by far. True labels are rarer, so as many are drawn 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import RATING_COLUMN, remove_marker, to_labels
-from sentiment.data.tables import Chunk, Source, open_source
+from sentiment.data.reviews import (
+    RATINGS,
+    TEXTS,
+    WRONG_RATING,
+    texts_of,
+    to_labels,
+    to_ratings,
+)
+from sentiment.data.tables import Chunk, Unreadable, cells, open_table
 from sentiment.drift.features import NO_LABEL, Ints, WindowFeatures, logged_features, row_features
-from sentiment.errors import EmptyWindowError, WindowError
+from sentiment.errors import EmptyWindowError
 from sentiment.predictions.log import PredictionLog
 from sentiment.predictions.reading import ARMS, begin_of, existing_log, nothing, others
 
@@ -33,7 +39,7 @@ SAMPLE = 50_000
 PORTION = 20_000  # rows read at a time: some tens of megabytes
 SEED = 42
 LOG_SOURCE = "prediction log"
-PLACES_SAID = 3  # rows of a file that could not be read
+PLACES_SHOWN = 3  # rows of a file that could not be read
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,72 +175,43 @@ def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion) -> Window
 
 
 def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
-    """The reviews in a CSV, TSV or Parquet file, answered by the version; duplicates stay.
+    """Return the reviews in a CSV, TSV or Parquet file, answered by the version; duplicates stay.
 
-    A rating of 1–5 gives the true label; the column is `Ratings` by default, and need not be there
-    then. A row that cannot be read is left out and said. Raises `WindowError` and `BatchError`.
+    A rating of 1–5 gives the true label; without a column of ratings there are no true labels.
+    Rows that cannot be read are left out and counted in the notes. Raises `EmptyWindowError` and
+    `ReviewDataError`.
     """
-    gathering = Gathering()
-    places: list[str] = []
-    unreadable = strange = 0
-    with open_reviews(wanted) as source:
-        rating_at = None
-        if wanted.rating_column is not None or RATING_COLUMN in source.names:
-            name = wanted.rating_column or RATING_COLUMN
-            rating_at = column_at(wanted.path, source, name, "--rating-column")
-        for chunk in source.chunks():
-            frame, no_rating = _labelled_texts(chunk, rating_at)
+    gathering, unreadable, wrong = Gathering(), Unreadable(PLACES_SHOWN), 0
+    with open_table(wanted.path, "--data") as table:
+        columns = [table.find(TEXTS, wanted.text_column)]
+        if wanted.rating_column or table.look(RATINGS, None) is not None:
+            columns.append(table.find(RATINGS, wanted.rating_column))
+        for chunk in table.chunks(columns):
+            frame, wrong_here = _labelled_texts(chunk)
             gathering.add(frame)
-            strange += no_rating
-            unreadable += len(chunk.problems)
-            for at in sorted(chunk.problems)[: PLACES_SAID - len(places)]:
-                places.append(f"{source.place} {chunk.places[at]:,}: {chunk.problems[at]}")
+            wrong += wrong_here
+            unreadable.add(chunk, chunk.problems)
     notes = []
-    if unreadable:
-        more = "; …" if unreadable > len(places) else ""
-        notes.append(f"{unreadable:,} rows without a readable text ({'; '.join(places)}{more})")
-    if strange:
-        notes.append(f"{strange:,} ratings that are no whole number of stars from 1 to 5")
+    if unreadable.count:
+        notes.append(f"{unreadable.count:,} rows without a readable text ({unreadable})")
+    if wrong:
+        notes.append(f"{wrong:,} ratings that are no whole number of stars from 1 to 5")
     if not gathering.count:
         raise EmptyWindowError(f"{wanted.path}: has no reviews; expected a row for each")
     return gathering.window(
         wanted.path.name,
-        lambda rows: row_features([remove_marker(text) for text in rows["text"]], version.pipeline),
+        lambda rows: row_features(rows["text"].tolist(), version.pipeline),
         [f"left out: {note}" for note in notes],
     )
 
 
-@contextmanager
-def open_reviews(wanted: FileWindow) -> Iterator[Source]:
-    """Open the file and find its column of texts. Raises `WindowError` and `BatchError`."""
-    if not wanted.path.exists():
-        raise WindowError(f"{wanted.path}: no such file; give one with --data")
-    with open_source(wanted.path, wanted.text_column) as source:
-        yield source
-
-
-def column_at(path: Path, source: Source, name: str, option: str) -> int:
-    """The position of a column of this name. Raises `WindowError`, which names the option."""
-    if name in source.names:
-        return source.names.index(name)
-    found = ", ".join(f"'{name}'" for name in source.names[:20])
-    raise WindowError(f"{path}: no column '{name}', found {found}; name it with {option}")
-
-
-def cells(column: Any) -> pd.Series:
-    """A column of a `Chunk` as it was read: strings (CSV, TSV) or values (Parquet)."""
-    return pd.Series(column if isinstance(column, list) else column.to_pylist(), dtype=object)
-
-
-def _labelled_texts(chunk: Chunk, rating_at: int | None) -> tuple[pd.DataFrame, int]:
-    """The readable texts with their true labels, and how many ratings of theirs are none."""
-    texts = pd.Series(chunk.texts, dtype=object)
+def _labelled_texts(chunk: Chunk) -> tuple[pd.DataFrame, int]:
+    """Return the readable texts with their true labels, and how many of their ratings are wrong."""
+    texts = pd.Series(texts_of(chunk), dtype=object)
     frame = pd.DataFrame({"text": texts, "true_label": pd.Series(pd.NA, texts.index, "Int64")})
     frame = frame[texts.notna()]
-    if rating_at is None:
+    if len(chunk.columns) == 1:
         return frame, 0
-    ratings = cells(chunk.columns[rating_at])[frame.index]
-    stars = pd.to_numeric(ratings, errors="coerce")
-    known = stars.isin([1, 2, 3, 4, 5])
-    frame.loc[known, "true_label"] = to_labels(stars[known])
-    return frame, int((~known & ratings.notna() & (ratings != "")).sum())
+    stars = pd.Series(to_ratings(cells(chunk.columns[1])))[frame.index]
+    frame.loc[stars > 0, "true_label"] = to_labels(stars[stars > 0])
+    return frame, int((stars == WRONG_RATING).sum())

@@ -18,14 +18,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import RATING_COLUMN, LoadedReviews, remove_marker, to_labels
+from sentiment.data.reviews import (
+    RATINGS,
+    TEXTS,
+    LoadedReviews,
+    texts_of,
+    to_labels,
+    to_ratings,
+)
+from sentiment.data.tables import ANY, Column, cells, open_table
 from sentiment.drift.compare import MIN_WINDOW, check
 from sentiment.drift.features import row_features
 from sentiment.drift.reference import ReferenceProfile
 from sentiment.drift.report import DriftReport
 from sentiment.drift.runs import FIGURES, REPLAY, SOURCE, written_run
 from sentiment.drift.training_profile import reference_reviews
-from sentiment.drift.window import FileWindow, cells, column_at, open_reviews
+from sentiment.drift.window import FileWindow
 from sentiment.errors import WindowError
 from sentiment.flows.drift_figures import replay_figure
 from sentiment.flows.retraining import ALGORITHM, choose
@@ -73,7 +81,7 @@ def replay(
     The configuration is the one that the flow would train (`retraining.choose`); duplicates are
     dropped for training, and stay in the windows and in the reference. Months with fewer than
     `min_reviews` reviews are put together with the next ones. Nothing is written. Raises
-    `WindowError`, `BatchError` and `ReviewDataError`.
+    `WindowError` and `ReviewDataError`.
     """
     frame, left_out = read_months(reviews, column)
     path = reviews.path
@@ -140,20 +148,24 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
     """The usable rows of a file, and by reason how many others there are.
 
     The frame has `text` without the scraper's marker, `rating` (1–5) and `month` (as
-    `month_number`), duplicates included, in the file's order. Raises `WindowError`, `BatchError`.
+    `month_number`), duplicates included, in the file's order. Raises `WindowError` and
+    `ReviewDataError`.
     """
     parts: list[pd.DataFrame] = []
-    with open_reviews(reviews) as source:
-        name = reviews.rating_column or RATING_COLUMN
-        rating_at = column_at(reviews.path, source, name, "--rating-column")
-        month_at = column_at(reviews.path, source, column, "--replay")
-        for chunk in source.chunks():
+    with open_table(reviews.path, "--data") as table:
+        columns = [
+            table.find(TEXTS, reviews.text_column),
+            table.find(RATINGS, reviews.rating_column),
+            table.find(Column("months", (), ANY, "--replay"), column),
+        ]
+        for chunk in table.chunks(columns):
+            _, ratings, months = (cells(column) for column in chunk.columns)
             parts.append(
                 pd.DataFrame(
                     {
-                        "text": [remove_marker(text or "") for text in chunk.texts],
-                        "rating": pd.to_numeric(cells(chunk.columns[rating_at]), errors="coerce"),
-                        "month": cells(chunk.columns[month_at]).map(month_number),
+                        "text": pd.Series(texts_of(chunk), dtype=object),
+                        "rating": to_ratings(ratings),
+                        "month": pd.Series(months, dtype=object).map(month_number),
                     }
                 )
             )
@@ -161,9 +173,9 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         raise WindowError(f"{reviews.path}: has no reviews; expected a row for each")
     frame = pd.concat(parts, ignore_index=True)
     usable = {
-        "without text": frame["text"] != "",
+        "without text": frame["text"].notna(),
         f"without a month in '{column}'": frame["month"].notna(),
-        "without a rating from 1 to 5": frame["rating"].isin([1, 2, 3, 4, 5]),
+        "without a rating from 1 to 5": frame["rating"] > 0,
     }
     kept = np.ones(len(frame), dtype=bool)
     left_out = {}

@@ -21,9 +21,9 @@ from markupsafe import Markup, escape
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from sentiment.data.review_rows import NO_TEXT, find_text_column, read_header, read_rows
-from sentiment.data.reviews import CLASS_NAMES
-from sentiment.errors import RowsError
+from sentiment.data.reviews import CLASS_NAMES, TEXTS, texts_of
+from sentiment.data.tables import NO_TEXT, read_table
+from sentiment.errors import ReviewDataError
 from sentiment.model.explanation import Contribution, Range
 from sentiment.model.predictor import Prediction
 from sentiment.serving.schemas import RequestChecks, RequestError
@@ -181,17 +181,18 @@ def read_reviews(form: FormInput, checks: RequestChecks) -> FormReviews:
 
 
 def _read_file(file: FileStorage, column: str, reviews: FormReviews) -> None:
-    text = io.TextIOWrapper(file.stream, "utf-8-sig", "surrogateescape", newline="")
-    name = (file.filename or "").lower()
-    rows = read_rows(text, "\t" if name.endswith((".tsv", ".tab", ".txt")) else ",")
+    most = reviews.checks.limits.max_body
     try:
-        at = find_text_column(read_header(rows), column.strip() or None, FILE_HINT)
-    except RowsError as error:
+        table = read_table(file.stream, file.filename or "", most_bytes=most)
+        at = table.find(TEXTS, column.strip() or None, FILE_HINT)
+        for chunk in table.chunks([at]):
+            texts_of(chunk)  # marks the rows without text
+            for row, text in enumerate(chunk.columns[0]):
+                reviews.add(text, chunk.problems.get(row))
+    except ReviewDataError as error:
         raise RequestError(
             400, f"cannot be used: {error}", "The file", "a CSV or TSV with a column of reviews"
         ) from None
-    for row in rows:
-        reviews.add(row.fields[at], row.problem)
 
 
 # --- what the page shows ---------------------------------------------------------------------

@@ -293,7 +293,7 @@ def test_a_replay_prints_its_table_and_where_the_figure_is(
         (("--data", "{few}", "--text-column", "body"), "no column 'body', found 'Review text'"),
         (("--data", "{few}", "--rating-column", "stars"), "no column 'stars', found 'Review t"),
         (("--data", "{blank}"), "blank.csv: has no reviews; expected a row for each"),
-        (("--data", "{few}", "--replay", "Month"), "no column 'Ratings', found 'Review text'"),
+        (("--data", "{few}", "--replay", "Month"), "no column of ratings"),
         (("--data", "{few}", "--html", "{missing}/page.html"), "there is no such folder; make it"),
         (("--data", "{few}", "--html", "{folder}"), "is a folder, expected the name of a file"),
         (("--since", "yesterday"), "'yesterday' is no time; expected a span such as 7d or 12h"),

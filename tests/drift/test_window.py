@@ -23,7 +23,7 @@ from sentiment.drift.window import (
     window_of_file,
     window_of_log,
 )
-from sentiment.errors import BatchError, EmptyWindowError, PredictionLogError, WindowError
+from sentiment.errors import EmptyWindowError, PredictionLogError, ReviewDataError, WindowError
 from sentiment.model.predictor import LoadedVersion
 from sentiment.predictions.log import PredictionLog, open_log
 
@@ -265,10 +265,12 @@ def test_columns_may_have_other_names_and_ratings_may_be_missing(
 ) -> None:
     frame = pd.DataFrame({"said": ["good box", "bad box"], "stars": [4, 1]})
     frame.to_parquet(tmp_path / "in.parquet")
+    for rating_column in (None, "stars"):
+        wanted = FileWindow(tmp_path / "in.parquet", "said", rating_column)
+        assert window_of_file(wanted, version).true.tolist() == [1, 0]
+    frame.drop(columns="stars").to_parquet(tmp_path / "in.parquet")
     wanted = FileWindow(tmp_path / "in.parquet", "said")
     assert window_of_file(wanted, version).true.tolist() == [NO_LABEL, NO_LABEL]
-    wanted = FileWindow(tmp_path / "in.parquet", "said", "stars")
-    assert window_of_file(wanted, version).true.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -276,15 +278,15 @@ def test_columns_may_have_other_names_and_ratings_may_be_missing(
     [
         ("text\n", {}, EmptyWindowError, "has no reviews; expected a row for each"),
         ("text,Ratings\n,5\n", {}, EmptyWindowError, "has no reviews"),
-        ("a,b\nx,y\n", {}, BatchError, "no column of reviews"),
-        ("a,b\nx,y\n", {"text_column": "c"}, BatchError, "no column 'c', found 'a', 'b'"),
+        ("a,b\nx,y\n", {}, ReviewDataError, "no column of reviews"),
+        ("a,b\nx,y\n", {"text_column": "c"}, ReviewDataError, "no column 'c', found 'a', 'b'"),
         (
             "text,b\nx,y\n",
             {"rating_column": "stars"},
-            WindowError,
+            ReviewDataError,
             "no column 'stars', found 'text', 'b'; name it with --rating-column",
         ),
-        ("", {}, BatchError, "is empty, expected a header"),
+        ("", {}, ReviewDataError, "is empty, expected a header"),
     ],
 )
 def test_a_file_that_cannot_be_compared(
@@ -304,7 +306,7 @@ def test_a_file_that_cannot_be_compared(
 def test_a_file_that_is_missing_is_named_with_its_option(
     tmp_path: Path, version: LoadedVersion
 ) -> None:
-    with pytest.raises(WindowError, match=r"in\.csv: no such file; give one with --data"):
+    with pytest.raises(ReviewDataError, match=r"in\.csv: no such file; give one with --data"):
         window_of_file(FileWindow(tmp_path / "in.csv"), version)
 
 

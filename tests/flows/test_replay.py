@@ -17,7 +17,7 @@ from support.drift_store import kettles
 from sentiment.drift.features import Ints
 from sentiment.drift.runs import KIND
 from sentiment.drift.window import FileWindow
-from sentiment.errors import BatchError, ReviewDataError, WindowError
+from sentiment.errors import ReviewDataError, WindowError
 from sentiment.flows import replay as drift_replay
 from sentiment.flows.replay import (
     REPLAY_COLUMNS,
@@ -221,12 +221,12 @@ def change(**columns: Any) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("frame", "column", "error", "said"),
     [
-        (change(), "Date", WindowError, "no column 'Date', found 'Month', .* with --replay"),
+        (change(), "Date", ReviewDataError, "no column 'Date', found 'Month', .* with --replay"),
         (change(), "Month", WindowError, "300 reviews have a month in column 'Month'; expected at"),
         (change(Month="?"), "Month", WindowError, "0 reviews have a month in column 'Month'"),
         (change().head(0), "Month", WindowError, "has no reviews; expected a row for each"),
-        (change().drop(columns="Ratings"), "Month", WindowError, "no column 'Ratings'"),
-        (change().drop(columns="Review text"), "Month", BatchError, "no column of reviews"),
+        (change().drop(columns="Ratings"), "Month", ReviewDataError, "no column of ratings"),
+        (change().drop(columns="Review text"), "Month", ReviewDataError, "no column of reviews"),
         (
             change(Ratings=5, Month=["Jan 2020"] * 250 + ["Feb 2020"] * 50),
             "Month",

@@ -198,9 +198,9 @@ def test_rows_that_cannot_be_read_are_shown_and_left_unscored(client: FlaskClien
     assert reasons == [
         "no text",
         "3 fields, expected 2",
-        "a quote is not closed or not doubled, or a field is endless",
-        "not UTF-8",
-        "is too long",
+        "a quote is not closed or not doubled",
+        "byte 0xe9 is not UTF-8",
+        "has 501 characters",
     ]
     rows = rows_of(page)
     assert [row["label"] for row in rows] == ["positive", *[""] * 5, "negative"]

@@ -174,7 +174,7 @@ def test_one_wrong_train_or_test_score_is_enough(
     [
         (None, [], "no such file"),
         ("", [], "is empty"),
-        ("Review text,Stars\ngood,5\n", [], "no column 'Ratings'"),
+        ("Review text,Points\ngood,5\n", [], "no column of ratings"),
         ("Review text,Ratings\ngood,5\nbad,1\n", [], "negative reviews left"),
         ("Review text,Ratings\ngood,5\n", ["--splits", "1"], "--splits 1"),
         ("Review text,Ratings\n" + "".join(UNIQUE_WORDS), [], "too few words recur"),

@@ -1,0 +1,289 @@
+"""Cut text into records: the rules, by hand and against a reader that knows no speed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiment.data import records
+from sentiment.data.records import LONGEST, MOST_LINES, TOO_LONG, TORN, Records
+from sentiment.errors import ReviewDataError
+
+Rows = list[tuple[int, list[str], str | None]]
+
+
+def rows_of(data: str | bytes, name: str = "in.csv", only: list[int] | None = None) -> Rows:
+    """Line, cells and problem of each row, the header not among them."""
+    raw = data if isinstance(data, bytes) else data.encode()
+    found: Rows = []
+    for block in Records(io.BytesIO(raw), name).blocks(only):
+        for at, row in enumerate(zip(*block.columns, strict=True)):
+            found.append((block.places[at], list(row), block.problems.get(at)))
+    return found
+
+
+@contextmanager
+def blocks_of(size: int, *, quick: bool = True) -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "BLOCK", size)
+        if not quick:
+            patch.setattr(Records, "_read_quickly", lambda *_: None)
+        yield patch
+
+
+def test_records_have_the_line_they_begin_at() -> None:
+    text = '\ufeff\n\r\nname,text\nA,"two\nlines, and ""quotes"""\n\n\r\n'
+    text += 'B,x\x0b\u2028\x85\rC,6" wide\r\n'
+    assert rows_of(text) == [
+        (4, ["A", 'two\nlines, and "quotes"'], None),
+        (8, ["B", "x\x0b\u2028\x85"], None),
+        (9, ["C", '6" wide'], None),
+    ]
+
+
+def test_a_wrong_number_of_cells_loses_nothing() -> None:
+    assert rows_of("a,b,c\n1\n1,2,3,4,5\n1,2,3\n") == [
+        (2, ["1", "", ""], "1 field, expected 3"),
+        (3, ["1", "2", "3,4,5"], "5 fields, expected 3"),
+        (4, ["1", "2", "3"], None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['"never closed,5', '"closed" too early,5', 'x","', '"doubled"",5', '"a"b",5'],
+)
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_stray_quote_spoils_its_row_and_no_other(line: str, after: int) -> None:
+    others = [f'"fine, really {at}",{at}' for at in range(after)]
+    rows = rows_of("\n".join(["text,stars", "good,4", line, *others]))
+    assert rows[0] == (2, ["good", "4"], None)
+    assert rows[1][0] == 3 and rows[1][2] == TORN and ",".join(rows[1][1]) == line
+    assert rows[2:] == [(4 + at, [f"fine, really {at}", str(at)], None) for at in range(after)]
+
+
+def test_a_record_is_bounded_in_lines_and_characters() -> None:
+    tall, long = "x\n" * (MOST_LINES - 1), "x" * (LONGEST - 6)
+    assert rows_of(f'a,b\n"{tall}",1\n') == [(2, [tall, "1"], None)]
+    assert rows_of(f'a,b\n"{long}",1\n')[0][1:] == ([long, "1"], None)
+    rows = rows_of(f'a,b\n"{tall}\n",1\n2,3\n')
+    assert rows[0] == (2, ['"x', ""], TORN) and len(rows) == MOST_LINES + 1
+    assert rows[-1] == (MOST_LINES + 3, ["2", "3"], None)
+    rows = rows_of(f"a,b\n{'x' * LONGEST * 3},1\n2,3\n")
+    assert rows == [(2, ["x" * LONGEST, ""], TOO_LONG), (3, ["2", "3"], None)]
+
+
+def test_lines_that_a_quote_covered_in_vain_are_read_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(records, "MOST_LINES", 3)
+    rows = rows_of('a\n"open\na","\nz\nz"\n')  # the second could go on to the fourth
+    assert [(line, problem) for line, _, problem in rows] == [
+        (2, TORN),
+        (3, TORN),
+        (4, None),
+        (5, None),
+    ]
+
+
+def test_a_long_line_is_cut_and_its_letters_are_not_stray_bytes() -> None:
+    with blocks_of(2**16):
+        rows = rows_of(f"text\na{'€' * LONGEST * 3}\ngood\n")
+    assert rows == [(2, ["a" + "€" * (LONGEST - 1)], TOO_LONG), (3, ["good"], None)]
+
+
+def test_a_stray_byte_spoils_its_row_and_can_be_written_again() -> None:
+    rows = rows_of(b"text,stars\ncaf\xe9 good,4\nbad,1\n")
+    assert rows == [
+        (2, ["caf\udce9 good", "4"], "byte 0xe9 is not UTF-8"),
+        (3, ["bad", "1"], None),
+    ]
+    assert rows[0][1][0].encode("utf-8", "surrogateescape") == b"caf\xe9 good"
+
+
+def naive(text: str, delimiter: str) -> Rows:
+    """The rules once more, character by character and without a thought of speed."""
+    lines = io.StringIO(text, newline="").readlines()
+    found: Rows = []
+    at = alone_until = 0
+    while at < len(lines):
+        rest = "".join(lines[at:])
+        record, stop = first_record(rest, delimiter)
+        covered = len(io.StringIO(rest[:stop], newline="").readlines())
+        if record is None:
+            alone_until = max(alone_until, at + covered - 1)
+        if not lines[at].strip("\r\n"):
+            at += 1
+        elif record is None or (covered > 1 and at < alone_until):
+            found.append((at + 1, lines[at].rstrip("\r\n").split(delimiter), TORN))
+            at += 1
+        else:
+            found.append((at + 1, record, None))
+            at += covered
+    return found
+
+
+def first_record(text: str, delimiter: str) -> tuple[list[str] | None, int]:
+    """The cells of the first record, or None, and where it ends or goes wrong."""
+    record: list[str] = []
+    at = 0
+    while True:
+        cell = ""
+        if text[at : at + 1] == '"':
+            at += 1
+            while at < len(text) and (text[at] != '"' or text[at + 1 : at + 2] == '"'):
+                cell += text[at]
+                at += 2 if text[at] == '"' else 1
+            at += 1
+            if at > len(text) or text[at : at + 1] not in ("", delimiter, "\n", "\r"):
+                return None, at + 1
+        while text[at : at + 1] not in ("", delimiter, "\n", "\r"):
+            cell += text[at]
+            at += 1
+        record.append(cell)
+        if text[at : at + 1] != delimiter:
+            return record, at + (2 if text[at : at + 2] == "\r\n" else 1)
+        at += 1
+
+
+@given(
+    st.text(st.sampled_from('a"",\n\r\té'), max_size=60),
+    st.sampled_from([("in.csv", ","), ("in.tsv", "\t")]),
+    st.sampled_from([1, 7, 2**20]),
+)
+def test_any_text_is_read_as_the_rules_say(text: str, kind: tuple[str, str], block: int) -> None:
+    width = 3
+    header = kind[1].join("abc")
+    expected = []
+    for line, row, torn in naive(f"{header}\n{text}", kind[1])[1:]:
+        fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
+        problem = torn or (None if len(row) == width else f"{fields}, expected {width}")
+        filled = row + [""] * (width - len(row))
+        expected.append((line, [*filled[:2], kind[1].join(filled[2:])], problem))
+    with blocks_of(block):  # records go on from block to block
+        assert rows_of(f"{header}\n{text}", kind[0]) == expected
+
+
+cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+grids = st.integers(1, 4).flatmap(
+    lambda width: st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1, max_size=6)
+)
+
+
+@given(grids, st.sampled_from(["in.csv", "in.tsv"]))
+def test_what_a_csv_writer_wrote_is_read_again(grid: list[list[str]], name: str) -> None:
+    out = io.StringIO(newline="")
+    delimiter = "," if name == "in.csv" else "\t"
+    writer = csv.writer(out, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+    writer.writerows([["name"] * len(grid[0]), *grid])
+    assert [row[1:] for row in rows_of(out.getvalue(), name)] == [(row, None) for row in grid]
+
+
+@given(
+    grids,
+    st.sampled_from(["\n", "\r\n"]),
+    st.integers(0, 99),
+    st.sampled_from(["", "", '"', '"a"b', "\n", ",", "\r", "é", "\n\n"]),
+    st.sampled_from([8, 30]),
+    st.booleans(),
+)
+def test_the_quick_way_reads_what_the_careful_way_reads(
+    grid: list[list[str]], line_end: str, at: int, stray: str, block: int, one: bool
+) -> None:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator=line_end)
+    writer.writerows([["name"] * len(grid[0]), *grid * 3])
+    text = out.getvalue()
+    data = (text[:at] + stray + text[at:]).encode()
+    only = [len(grid[0]) - 1] if one else None
+    read: list[Rows | str] = []
+    for quick in (True, False):
+        with blocks_of(block, quick=quick) as patch:
+            patch.setattr(records, "LONGEST", 40)
+            patch.setattr(records, "MOST_LINES", 3)
+            try:
+                read.append(rows_of(data, only=only))
+            except ReviewDataError as error:  # of the header
+                read.append(str(error))
+    assert read[0] == read[1]
+
+
+@pytest.mark.parametrize("row", [f'"{"x" * 45}",1', '"x\ny\nz\nw",1', '"a"b,1', '"a",b"c"'])
+def test_the_quick_way_leaves_faults_to_the_careful_way(row: str) -> None:
+    data = "a,b\n" + "1,2\n" * 40 + f"{row}\n" + "1,2\n" * 80
+    read = []
+    for quick in (True, False):
+        with blocks_of(100, quick=quick) as patch:
+            patch.setattr(records, "LONGEST", 40)
+            patch.setattr(records, "MOST_LINES", 3)
+            read.append(rows_of(data))
+    assert read[0] == read[1]
+
+
+def test_files_without_a_fault_are_read_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the first block, which has the header, and the last."""
+    careful: list[bytes] = []
+    real = Records._read_carefully
+
+    def read_carefully(self: Records, data: bytes) -> Any:
+        careful.append(data)
+        return real(self, data)
+
+    monkeypatch.setattr(Records, "_read_carefully", read_carefully)
+    rows = [[f"é {at}", 'a "cell",\nof two', "", '"'] for at in range(500)]
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([list("abcd"), *rows])
+    with blocks_of(1_000):
+        assert [row for _, row, _ in rows_of(out.getvalue())] == rows
+    assert len(careful) == 2
+
+
+@given(st.binary(max_size=200), st.sampled_from([1, 9, 2**20]))
+def test_any_bytes_give_rows_as_wide_as_the_header(data: bytes, block: int) -> None:
+    with blocks_of(block):
+        rows = rows_of(b"a,b\n" + data)
+    assert all(len(row) == 2 for _, row, _ in rows)
+    assert [line for line, _, _ in rows] == sorted({line for line, _, _ in rows})
+
+
+@pytest.mark.parametrize(
+    "line", ['a","\n', '"a\n', '"a""\n', '"\n', "a\n", "\n", '"",' * 9 + "\n", "x" * 80]
+)
+def test_time_grows_with_the_file_whatever_it_holds(line: str) -> None:
+    data = b"a," * 20_000 + b"text\n" + (line * (150_000 // len(line))).encode()
+    read = Records(io.BytesIO(data), "in.csv")
+    began = time.process_time()
+    for _ in read.blocks([20_000]):
+        pass
+    assert time.process_time() - began < 3
+
+
+def test_tabs_part_the_cells_by_name_and_in_txt_by_the_header() -> None:
+    row = "good, cheap\t5\n"
+    for name in ("in.tsv", "IN.TAB", "in.tsv.gz", "in.txt"):
+        assert rows_of(f"\na\tb\n{row}", name)[0][1] == ["good, cheap", "5"]
+    assert rows_of("a,b\ngood\t,5\n", "in.txt")[0][1] == ["good\t", "5"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty"),
+        (b"\r\n\n", "is empty"),
+        (b"\n\x89PNG,\xff\n", "line 2: the header cannot be read (byte 0x89 is not UTF-8)"),
+        ("text\ngood\n".encode("utf-16"), "line 1: the header cannot be read (byte 0xff"),
+        (b"a," * 10**6, f"line 1: the header cannot be read ({TOO_LONG})"),
+    ],
+)
+def test_a_header_that_cannot_be_read(data: bytes, said: str) -> None:
+    with pytest.raises(ReviewDataError) as caught:
+        rows_of(data)
+    assert said in str(caught.value) and len(str(caught.value)) < 300

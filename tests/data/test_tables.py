@@ -1,0 +1,186 @@
+"""Read and write tables: columns, formats, files that are bad, files that appear whole."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from sentiment.data import tables
+from sentiment.data.tables import (
+    ANY,
+    PART,
+    TEXT,
+    TEXT_OR_NUMBER,
+    Column,
+    Unreadable,
+    appearing_whole,
+    open_table,
+    read_table,
+)
+from sentiment.errors import ReviewDataError, ReviewReadError
+
+# --- columns -------------------------------------------------------------------------------
+
+REVIEWS = Column("reviews", ("text", "review", "body"), TEXT, "--text")
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "at"),
+    [
+        (["id", "TEXT "], None, 1),
+        (["body", "review"], None, 1),  # the better name, not the first column
+        (["text", "What they said"], "what they said", 1),
+        (["Text", "text"], "text", 1),  # to the letter
+    ],
+)
+def test_a_column_is_found_by_name(names: list[str], wanted: str | None, at: int) -> None:
+    table = read_table(io.BytesIO(",".join(names).encode()), "in.csv")
+    assert table.find(REVIEWS, wanted) == at
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "said"),
+    [
+        (
+            ["a", "b"],
+            None,
+            "no column of reviews such as 'text' or 'review', found 'a', 'b'; name it with --text",
+        ),
+        (
+            ["a", "Review"],
+            "reviw",
+            "no column 'reviw', found 'a', 'Review'; did you mean --text 'Rev",
+        ),
+        (["a", "b"], "stars", "no column 'stars', found 'a', 'b'; name it with --text"),
+        (["text", "Text"], None, "two columns are named 'text'; rename one"),
+        (["long" * 99, *"abcdefgh"], "no" * 99, "…', 'a', 'b', 'c', 'd' and 4 more"),
+    ],
+)
+def test_a_column_that_is_not_there_is_said_briefly(
+    names: list[str], wanted: str | None, said: str
+) -> None:
+    table = read_table(io.BytesIO(",".join(names).encode()), "in.csv")
+    with pytest.raises(ReviewDataError) as caught:
+        table.find(REVIEWS, wanted)
+    assert said in str(caught.value) and len(str(caught.value)) < 400
+
+
+# --- formats and files ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty"),
+        (gzip.compress(b"text\n" + bytes(range(256)) * 99)[:300], "gzip stream is damaged"),
+        (b"\x1f\x8b and nothing of use", "gzip stream is damaged"),
+        (b"PAR1 and nothing of use", "is not a readable Parquet file"),
+    ],
+)
+def test_a_file_that_is_no_table_is_said_in_one_line(
+    tmp_path: Path, data: bytes, said: str
+) -> None:
+    file = tmp_path / "in.csv"
+    file.write_bytes(data)
+    with pytest.raises(ReviewDataError) as caught, open_table(file, "--data"):
+        pass
+    message = str(caught.value)
+    assert said in message and message.count(str(file)) == 1 and "\n" not in message
+
+
+def write_parquet(file: Path, columns: dict[str, Any]) -> Path:
+    parquet.write_table(pa.table(columns), file)
+    return file
+
+
+def test_parquet_is_read_by_position_and_its_types_are_checked(tmp_path: Path) -> None:
+    columns = {
+        "text": pa.array(["a", None, "b"]).dictionary_encode(),
+        "a.b": [1.0, 2.0, None],
+        "list": [["x"], [], None],
+        "when": pa.array([1, 2, 3], pa.timestamp("s")),
+    }
+    with open_table(write_parquet(tmp_path / "any name", columns), "--data") as table:
+        assert table.find(REVIEWS, None) == 0
+        assert table.find(replace(REVIEWS, holds=TEXT_OR_NUMBER), "A.B") == 1
+        for name, holds in (("list", TEXT_OR_NUMBER), ("when", TEXT_OR_NUMBER), ("a.b", TEXT)):
+            with pytest.raises(ReviewDataError, match=f"column '{name}' holds .* expected {holds}"):
+                table.find(replace(REVIEWS, holds=holds), name)
+        assert table.find(replace(REVIEWS, holds=ANY), "list") == 2
+        (chunk,) = table.chunks([1, 0])
+    assert [tables.cells(column) for column in chunk.columns] == [
+        [1.0, 2.0, None],
+        ["a", None, "b"],
+    ]
+    assert [chunk.place(at) for at in range(3)] == ["row 1", "row 2", "row 3"]
+    with pytest.raises(ReviewDataError, match="is a Parquet file"):
+        read_table(io.BytesIO((tmp_path / "any name").read_bytes()), "x", most_bytes=10**6)
+
+
+def test_parquet_without_rows_has_no_chunks_or_empty_ones(tmp_path: Path) -> None:
+    columns = {"text": pa.array([], pa.string())}
+    with open_table(write_parquet(tmp_path / "in.parquet", columns), "--data") as table:
+        assert [chunk.places for chunk in table.chunks() if len(chunk.places)] == []
+
+
+def test_a_damaged_page_or_text_of_parquet_is_placed(tmp_path: Path) -> None:
+    file = tmp_path / "in.parquet"
+    bad = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff"))
+    parquet.write_table(pa.table({"text": bad}), file)
+    damage = pytest.raises(ReviewDataError, match="is damaged after row 0: ")
+    with open_table(file, "--data") as table, damage:
+        list(table.chunks([0]))
+
+
+def test_what_is_not_a_file_and_what_unpacks_to_too_much(tmp_path: Path) -> None:
+    with pytest.raises(ReviewDataError, match="is a folder"), open_table(tmp_path, "--data"):
+        pass
+    missing = tmp_path / "no.csv"
+    with (
+        pytest.raises(ReviewDataError, match="no such file; give one with --in"),
+        open_table(missing, "--in"),
+    ):
+        pass
+    with (
+        pytest.raises(ReviewReadError, match="cannot be read"),
+        open_table(tmp_path / ("x" * 300), "--in"),
+    ):
+        pass
+    packed = gzip.compress(b"text\n" + b"good\n" * 10**5)
+    with pytest.raises(ReviewDataError, match="more than 200,000 bytes"):
+        list(read_table(io.BytesIO(packed), "in.csv", most_bytes=200_000).chunks([0]))
+
+
+def test_the_first_problems_are_named_and_the_others_counted() -> None:
+    (chunk,) = read_table(io.BytesIO(b"a,b\n" + b"1\n" * 5), "in.csv").chunks()
+    seen = Unreadable(2)
+    seen.add(chunk, {})
+    assert str(seen) == "" and seen.count == 0
+    seen.add(chunk, {3: "torn", 1: "none"})
+    seen.add(chunk, {2: "torn"})
+    assert str(seen) == "line 3: none; line 5: torn; and 1 more" and seen.count == 3
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.glob(f".*{PART}"))
+
+
+def test_a_run_clears_up_after_the_dead_and_not_after_the_living(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    dead, other = tmp_path / f".out.csv.0123{PART}", tmp_path / f".another.csv.0123{PART}"
+    dead.write_text("half a file")
+    other.write_text("of another target")
+    with appearing_whole(target) as first:
+        assert not dead.exists() and other.exists()
+        with appearing_whole(target) as second:
+            second.write(b"second")
+        assert target.read_bytes() == b"second"
+        first.write(b"first")
+    assert target.read_bytes() == b"first" and leftovers(tmp_path) == [other]
