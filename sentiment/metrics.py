@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 Labels = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 # A metric maps confusion matrices of shape (..., k, k), rows true and columns predicted, to (...).
 Metric = Callable[[Floats], Floats]

@@ -1,10 +1,10 @@
-"""Labelled feedback: logged reviews whose true label somebody sent, as reviews to train on.
+"""Read the logged reviews whose true label somebody sent, to train on them.
 
     feedback = read_feedback("sqlite:///predictions.db")
     labelled = with_feedback(load_reviews("data.csv"), feedback)
 
-A label that came without a rating counts as 5 stars or as 1: training only asks on which side of
-the line a rating lies.
+A label that came without a rating counts as 5 stars or 1 star: training only asks on which side of
+the threshold a rating lies.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ STARS = {0: 1, 1: 5}  # label → rating, where none was given
 class Feedback:
     """The labels of a log.
 
-    `frame` has `text` (str, as it was sent) and `rating` (int, 1–5), a row a label, oldest review
-    first; `without_text` is how many more there are whose texts were not to be stored.
+    `frame` has `text` (str, as it was sent) and `rating` (int, 1–5), one row per label, oldest
+    review first. `without_text` more labels are of reviews whose text was not stored.
     """
 
     frame: pd.DataFrame
@@ -36,7 +36,7 @@ class Feedback:
 
     @property
     def labels(self) -> int:
-        """How many labels the log has."""
+        """Return how many labels the log has."""
         return len(self.frame) + self.without_text
 
 
@@ -44,8 +44,8 @@ class Feedback:
 class LabelledReviews:
     """Everything labelled so far.
 
-    `loaded` is the file with the feedback below it, `digest` that of all and `file_digest` that of
-    the file alone; `added` rows are of the feedback. `note` says what became of its labels.
+    `loaded` is the file with the feedback below it. `digest` is that of both, `file_digest` that of
+    the file alone. `added` rows come from the feedback; `note` says what became of its labels.
     """
 
     loaded: LoadedReviews
@@ -56,9 +56,9 @@ class LabelledReviews:
 
 
 def read_feedback(url: str) -> Feedback:
-    """Every label in the log; a log that is not there is not made, and has none.
+    """Return every label in the log; a log that does not exist is not created and has none.
 
-    Of an A/B test both arms count, of a shadow no row does: each review comes once. Raises
+    In an A/B test both arms count, and a shadow does not, so each review comes once. Raises
     `PredictionLogError`.
     """
     same = (PREDICTIONS.c.request_id == FEEDBACK.c.request_id) & (
@@ -86,10 +86,11 @@ def read_feedback(url: str) -> Feedback:
 
 
 def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> LabelledReviews:
-    """The file's reviews and, below them, the feedback's, treated as `load_reviews` treats rows.
+    """Return the file's reviews with those of the feedback below them.
 
-    The scraper's marker is cut off, texts that are blank then are dropped, and exact duplicates
-    (text and rating) are one row that came more often. Without feedback it is the file.
+    Feedback is treated as `load_reviews` treats rows: the scraper's marker is removed, texts that
+    are then blank are dropped, and exact duplicates (text and rating) become one row with more
+    copies. Without feedback the result is the file.
     """
     file_digest = data_digest(loaded.frame)
     if feedback is None or not feedback.labels:
@@ -116,5 +117,5 @@ def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> La
 
 
 def log_of(store: Store, url: str | None) -> str:
-    """The URL of the prediction log: by default the SQLite file that the server keeps there."""
+    """Return the URL of the prediction log: by default the SQLite file beside the store."""
     return url or f"sqlite:///{store.folder / 'predictions.db'}"
