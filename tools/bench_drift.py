@@ -25,7 +25,6 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
-from scipy.special import expit
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -84,7 +83,7 @@ def fit_pipeline(texts: Sequence[str], labels: Ints) -> Pipeline:
     vectorizer, sigmoid.estimator = sigmoid.estimator  # from here on the model reads its rows
     matrix = vectorizer.transform(clean_texts(texts))
     # the classifier's own label: with balanced weights its threshold is not a probability of .5
-    threshold = expit(-sigmoid.calibrators[0].b_)
+    threshold = 1 / (1 + np.exp(sigmoid.calibrators[0].b_))
     labelling = FixedThresholdClassifier(
         FrozenEstimator(calibrated), threshold=threshold, response_method="predict_proba"
     ).fit(matrix, labels)

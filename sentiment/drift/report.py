@@ -199,7 +199,7 @@ class DriftReport:
             return f"; moved: {', '.join(moved)}"
         if name in ("unknown_words", "no_known_words") and self.new_words:
             words = [f"{word.word} ({word.window:.1%})" for word in self.new_words[:NAMED]]
-            return f"; unknown, with their share of reviews: {', '.join(words)}"
+            return f"; most common, by share of reviews: {', '.join(words)}"
         return ""
 
     def _not_enough(self) -> str:
