@@ -11,9 +11,8 @@
     ├── RegistryError            the change or the question makes no sense here
     ├── ConflictError            exit code 1: somebody else's change came first
     ├── PredictionLogError       the database of the prediction log cannot be used
-    ├── ProfileError             the drift reference of a version cannot be read
+    ├── DriftReferenceError      the drift reference of a version cannot be made or read
     ├── WindowError              there are no reviews to compare
-    │   └── EmptyWindowError     the log or file is there, but holds none of this version and time
     ├── StudyStorageError        the database of `--storage` cannot be used
     ├── ResumeError              an interrupted pass cannot be resumed as asked
     ├── SearchError              not one trial of a study could be scored
@@ -86,16 +85,12 @@ class PredictionLogError(UserError):
     """The database of the log cannot be used."""
 
 
-class ProfileError(UserError):
-    """A profile cannot be read."""
+class DriftReferenceError(UserError):
+    """The drift reference of a version cannot be made or read."""
 
 
 class WindowError(UserError):
-    """There is nothing to compare."""
-
-
-class EmptyWindowError(WindowError):
-    """The log or the file is there, and no review of this version and time is in it."""
+    """There are no reviews to compare."""
 
 
 class StudyStorageError(UserError):

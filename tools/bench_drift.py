@@ -1,15 +1,14 @@
-"""Measure the drift alarm: how often it is false, how strong a shift it sees, what CBPE is worth.
+"""Measure the drift alarm: false alarms, detection of shifts, and the error of CBPE.
 
     python tools/bench_drift.py --data data.csv [--halves 500] [--repeats 40]
 
-A model is trained on two fifths of the reviews. The rest is cut into random halves, again and
-again: of one the reference is made, from the other come windows, as they are (false alarms) and
-shifted (detection). A few halves are also taken as reviews come, with all repeats, and everything
-is trained anew on each. Per shift, strength and window size it prints how often the verdict is
-`drifted` without labels, by which group of signals, and how often true labels alone would show it;
-then the mean of estimated less true macro-F1, the mean error, and how often CBPE's interval holds
-the true score. About four minutes on two cores. A file that cannot be used: one line on stderr and
-exit code 2.
+A model is trained on two fifths of the reviews. The rest is split into random halves, many times:
+one half makes the reference, the other gives windows, unchanged (false alarms) and shifted
+(detection). For some halves everything is also trained anew on reviews with all their duplicates.
+For each shift, strength and window size it prints how often the verdict is `drifted` without
+labels, by which group of signals, and how often true labels alone show it; then the mean difference
+between estimated and true macro-F1 (bias), the mean absolute one (error), and how often CBPE's
+interval holds the true score. About four minutes on two cores.
 """
 
 from __future__ import annotations
@@ -38,12 +37,13 @@ from drift_shifts import misspelling, other_product, rows_of_share, turned_topic
 
 from sentiment import metrics as evaluation  # noqa: E402
 from sentiment.data.reviews import load_reviews, split_reviews, to_labels  # noqa: E402
-from sentiment.drift.compare import check  # noqa: E402
-from sentiment.drift.features import Ints, WindowFeatures, row_features  # noqa: E402
-from sentiment.drift.reference import ReferenceProfile, common_terms  # noqa: E402
+from sentiment.drift.compare import compare_reviews  # noqa: E402
+from sentiment.drift.features import WindowFeatures, row_features  # noqa: E402
+from sentiment.drift.reference import Reference, common_terms, reference_reviews  # noqa: E402
 from sentiment.drift.report import DriftReport  # noqa: E402
-from sentiment.drift.training_profile import reference_reviews  # noqa: E402
+from sentiment.drift.signals import MEASURED  # noqa: E402
 from sentiment.errors import ReviewDataError  # noqa: E402
+from sentiment.metrics import Ints  # noqa: E402
 from sentiment.model.calibration import calibrate  # noqa: E402
 from sentiment.training.folds import FoldMatrices  # noqa: E402
 from text_cleaning import TextCleaner, clean_texts  # noqa: E402
@@ -57,12 +57,12 @@ SHIFTS: dict[str, tuple[float, ...]] = {
     "labels turned, share with the topic": (0.10, 0.20),
 }
 CHANGES = dict(zip(list(SHIFTS)[1:], (other_product, misspelling, turned_topic), strict=True))
-NOTHING, AS_IT_COMES, MEASURED = "nothing", "nothing, all rows", "measured_f1"
+NOTHING, AS_IT_COMES = "nothing", "nothing, all rows"
 
 
 @dataclass(frozen=True, eq=False)
 class Reviews:
-    """The reviews that the model has not seen, with their features."""
+    """Reviews that the model has not seen, with their features."""
 
     pipeline: Any
     texts: list[str]
@@ -84,27 +84,27 @@ def fit_pipeline(texts: Sequence[str], labels: Ints) -> Pipeline:
 
 
 def one_half(reviews: Reviews, seed: int, *, shifted: bool) -> list[dict[str, Any]]:
-    """Make a reference of a random half and check windows of the other; a row a check."""
+    """Return one row per check: windows of a random half against the reference of the other."""
     generator = np.random.default_rng([7, seed])
     order = generator.permutation(len(reviews.texts))
     half, other = np.array_split(order, 2)
-    profile = ReferenceProfile.of_features(
+    reference = Reference.of_features(
         reviews.features.take(half), reviews.labels[half], reviews.terms, seed=seed
     )
     rows = []
     for size in WINDOWS:
         window = reviews.features.take(other[:size])
-        rows.append(_outcome(NOTHING, 0.0, profile, window, reviews.labels[other[:size]]))
+        rows.append(_outcome(NOTHING, 0.0, reference, window, reviews.labels[other[:size]]))
         if shifted:
-            rows += _shifted(reviews, profile, other, size, generator)
+            rows += _shifted(reviews, reference, other, size, generator)
     return rows
 
 
 def one_half_as_it_comes(rows: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
-    """Train on a random half of all rows, repeats included, and check windows of the other.
+    """Train on a random half of all rows, duplicates included, and check windows of the other.
 
-    Everything is done as for a model in use: duplicates are dropped for the training, and the
-    reference is drawn as `training_profile` draws it.
+    As for a model in use, duplicates are dropped for training, and `reference_reviews` chooses the
+    reviews of the reference.
     """
     order = np.random.default_rng([8, seed]).permutation(len(rows))
     half, other = np.array_split(order, 2)
@@ -113,19 +113,19 @@ def one_half_as_it_comes(rows: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     split = split_reviews(frame)
     pipeline = fit_pipeline(split.train_texts, split.y_train)
     texts, labels, copies = (frame[name].tolist() for name in ("text", "rating", "copies"))
-    reference = reference_reviews(texts, to_labels(labels), np.array(copies), split, seed=seed)
-    profile = ReferenceProfile.build(pipeline, *reference, seed=seed)
+    chosen = reference_reviews(texts, to_labels(labels), np.array(copies), split, seed=seed)
+    reference = Reference.build(pipeline, *chosen, seed=seed)
     found = []
     for size in WINDOWS:
         window = rows.iloc[other[:size]]
         features = row_features(window["text"].tolist(), pipeline)
-        found.append(_outcome(AS_IT_COMES, 0.0, profile, features, to_labels(window["rating"])))
+        found.append(_outcome(AS_IT_COMES, 0.0, reference, features, to_labels(window["rating"])))
     return found
 
 
 def _shifted(
     reviews: Reviews,
-    profile: ReferenceProfile,
+    reference: Reference,
     other: Ints,
     size: int,
     generator: np.random.Generator,
@@ -142,14 +142,14 @@ def _shifted(
                 share = float(reviews.labels.mean()) - strength
                 chosen = other[rows_of_share(reviews.labels[other], size, share, generator)]
                 window, labels = reviews.features.take(chosen), reviews.labels[chosen]
-            rows.append(_outcome(shift, strength, profile, window, labels))
+            rows.append(_outcome(shift, strength, reference, window, labels))
     return rows
 
 
 def _outcome(
-    shift: str, strength: float, profile: ReferenceProfile, window: WindowFeatures, true: Ints
+    shift: str, strength: float, reference: Reference, window: WindowFeatures, true: Ints
 ) -> dict[str, Any]:
-    report = check(profile, window, true)
+    report = compare_reviews(reference, window, true)
     answered = window.answered
     score = evaluation.score(true[answered], window.label[answered])
     estimated = report.performance.estimated
@@ -165,7 +165,7 @@ def _outcome(
 
 
 def _alarms(report: DriftReport) -> dict[str, bool]:
-    """Whether each group of signals says so, and whether any does."""
+    """Return whether each group of signals, and whether any signal, is beyond its limit."""
     drifted = {signal.name for signal in report.signals if signal.state == "drifted"}
     watched = {signal.name for signal in report.signals if signal.state != "steady"}
     groups = {
@@ -183,7 +183,7 @@ def _alarms(report: DriftReport) -> dict[str, bool]:
 
 
 def measure(options: argparse.Namespace) -> pd.DataFrame:
-    """All checks, a row each."""
+    """Return all checks, one row each."""
     frame = load_reviews(options.data, options.text_column, options.rating_column).frame
     labels = to_labels(frame["rating"])
     order = np.random.default_rng(42).permutation(len(frame))
@@ -210,10 +210,10 @@ def measure(options: argparse.Namespace) -> pd.DataFrame:
 
 
 def say_false_alarms(checks: pd.DataFrame) -> None:
-    """Print how often unchanged reviews were called drifted or watched, with 95 % intervals."""
+    """Print how often unchanged reviews were called drifted or watch, with 95 % intervals."""
     titles = {
         NOTHING: "windows of the other half, unchanged",
-        AS_IT_COMES: "all trained anew on a half with its repeats, windows with theirs",
+        AS_IT_COMES: "trained anew on a half with its duplicates, windows with theirs",
     }
     for case, title in titles.items():
         print(f"\nfalse alarms: {title}")
@@ -227,7 +227,7 @@ def say_false_alarms(checks: pd.DataFrame) -> None:
 
 
 def say_detection(checks: pd.DataFrame) -> None:
-    """Print for each shift how often it is seen and by what, and what the estimate is worth."""
+    """Print for each shift how often it is detected and by what, and the error of the estimate."""
     print("\ndetection and CBPE; `labels` is the score by true labels alone")
     header = f"{'shift':<36}{'strength':>9}{'reviews':>8}{'drifted':>9}{'input':>7}{'score':>7}"
     print(f"{header}{'labels':>8}{'bias':>8}{'error':>7}{'held':>6}")
@@ -241,7 +241,7 @@ def say_detection(checks: pd.DataFrame) -> None:
 
 
 def _rate(outcomes: pd.Series) -> str:
-    """A share with its exact 95 % interval (Clopper & Pearson 1934)."""
+    """Return a share with its exact 95 % interval (Clopper & Pearson 1934)."""
     test = stats.binomtest(int(outcomes.sum()), len(outcomes))
     interval = test.proportion_ci()
     return f"{outcomes.mean():.1%} [{interval.low:.1%}, {interval.high:.1%}]"

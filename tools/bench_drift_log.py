@@ -1,13 +1,12 @@
-"""Time a check of a long prediction log: seconds and peak memory of `drift_monitor.py`.
+"""Time a drift check of a long prediction log: seconds and peak memory.
 
     python tools/bench_drift_log.py [--data data.csv] [--sizes 10000 100000 1000000]
 
 A model is trained on a random half of the reviews and put into production in a temporary store. For
-each size a SQLite log of so many answers to the other half is written, drawn at random, one in a
-hundred with feedback; then the script checks all of it in a process of its own. Bounded memory
-means that its peak stays where it is. The verdict means nothing here and is not printed: the same
-reviews come again and again, as no customers write them. About three minutes. A file that cannot be
-used: one line on stderr and exit code 2.
+each size a SQLite log of that many answers is written, to random reviews of the other half; one in
+a hundred gets feedback. Then a process of its own checks all of it. If memory is bounded, its peak
+stays the same. The verdict means nothing here and is not printed: no customers repeat the same
+reviews so often. About three minutes.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on 
     sys.path.insert(0, str(PROJECT))
 
 from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, load_reviews, to_labels  # noqa: E402
-from sentiment.drift.features import Ints  # noqa: E402
 from sentiment.errors import ReviewDataError  # noqa: E402
+from sentiment.metrics import Ints  # noqa: E402
 from sentiment.model.predictor import LoadedVersion, load_version  # noqa: E402
 from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log  # noqa: E402
 from sentiment.tracking.store import open_store  # noqa: E402
@@ -51,7 +50,7 @@ def make_store(data: Path, folder: Path) -> LoadedVersion:
 def fill(
     log: PredictionLog, version: LoadedVersion, texts: list[str], true: Ints, size: int
 ) -> None:
-    """Log so many answers to these texts, as often as chance has it, with some feedback."""
+    """Log this many answers to random texts of these, with some feedback."""
     answers = version.predict(texts, explain=False)
     generator = np.random.default_rng(SEED)
     began = time.time() - size * SECONDS
@@ -84,7 +83,7 @@ def fill(
 
 
 def check(folder: Path, url: str) -> tuple[float, float, float, str]:
-    """Check the whole log; returns seconds, those of CPU, peak memory in MiB, and what was said."""
+    """Check the whole log; return seconds, CPU seconds, peak memory in MiB, and the second line."""
     command = [sys.executable, "-m", "sentiment.cli.drift", "--store", str(folder)]
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:

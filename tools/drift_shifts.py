@@ -1,7 +1,7 @@
-"""Drift shifts: ways in which reviews change, each of a strength, to see whether it is noticed.
+"""Shift reviews in known ways and strengths, to measure whether drift monitoring notices.
 
-A shift takes texts and labels and gives as many, changed; the same generator gives the same. The
-other product is kettles and phone cases, in sentences of our own.
+A shift takes texts and labels and returns as many, changed; the same generator gives the same
+result. The other product is kettles and phone cases, in sentences of our own.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from sentiment.metrics import Labels
 from text_cleaning import clean_texts
 
-Labels = npt.NDArray[np.int64]
 Changed = tuple[list[str], Labels]
 Shift = Callable[[Sequence[str], Labels, float, np.random.Generator], Changed]
 
@@ -59,7 +58,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def other_product(
     texts: Sequence[str], labels: Labels, share: float, generator: np.random.Generator
 ) -> Changed:
-    """Put reviews of kettles and phone cases, of the same labels, in place of a share of them."""
+    """Replace a share of the reviews by reviews of kettles and phone cases with the same labels."""
     changed = list(texts)
     for row in _some(len(texts), share, generator):
         sentences = CONTENT if labels[row] else DISCONTENT
@@ -87,7 +86,7 @@ def misspelling(
 def turned_topic(
     texts: Sequence[str], labels: Labels, share: float, generator: np.random.Generator
 ) -> Changed:
-    """Turn the labels of the reviews with one word: what was praise of it now is blame.
+    """Turn the labels of the reviews with a certain word, as if its meaning had changed.
 
     The word is the stem whose share of the reviews is nearest to `share`.
     """
@@ -104,7 +103,7 @@ def turned_topic(
 def rows_of_share(
     labels: Labels, size: int, share: float, generator: np.random.Generator
 ) -> Labels:
-    """Random rows, `size` of them, of which a share is positive; of too few, some come twice."""
+    """Return `size` random rows with a share of positive ones; rows repeat if there are too few."""
     positive = round(share * size)
     chosen = []
     for label, wanted in ((0, size - positive), (1, positive)):

@@ -1,28 +1,35 @@
 """Compare incoming reviews with the training data: `drift`, and `replay` for a file's months.
 
-Compared is the version's reference with its answers in the prediction log, or with a file of
-reviews. The verdict is `steady`, `watch`, `drifted` or `not enough yet`, with the reasons and what
-to do; it is a run of the ledger experiment.
+The verdict is `steady`, `watch`, `drifted` or `not enough yet`, with the reasons and what to do. A
+check is a run of the ledger experiment.
 """
 
 from __future__ import annotations
 
 import warnings
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
-from sentiment.cli.drift_tables import show_check, show_replay
+import pandas as pd
+
 from sentiment.console import Terminal
-from sentiment.drift.page import drift_page
-from sentiment.drift.runs import LATEST, as_json, write_whole
+from sentiment.drift.page import render_page
+from sentiment.drift.performance import TITLES
+from sentiment.drift.report import DriftCheck
+from sentiment.drift.runs import LATEST, run_check, write_whole
+from sentiment.drift.signals import SIGNALS
 from sentiment.drift.window import FileWindow, LogWindow
-from sentiment.drift.window_check import run_check
 from sentiment.errors import EXIT_DRIFTED, WindowError
+from sentiment.metrics import Interval
 from sentiment.tracking.store import open_existing_store, open_store, store_errors
+
+if TYPE_CHECKING:
+    from sentiment.flows.replay import Replay
 
 
 def run(options: Namespace) -> int:
-    """Check a window, or replay a file: 3 drifted, 0 another verdict. Raise `UserError`."""
-    warnings.filterwarnings("ignore")  # libraries warn of their own futures
+    """Check a window, or replay a file; return 3 if drifted, else 0. Raise `UserError`."""
+    warnings.filterwarnings("ignore")  # libraries warn about their own future versions
     terminal = Terminal(quiet=options.quiet or getattr(options, "json", False))
     with store_errors():
         if options.command == "replay":
@@ -32,22 +39,22 @@ def run(options: Namespace) -> int:
 
 def _check(options: Namespace, terminal: Terminal) -> int:
     if options.html is not None and not options.html.resolve().parent.is_dir():
-        raise WindowError(f"{options.html}: there is no such folder; make it first")
+        raise WindowError(f"{options.html}: no such folder; create it first")
     if options.html is not None and options.html.is_dir():
         raise WindowError(f"{options.html}: is a folder, expected the name of a file")
     store = open_existing_store(options.store)
     wanted: LogWindow | FileWindow = LogWindow(options.log_url, options.since, options.window)
     if options.data is not None:
         wanted = FileWindow(options.data, options.text_column, options.rating_column)
-    checked = run_check(store, wanted, version=options.version, min_reviews=options.min_reviews)
+    check = run_check(store, wanted, version=options.version, min_reviews=options.min_reviews)
     if options.html is not None:
-        write_whole(options.html, drift_page(checked))
+        write_whole(options.html, render_page(check))
     if options.json:
-        print(as_json(checked))
+        print(check.to_json())
     else:
-        show_check(checked, terminal)
+        show_check(check, terminal)
         terminal.say(f"Page: {options.html or store.folder / LATEST / 'latest.html'}")
-    return EXIT_DRIFTED if checked.report.verdict == "drifted" else 0
+    return EXIT_DRIFTED if check.report.verdict == "drifted" else 0
 
 
 def _replay(options: Namespace, terminal: Terminal) -> int:
@@ -55,7 +62,67 @@ def _replay(options: Namespace, terminal: Terminal) -> int:
 
     store = open_store(options.store)
     wanted = FileWindow(options.data, options.text_column, options.rating_column)
-    found = replay(store, wanted, options.month_column, min_reviews=options.min_reviews)
-    show_replay(found, terminal)
-    terminal.say(f"Figure: {log_replay(store, found)}")
+    done = replay(store, wanted, options.month_column, min_reviews=options.min_reviews)
+    show_replay(done, terminal)
+    terminal.say(f"Figure: {log_replay(store, done)}")
     return 0
+
+
+def show_check(check: DriftCheck, terminal: Terminal) -> None:
+    """Print the check as lines and tables: the verdict first, what to do last."""
+    report = check.report
+    name = f"version {check.version} ({check.algorithm})"
+    terminal.say(f"{report.verdict}: {name}, {check.source}", always=True)
+    of = "" if check.reviews == report.reviews else f" of {check.reviews:,}"
+    terminal.say(
+        f"{report.reviews:,}{of} reviews, compared with {report.reference_reviews:,} of the "
+        "reference"
+    )
+    for line in (*check.notes, *report.reasons):
+        terminal.say(f"- {line}")
+    if report.signals:
+        rows = [
+            (
+                signal.title,
+                signal.format(signal.value),
+                "" if signal.reference is None else signal.format(signal.reference),
+                signal.format(signal.limit),
+                signal.state,
+            )
+            for signal in report.signals
+        ]
+        columns = ["signal", "now", "reference", "limit", "state"]
+        terminal.table("Signals", pd.DataFrame(rows, columns=columns))
+    scores = report.performance.scores()
+    if scores:
+        intervals = [(TITLES[name], _interval(scores[name])) for name in scores]
+        terminal.table("Performance", pd.DataFrame(intervals, columns=["macro-F1", "value (95%)"]))
+    for name, why in report.not_computed.items():
+        terminal.say(f"not computed: {SIGNALS[name].title}: {why}")
+    terminal.say(f"What to do: {report.advice}")
+
+
+def show_replay(done: Replay, terminal: Terminal) -> None:
+    """Print one row per window: the verdict without labels, and the true score."""
+    terminal.say(f"{done.source}: {done.trained_on}")
+    for note in done.notes:
+        terminal.say(f"- {note}")
+    table = pd.DataFrame(
+        {
+            "window": [window.period for window in done.windows],
+            "reviews": [window.reviews for window in done.windows],
+            "verdict": [window.verdict for window in done.windows],
+            "true macro-F1": [_interval(window.true) for window in done.windows],
+            "estimated": [_interval(window.estimated) for window in done.windows],
+            "by true labels": [window.measured for window in done.windows],
+            "beyond their limits": [window.beyond for window in done.windows],
+        }
+    )
+    reference = "none" if done.reference is None else str(done.reference)
+    terminal.table(f"Replay; macro-F1 of the reference {reference}", table)
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"

@@ -1,9 +1,9 @@
-"""Drift check: compare a window of reviews with the reference of a model.
+"""Compare a window of reviews with the reference of a model.
 
-    report = check(profile, row_features(texts, pipeline))
+    report = compare_reviews(reference, row_features(texts, pipeline))
     report.verdict, report.reasons, report.advice
 
-Nothing is read or written here; where windows and profiles come from is for others to know.
+Nothing is read or written here; `window` and `reference` know where reviews come from.
 """
 
 from __future__ import annotations
@@ -14,20 +14,32 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from sentiment.drift.domain import MIN_POOLS, POOL, Separation, one_thread, pool_reviews, separate
-from sentiment.drift.features import NO_LABEL, Floats, Ints, WindowFeatures
+from sentiment.drift import MIN_WINDOW
+from sentiment.drift.features import (
+    NO_LABEL,
+    OTHER_WORD,
+    SHARES,
+    TRUE,
+    UNKNOWN_WORD,
+    Tally,
+    WindowFeatures,
+    counted_values,
+    tally_window,
+)
 from sentiment.drift.limits import LEVELS
 from sentiment.drift.performance import (
     MIN_CLASS,
     MIN_LABELLED,
     Performance,
+    enough_labels,
     estimated_f1,
-    from_confusion,
+    f1_of_confusion,
     measured_f1,
 )
-from sentiment.drift.reference import SEED, ReferenceProfile
-from sentiment.drift.report import DomainWord, DriftReport, MovedTerm, NewWord, Signal
+from sentiment.drift.reference import Reference
+from sentiment.drift.report import DriftReport, MovedTerm, NewWord, Signal
 from sentiment.drift.signals import (
+    MEASURED,
     NEED_TEXT,
     SIGNALS,
     distances,
@@ -36,219 +48,175 @@ from sentiment.drift.signals import (
     limit_value,
     term_chi_square,
 )
-from sentiment.drift.tally import (
-    EXPECTED,
-    OTHER_WORD,
-    SHARES,
-    TRUE,
-    UNKNOWN_WORD,
-    Tally,
-    counted_values,
-    tally_window,
-    term_columns,
-)
-from sentiment.metrics import f1_macro
+from sentiment.metrics import Floats, Ints, confusion, f1_macro
 
-MIN_WINDOW = 100  # reviews; below, only a landslide would show
 LISTED = 10  # words of each kind in a report
 MIN_NAMED = 5  # reviews that must have an unknown word before a report names it
-FALSE_DISCOVERIES = 0.05  # of the terms listed as moved, at most so large a share by chance
+FALSE_DISCOVERIES = 0.05  # at most this share of the listed terms moved by chance
 
 
-def check(
-    profile: ReferenceProfile,
+def compare_reviews(
+    reference: Reference,
     window: WindowFeatures,
     true: Ints | None = None,
     *,
+    labelled: tuple[WindowFeatures, Ints] | None = None,
     min_reviews: int = MIN_WINDOW,
 ) -> DriftReport:
-    """Compare a window with the reference.
+    """Compare a window with the reference; the same input gives the same report.
 
     Parameters
     ----------
-    profile : ReferenceProfile
+    reference : Reference
         Of the model that made the window's features.
     window : WindowFeatures
-        Without texts, the signals that need them are named as not computed.
+        Of n reviews. Without texts, the signals that need them are named as not computed.
     true : array of int of shape (n,), optional
-        True labels of the window's reviews, 0 or 1, `NO_LABEL` where nobody has said.
+        True labels of these reviews, 0 or 1, `NO_LABEL` where unknown.
+    labelled : tuple of WindowFeatures and array of int, optional
+        Other reviews with their true labels, to measure the score on instead: where the window is
+        a sample, all that have a true label.
     min_reviews : int
-        Fewer are "not enough yet".
-
-    Returns
-    -------
-    DriftReport
-        The same for the same input.
+        With fewer reviews the verdict is "not enough yet".
 
     """
-    labelled = _labelled(window, true)
-    performance = _performance(profile, window, labelled)
-    nothing = DriftReport(len(window), profile.reviews, min_reviews, performance)
-    if len(window) < max(min_reviews, 1) or not profile.limits.signals:
-        return nothing
+    if true is None:
+        true = np.full(len(window), NO_LABEL)
+    if len(true) != len(window):
+        raise ValueError(f"{len(true)} true labels for {len(window)} reviews; expected one each")
+    measured_on, labels = labelled or (window, true)
+    rows = measured_on.answered & (labels != NO_LABEL)
+    true_labels, own_labels = labels[rows], measured_on.label[rows]
+    report = DriftReport(
+        len(window),
+        reference.reviews,
+        min_reviews,
+        _performance(reference, window, true_labels, own_labels, measured_on.probability[rows]),
+    )
+    if len(window) < max(min_reviews, 1) or not reference.limits.signals:
+        return report
     supports = {
-        name: np.union1d(values, profile.counts[name][0])
+        name: np.union1d(values, reference.counts[name][0])
         for name, values in counted_values(window).items()
     }
-    now = tally_window(window, labelled, supports, profile.score_edges, profile.terms)
-    reference = profile.tally(supports)
-    with one_thread():
-        separation = _separation(profile, window)
-    signals, missing = _signals(profile, reference, now, separation)
+    now = tally_window(window, true, supports, reference.score_edges, reference.terms)
+    before = reference.tally(supports)
+    signals, missing = _signals(reference, before, now)
+    measured = _measured_signal(reference, before, true_labels, own_labels)
     return replace(
-        nothing,
-        signals=signals,
-        not_computed=missing,
-        moved_terms=_moved_terms(profile.terms, reference, now),
-        domain_words=_domain_words(profile.terms, reference, now, separation),
+        report,
+        signals=(*signals, measured) if isinstance(measured, Signal) else signals,
+        not_computed=missing if isinstance(measured, Signal) else {**missing, MEASURED: measured},
+        moved_terms=_moved_terms(reference.terms, before, now),
         new_words=_new_words(window),
     )
 
 
-def _labelled(window: WindowFeatures, true: Ints | None) -> Ints:
-    """True labels where the model has a label too, `NO_LABEL` elsewhere."""
-    if true is None:
-        return np.full(len(window), NO_LABEL)
-    if len(true) != len(window):
-        raise ValueError(f"{len(true)} true labels for {len(window)} reviews; expected one each")
-    return np.where(window.answered, true, NO_LABEL)
-
-
-def _performance(profile: ReferenceProfile, window: WindowFeatures, true: Ints) -> Performance:
-    rows = true != NO_LABEL
-    measured = measured_f1(true[rows], window.label[rows])
-    answered, expected = window.answered, profile.confusion(EXPECTED)
+def _performance(
+    reference: Reference, window: WindowFeatures, true: Ints, own: Ints, probability: Floats
+) -> Performance:
+    """Return the scores; `true`, `own` label and `probability` are of the labelled reviews."""
+    answered, measured = window.answered, measured_f1(true, own)
     return Performance(
         answered=int(answered.sum()),
-        labelled=int(rows.sum()),
-        reference=from_confusion(profile.confusion()),
+        labelled=len(true),
+        reference=f1_of_confusion(reference.tally({}).confusion(TRUE)),
         estimated=estimated_f1(window.probability[answered], window.label[answered]),
         measured=measured,
-        estimated_on_labelled=(
-            None if measured is None else estimated_f1(window.probability[rows], window.label[rows])
-        ),
-        reference_estimated=float(f1_macro(expected)) if expected.any() else None,
+        estimated_on_labelled=None if measured is None else estimated_f1(probability, own),
     )
 
 
 def _signals(
-    profile: ReferenceProfile, reference: Tally, now: Tally, separation: Separation | None
+    reference: Reference, before: Tally, now: Tally
 ) -> tuple[tuple[Signal, ...], dict[str, str]]:
-    """The signals in the order of `SIGNALS`, and why others are missing."""
-    found = distances(reference, now)
+    """Return all signals but the measured score, and the reasons why others are missing."""
+    distance_of = distances(before, now)
+    reviews = int(now.total("reviews"))
+    size = float(effective_size(now.total("reviews"), before.total("reviews")))
     signals, missing = [], {}
-    labelled = int(sum(now.total(name) for name in TRUE))
-    for name in SIGNALS:
-        reviews = labelled if name == "measured_f1" else int(now.total("reviews"))
-        limits = profile.limits.at(name, max(reviews, 1))
+    for name, kind in SIGNALS.items():
+        limits = reference.limits.at(name, reviews)
+        if name == MEASURED:
+            continue
         if name in NEED_TEXT and now.terms is None:
             missing[name] = "the texts of some of these reviews were not kept"
-        elif name == "measured_f1" and not _enough_labels(now):
-            missing[name] = (
-                f"{labelled:,} reviews have a true label; expected at least {MIN_LABELLED}, and "
-                f"{MIN_CLASS} of each class"
-            )
         elif limits is None:
-            missing[name] = f"the reference of {profile.reviews:,} reviews is too small for it"
-        elif name == "domain_auc" and separation is None:
-            missing[name] = f"needs at least {MIN_POOLS * POOL} reviews"
-        elif name == "domain_auc" and separation is not None:
-            signals.append(_domain_signal(separation, limits, reviews))
+            missing[name] = _no_limits(reference)
+        elif name in SHARES:
+            values = float(now.share(name)), float(before.share(name))
+            signals.append(_signal(name, *values, limits, size, reviews))
+        elif kind.scale == "f1":
+            values = float(f1(now, name)), float(f1(before, name))
+            signals.append(_signal(name, *values, limits, size, reviews))
         else:
-            signals.append(_signal(name, found[name], limits, reference, now, reviews))
+            value = limit_value(kind.scale, float(distance_of[name]), 0.0, size, above=True)
+            signals.append(_signal(name, value, None, limits, size, reviews))
     return tuple(signals), missing
 
 
-def _enough_labels(now: Tally) -> bool:
-    by_class = now.confusion(TRUE).sum(axis=1)
-    return bool(by_class.sum() >= MIN_LABELLED and by_class.min() >= MIN_CLASS)
+def _measured_signal(reference: Reference, before: Tally, true: Ints, own: Ints) -> Signal | str:
+    """Return the signal of the score by true labels, or the reason why it is missing."""
+    limits = reference.limits.at(MEASURED, max(len(true), 1))
+    if not enough_labels(true):
+        return (
+            f"{len(true):,} reviews have a true label; expected at least {MIN_LABELLED}, and "
+            f"{MIN_CLASS} of each class"
+        )
+    if limits is None:
+        return _no_limits(reference)
+    value = float(f1_macro(confusion(true, own)))
+    size = float(effective_size(np.asarray(float(len(true))), before.total("answered")))
+    return _signal(MEASURED, value, float(f1(before, MEASURED)), limits, size, len(true))
+
+
+def _no_limits(reference: Reference) -> str:
+    return f"the reference of {reference.reviews:,} reviews is too small for it"
 
 
 def _signal(
     name: str,
-    distance: Floats,
+    value: float,
+    before: float | None,
     limits: Mapping[str, float],
-    reference: Tally,
-    now: Tally,
+    size: float,
     reviews: int,
 ) -> Signal:
-    """A signal in its own units."""
+    """Return a signal with its limits in its own units; `before` is the reference's own value."""
     kind = SIGNALS[name]
-    of_reference = reference.total("answered" if name == "measured_f1" else "reviews")
-    size = float(effective_size(np.asarray(float(reviews)), of_reference))
-    before: float | None = None
-    if name in SHARES:
-        before, value = float(reference.share(name)), float(now.share(name))
-        above = value >= before
-    elif kind.scale == "f1":
-        before, value, above = float(f1(reference, name)), float(f1(now, name)), False
-    else:
-        value, above = limit_value(kind.scale, float(distance), 0.0, size, above=True), True
+    above = kind.scale != "f1" and (before is None or value >= before)
     watch, limit = (
         limit_value(kind.scale, limits[level], before or 0.0, size, above=above) for level in LEVELS
     )
     return Signal(name, kind.group, value, before, watch, limit, above, reviews)
 
 
-def _separation(profile: ReferenceProfile, window: WindowFeatures) -> Separation | None:
-    columns = term_columns(window, profile.terms)
-    if columns is None:
-        return None
-    return separate(profile.pools, pool_reviews(columns, np.random.default_rng(SEED)))
+def _moved_terms(terms: tuple[str, ...], before: Tally, now: Tally) -> tuple[MovedTerm, ...]:
+    """Return the terms whose share of reviews moved, the most certain first.
 
-
-def _domain_signal(separation: Separation, limits: Mapping[str, float], reviews: int) -> Signal:
-    watch, limit = (0.5 + limits[level] * separation.standard_error for level in LEVELS)
-    group = SIGNALS["domain_auc"].group
-    return Signal("domain_auc", group, separation.auc, None, watch, limit, True, reviews)
-
-
-def _moved_terms(terms: tuple[str, ...], reference: Tally, now: Tally) -> tuple[MovedTerm, ...]:
-    """The terms whose share moved, by chi-square corrected for many tests, the surest first.
-
-    Corrected by Benjamini & Hochberg 1995, "Controlling the false discovery rate".
+    Their chi-square is corrected for testing many terms by Benjamini & Hochberg 1995, "Controlling
+    the false discovery rate".
     """
-    if now.terms is None or reference.terms is None:
+    if now.terms is None or before.terms is None:
         return ()
-    chi_square = term_chi_square(reference, now)
+    chi_square = term_chi_square(before, now)
     tested = np.flatnonzero(chi_square > 0)
     if not len(tested):
         return ()
     corrected = stats.false_discovery_control(stats.chi2.sf(chi_square[tested], df=1))
-    before, after = _term_shares(reference), _term_shares(now)
+    share_before = before.terms / before.total("reviews")
+    share_now = now.terms / now.total("reviews")
     names = (*terms, OTHER_WORD, UNKNOWN_WORD)
-    surest = np.argsort(-chi_square[tested], kind="stable")[:LISTED]
+    order = np.argsort(-chi_square[tested], kind="stable")[:LISTED]
     return tuple(
-        MovedTerm(names[tested[at]], before[tested[at]], after[tested[at]], float(corrected[at]))
-        for at in surest
-        if corrected[at] <= FALSE_DISCOVERIES
+        MovedTerm(names[term], float(share_before[term]), float(share_now[term]), float(p_value))
+        for term, p_value in zip(tested[order], corrected[order], strict=True)
+        if p_value <= FALSE_DISCOVERIES
     )
-
-
-def _domain_words(
-    terms: tuple[str, ...], reference: Tally, now: Tally, separation: Separation | None
-) -> tuple[DomainWord, ...]:
-    """The words that the domain classifier goes by: weight times difference of the shares."""
-    if separation is None:
-        return ()
-    before, after = _term_shares(reference), _term_shares(now)
-    names = (*terms, OTHER_WORD, UNKNOWN_WORD)
-    says = separation.weights * (np.array(after) - np.array(before))
-    return tuple(
-        DomainWord(names[at], float(separation.weights[at]), before[at], after[at])
-        for at in np.argsort(-says, kind="stable")[:LISTED]
-        if says[at] > 0
-    )
-
-
-def _term_shares(tally: Tally) -> list[float]:
-    """The share of the reviews that has each term, 0–1."""
-    reviews = np.zeros(0) if tally.terms is None else tally.terms
-    return [float(share) for share in reviews / tally.total("reviews")]
 
 
 def _new_words(window: WindowFeatures) -> tuple[NewWord, ...]:
-    """The commonest words that the model does not know; rare ones go unnamed."""
+    """Return the commonest words that the model does not know; rare ones are not named."""
     if window.text is None:
         return ()
     return tuple(

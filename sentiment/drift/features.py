@@ -1,44 +1,72 @@
-"""Drift features: what drift monitoring looks at in each review, from its text or from the log.
+"""Read off each review what drift monitoring looks at, and count it over many reviews.
 
-    window = row_features(texts, pipeline)     # everything
-    window = logged_features(frame, pipeline)  # rows of the prediction log, with or without text
+    window = row_features(texts, pipeline)     # of raw texts
+    window = logged_features(frame, pipeline)  # of rows of the prediction log
+    tally = tally_window(window, true, supports, score_edges, terms)
 
 Words are counted as they are when a review is served (`explanation.Terms`): after cleaning, as the
-model's vectorizer sees them, and known when they are a term of the model or part of one.
+model's vectorizer sees them. A word is known when it is a term of the model or part of one.
+
+Everything in a `Tally` adds up over reviews. So a resample of the reference is a vector of weights,
+and thousands of resamples are tallied by a few matrix products (`limits`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
 from sentiment.data.reviews import remove_marker
+from sentiment.metrics import Bools, Floats, Ints
 from sentiment.model.calibration import read_calibration
-from sentiment.model.explanation import Explainer, Terms
+from sentiment.model.explanation import Explainer
 from text_cleaning import remove_emoji
 
-Ints: TypeAlias = npt.NDArray[np.int64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
-Floats: TypeAlias = npt.NDArray[np.float64]
 Matrix: TypeAlias = "sparse.csr_matrix[Any]"
 
-NO_LABEL = -1  # where the model did not answer, or nobody has said what is true
+NO_LABEL = -1  # the model did not answer, or the true label is not known
+COLUMNS = ("characters", "words", "known_words", "probability", "label")
+
+# Cells of confusion matrices: first the true label, then the model's
+EXPECTED = ("expected_00", "expected_01", "expected_10", "expected_11")
+TRUE = ("true_00", "true_01", "true_10", "true_11")
+TOTALS = (
+    "reviews",
+    "words",
+    "unknown_words",
+    "no_known_words",
+    "emoji",
+    "non_ascii",
+    "answered",
+    "positive",
+    *EXPECTED,
+    *TRUE,
+)
+# A share is one total divided by another
+SHARES = {
+    "unknown_words": ("unknown_words", "words"),
+    "no_known_words": ("no_known_words", "reviews"),
+    "emoji": ("emoji", "reviews"),
+    "non_ascii": ("non_ascii", "reviews"),
+    "positive_share": ("positive", "answered"),
+}
+COUNTED = ("characters", "words", "score")
+SCORE_STEPS = 1_000  # probabilities are counted in steps of a thousandth
+OTHER_WORD, UNKNOWN_WORD = "(another known word)", "(an unknown word)"
 
 
 @dataclass(frozen=True, eq=False)
 class TextFeatures:
-    """What only the text itself can tell, a row a review.
+    """The features that need the text, one row per review.
 
     `terms` has a column for each word of `vocabulary` (the model's single words, alphabetical) and
-    a one where the review has it. `new_words` counts the reviews that have a word that is not
-    known.
+    a one where the review has it. `new_words` counts the reviews with each unknown word.
     """
 
     emoji: Bools
@@ -50,11 +78,11 @@ class TextFeatures:
 
 @dataclass(frozen=True, eq=False)
 class WindowFeatures:
-    """The features of n reviews, in one order; all arrays have shape (n,).
+    """The features of n reviews in one order; all arrays have shape (n,).
 
-    `characters` and `words` are lengths, `known_words` how many of the words are known;
-    `probability` is that of positive, 0–1; `label` is 0, 1, or `NO_LABEL` for a review without a
-    known word, whose probability says nothing. `text` is None when the texts were not kept.
+    `characters` and `words` are lengths, `known_words` is how many of the words are known,
+    `probability` is that of positive, 0–1. `label` is 0, 1, or `NO_LABEL` for a review without a
+    known word, whose probability means nothing. `text` is None when the texts were not kept.
     """
 
     characters: Ints
@@ -69,11 +97,11 @@ class WindowFeatures:
 
     @property
     def answered(self) -> Bools:
-        """Which reviews have a known word, and so a label of the model."""
+        """Return which reviews have a known word, and so a label of the model."""
         return np.asarray(self.label != NO_LABEL)
 
     def take(self, rows: Ints) -> WindowFeatures:
-        """The same of some rows. `new_words` stay those of all: they cannot be told apart again."""
+        """Return the features of some rows; `new_words` stay those of all rows."""
         text = self.text
         if text is not None:
             text = replace(
@@ -86,13 +114,11 @@ class WindowFeatures:
         return replace(self, text=text, **columns)
 
 
-COLUMNS = ("characters", "words", "known_words", "probability", "label")
-
-
 def row_features(texts: Sequence[str], pipeline: Any) -> WindowFeatures:
-    """The features of raw texts, by a fitted pipeline of the steps `clean`, `tfidf` and `model`.
+    """Return the features of raw texts.
 
-    `model` is what `calibrate` makes. Raises `TypeError` for an item that is not a str.
+    `pipeline` is fitted and has the steps `clean`, `tfidf` and `model`, which is what `calibrate`
+    makes. Raises `TypeError` for an item that is not a str.
     """
     cleaned = pipeline["clean"].transform(texts)
     matrix = pipeline["tfidf"].transform(cleaned)
@@ -105,15 +131,14 @@ def row_features(texts: Sequence[str], pipeline: Any) -> WindowFeatures:
 
 
 def logged_features(frame: pd.DataFrame, pipeline: Any) -> WindowFeatures:
-    """The features of rows of the prediction log: `COLUMNS`, and `text`, which may be missing.
+    """Return the features of rows of the prediction log.
 
-    Lengths, probabilities and labels are the logged ones. A window in which any row lacks its text
-    has no `text` features: some signals can then not be computed.
+    `frame` has `COLUMNS` and perhaps `text`. Lengths, probabilities and labels are taken as they
+    were logged. If any row lacks its text, the window has no `text` features.
     """
     text = None
     if len(frame) and "text" in frame and frame["text"].notna().all():
-        # as they were before the model read them
-        raw = [remove_marker(logged) for logged in frame["text"]]
+        raw = [remove_marker(logged) for logged in frame["text"]]  # as the model read them
         *_, text = _word_features(raw, pipeline["clean"].transform(raw), pipeline)
     return WindowFeatures(
         characters=frame["characters"].to_numpy(dtype=np.int64),
@@ -128,7 +153,7 @@ def logged_features(frame: pd.DataFrame, pipeline: Any) -> WindowFeatures:
 def _word_features(
     texts: Sequence[str], cleaned: Sequence[str], pipeline: Any
 ) -> tuple[Ints, Ints, TextFeatures]:
-    """Words and known words of each review, and what only the text can tell."""
+    """Return words and known words of each review, and the features that need the text."""
     explainer = Explainer(pipeline["tfidf"])
     known_terms = pipeline["tfidf"].vocabulary_
     vocabulary = tuple(sorted(term for term in known_terms if " " not in term))
@@ -143,7 +168,8 @@ def _word_features(
         columns.extend({column_of[word] for word in terms.words if word in column_of})
         ends.append(len(columns))
         if known[row] < words[row]:
-            new_words.update(_unknown_words(terms))
+            covered = {at for _, first, last in terms.found for at in range(first, last + 1)}
+            new_words.update({word for at, word in enumerate(terms.words) if at not in covered})
     return (
         words,
         known,
@@ -160,7 +186,134 @@ def _word_features(
     )
 
 
-def _unknown_words(terms: Terms) -> set[str]:
-    """The words of a review that are neither a known term nor part of one."""
-    known = {place for _, first, last in terms.found for place in range(first, last + 1)}
-    return {word for place, word in enumerate(terms.words) if place not in known}
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Totals and counts of a sample of reviews, or of many samples along leading axes.
+
+    `totals` has shape (..., len(TOTALS)). `counts` has for each of `COUNTED` how many reviews have
+    each value of its support, shape (..., values); the score's are of answered reviews. `bins` is
+    the same for the bins of the PSI. `terms` is how many reviews have each term; None without
+    texts.
+    """
+
+    totals: Floats
+    counts: Mapping[str, Floats]
+    bins: Floats
+    terms: Floats | None
+
+    def total(self, name: str) -> Floats:
+        """Return one of `TOTALS`, shape (...)."""
+        return np.asarray(self.totals[..., TOTALS.index(name)])
+
+    def share(self, name: str) -> Floats:
+        """Return one of `SHARES`, 0–1; 0 where the divisor is 0."""
+        part, whole = (self.total(total) for total in SHARES[name])
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+    def confusion(self, cells: tuple[str, ...]) -> Floats:
+        """Return `EXPECTED` or `TRUE` as matrices of shape (..., 2, 2), row true label."""
+        first = TOTALS.index(cells[0])
+        counts = self.totals[..., first : first + len(cells)]
+        return counts.reshape(*counts.shape[:-1], 2, 2)
+
+
+def tally_window(
+    window: WindowFeatures,
+    true: Ints,
+    supports: Mapping[str, Ints],
+    score_edges: Ints,
+    terms: tuple[str, ...],
+) -> Tally:
+    """Count a window.
+
+    Parameters
+    ----------
+    window : WindowFeatures
+        Of n reviews.
+    true : array of int of shape (n,)
+        True labels, or `NO_LABEL`.
+    supports : mapping of str to array of int
+        For each of `COUNTED` its possible values, ascending.
+    score_edges : array of int
+        The first value of each bin of the PSI but the first bin's.
+    terms : tuple of str
+        The terms to count.
+
+    """
+    values = counted_values(window)
+    columns = term_columns(window, terms)
+    counts = {
+        name: count_places(np.searchsorted(support, values[name]), len(support))
+        for name, support in supports.items()
+    }
+    return Tally(
+        totals_by_row(window, true).sum(axis=0),
+        counts,
+        count_places(bin_of(values["score"], score_edges), len(score_edges) + 1),
+        None if columns is None else reviews_with(columns),
+    )
+
+
+def totals_by_row(window: WindowFeatures, true: Ints) -> Floats:
+    """Return what each review adds to `TOTALS`, shape (n, len(TOTALS))."""
+    text, labelled = window.text, window.answered & (true >= 0)
+    flags = np.zeros((2, len(window))) if text is None else (text.emoji, text.non_ascii)
+    chances = (1 - window.probability, window.probability)  # of the true labels 0 and 1
+    cells = [(positive, label) for positive in (0, 1) for label in (0, 1)]
+    columns = [
+        np.ones(len(window)),
+        window.words,
+        window.words - window.known_words,
+        window.known_words == 0,
+        *flags,
+        window.answered,
+        window.label == 1,
+        *(chances[positive] * (window.label == label) for positive, label in cells),
+        *(labelled & (true == positive) & (window.label == label) for positive, label in cells),
+    ]
+    return np.array(columns, dtype=np.float64).T
+
+
+def counted_values(window: WindowFeatures) -> dict[str, Ints]:
+    """Return the whole numbers that `COUNTED` counts; the score's are of answered reviews."""
+    score = np.rint(window.probability * SCORE_STEPS).astype(np.int64)
+    return {
+        "characters": window.characters,
+        "words": window.words,
+        "score": score[window.answered],
+    }
+
+
+def bin_of(score: Ints, edges: Ints) -> Ints:
+    """Return the bin of the PSI that each score lies in, from 0."""
+    return np.searchsorted(edges, score, side="right")
+
+
+def count_places(places: Ints, size: int, weights: Ints | None = None) -> Floats:
+    """Return the sum of the weights (1 each by default) at each of the places 0 … size - 1."""
+    return np.bincount(places, weights, minlength=size).astype(np.float64)
+
+
+def term_columns(window: WindowFeatures, terms: tuple[str, ...]) -> Matrix | None:
+    """Return which reviews have which terms, as ones and zeros of shape (n, len(terms) + 2).
+
+    The last two columns stand for any other known word and for any unknown word. None without
+    texts.
+    """
+    if window.text is None:
+        return None
+    column_of = {term: column for column, term in enumerate(window.text.vocabulary)}
+    pairs = [(column_of[term], at) for at, term in enumerate(terms) if term in column_of]
+    pick = sparse.csc_matrix(
+        (np.ones(len(pairs)), tuple(zip(*pairs, strict=True)) or ([], [])),
+        shape=(len(column_of), len(terms)),
+    )
+    picked = window.text.terms.astype(np.float64) @ pick
+    other = np.diff(window.text.terms.indptr) > np.diff(picked.tocsr().indptr)
+    last = sparse.csr_matrix(np.column_stack([other, window.words > window.known_words]))
+    return sparse.csr_matrix(sparse.hstack([picked, last.astype(np.float64)]))
+
+
+def reviews_with(columns: Matrix) -> Floats:
+    """Return the number of reviews that have each term."""
+    return np.asarray(columns.sum(axis=0), dtype=np.float64).ravel()

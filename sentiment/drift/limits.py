@@ -1,15 +1,14 @@
-"""Drift limits: how far a window may be from the reference before it says something.
+"""Set the limits: how far chance alone takes a window from the reference.
 
 Both sides of the comparison are drawn anew from the reference's own reviews, with replacement, the
-window at sizes on a grid and the reference at its own: the two-sample bootstrap (Efron & Tibshirani
-1993, ch. 16). So a limit holds the chance of both, and gets no narrower than a reference of some
-hundreds of reviews allows, however long the window.
+window at sizes on a grid and the reference at its own size: the two-sample bootstrap (Efron &
+Tibshirani 1993, ch. 16). So a limit allows for the chance in both, and does not shrink with a long
+window below what a reference of some hundreds of reviews can tell.
 
-An alarm is "any signal beyond its limit", so the limits of the signals are set together, and what
-may go wrong is shared out among three families. Within the first each signal gets the same rank
-among its resamples, the highest at which the share of resamples with any signal beyond its limit
-stays within the family's part (the single-step minP method: Westfall & Young 1993, ch. 2); how the
-signals hang together is thereby taken into account.
+An alarm is "any signal beyond its limit", so the limits are set together. Each signal gets the same
+rank among its resamples: the highest rank at which the share of resamples with any signal beyond
+its limit stays within what is allowed (the single-step minP method: Westfall & Young 1993, ch. 2).
+So signals that move together are not paid for twice.
 """
 
 from __future__ import annotations
@@ -20,25 +19,32 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from sentiment.drift.domain import POOL, chance_distances, one_thread
-from sentiment.drift.features import Floats, Ints, Matrix, WindowFeatures
-from sentiment.drift.signals import distances
-from sentiment.drift.tally import TOTALS, Tally, bin_of, counted_values, term_columns, totals_by_row
+from sentiment.drift.features import (
+    TOTALS,
+    Matrix,
+    Tally,
+    WindowFeatures,
+    bin_of,
+    counted_values,
+    term_columns,
+    totals_by_row,
+)
+from sentiment.drift.signals import MEASURED, distances
+from sentiment.metrics import Floats, Ints
 
-# Windows between two sizes get a limit in between, longer ones that of the last: 5,000 reviews are
-# three times a usual reference, whose own chance is by then most of what there is.
+# A window between two sizes gets a limit in between, a longer one that of the last: 5,000 reviews
+# are three times a usual reference, whose own chance is most of the limit by then.
 SIZES = (50, 150, 500, 1_500, 5_000)
-MIN_REFERENCE = 100  # reviews; fewer do not show how reviews differ, so that limits are too narrow
+MIN_REFERENCE = 100  # reviews; fewer do not show how reviews vary, so limits would be too narrow
 RESAMPLES = 1_000
-BLOCK = 250  # resamples in memory at once: some 10 MB an array for a reference of 5,000 reviews
+BLOCK = 250  # resamples in memory at once: some 10 MB per array for a reference of 5,000 reviews
 LEVELS = ("watch", "drifted")
-# How often a check of unchanged data says so, all signals together. Promised is 10 and 5 % at most,
-# aimed at is less, since the reference is but a sample of what it stands for.
-FALSE_ALARMS = {"watch": 0.08, "drifted": 0.035}
-# How that is shared out: the signals of the log's columns and texts together; the domain classifier
-# alone, for which rows cannot be drawn with replacement; and the score by true labels alone, which
-# are not always there.
-TOGETHER, ALONE = 0.6, 0.2
+# How often a check of unchanged reviews may exceed a level, all signals together. We promise at
+# most 10 and 5 %, and aim lower, since the reference is itself only a sample.
+FALSE_ALARMS = {"watch": 0.07, "drifted": 0.03}
+# How that is shared: most for the signals that every check has, the rest for the score by true
+# labels, which is not always there.
+TOGETHER, ALONE = 0.8, 0.2
 FLAGS = ("no_known_words", "emoji", "non_ascii")
 
 
@@ -50,9 +56,10 @@ class Limits:
     signals: Mapping[str, tuple[tuple[float, ...], ...]]
 
     def at(self, signal: str, size: int) -> dict[str, float] | None:
-        """The limits for a window of `size` reviews by level; None for a signal without any.
+        """Return the limits by level for a window of `size` reviews; None for a signal without any.
 
-        Linear in the logarithm of the size between two of the grid, constant beyond its ends.
+        Between two sizes of the grid they are linear in the logarithm of the size, beyond its ends
+        constant.
         """
         if signal not in self.signals:
             return None
@@ -64,8 +71,8 @@ class Limits:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """The reference's reviews as rows of numbers that a weighted sum turns into a `Tally`."""
+class ReviewRows:
+    """The reference's reviews as rows of numbers; a weighted sum of the rows is a `Tally`."""
 
     totals: Floats
     counts: Mapping[str, Matrix]
@@ -75,13 +82,15 @@ class Rows:
     @classmethod
     def of(
         cls, window: WindowFeatures, true: Ints, score_edges: Ints, terms: tuple[str, ...]
-    ) -> Rows:
-        """The rows of reviews that have their texts; the arguments are those of `tally_window`."""
+    ) -> ReviewRows:
+        """Return the rows of reviews with texts; for the arguments see `tally_window`."""
         columns = term_columns(window, terms)
         if columns is None:
             raise ValueError("limits are drawn from reviews that have their texts")
         values = counted_values(window)
-        places = {name: np.searchsorted(np.unique(found), found) for name, found in values.items()}
+        places = {
+            name: np.unique(column, return_inverse=True)[1] for name, column in values.items()
+        }
         every, answered = np.arange(len(window)), np.flatnonzero(window.answered)
         return cls(
             totals_by_row(window, true),
@@ -94,7 +103,7 @@ class Rows:
         )
 
     def weighted(self, weights: Floats) -> Tally:
-        """The tally of each row of `weights`, shape (samples, reviews)."""
+        """Return the tally of each row of `weights`, which has shape (samples, reviews)."""
         across = np.ascontiguousarray(weights.T)
         return Tally(
             weights @ self.totals,
@@ -104,74 +113,63 @@ class Rows:
         )
 
 
-def chance_limits(rows: Rows, pools: Matrix, generator: np.random.Generator) -> Limits:
-    """The limits for a reference of these reviews, and of these pools of them.
+def chance_limits(rows: ReviewRows, generator: np.random.Generator) -> Limits:
+    """Return the limits of a reference; none for fewer than `MIN_REFERENCE` reviews."""
+    from threadpoolctl import threadpool_limits
 
-    There are none for fewer than `MIN_REFERENCE` reviews.
-    """
     if len(rows.totals) < MIN_REFERENCE:
         return Limits(SIZES, {})
-    with one_thread():
-        domain = _chance_of_pools(pools, generator)
-        chance = _chance_of_rows(rows, generator)
-    found: dict[str, list[tuple[float, ...]]] = {}
+    # These matrices are small: a second thread of BLAS gains little on a free core, and on a busy
+    # machine the threads wait for each other, up to ten times as long.
+    with threadpool_limits(limits=1, user_api="blas"):
+        chance = _chance_distances(rows, generator)
+    tables: dict[str, list[tuple[float, ...]]] = {}
     for by_signal in chance.values():
-        measured = by_signal.pop("measured_f1", None)
+        measured = by_signal.pop(MEASURED, None)
         for signal, limits in _limits_together(by_signal).items():
-            found.setdefault(signal, []).append(limits)
-        for signal, values in (("measured_f1", measured), ("domain_auc", domain)):
-            if values is not None:
-                found.setdefault(signal, []).append(_limits_alone(values))
+            tables.setdefault(signal, []).append(limits)
+        if measured is not None:
+            tables.setdefault(MEASURED, []).append(_limits_alone(measured))
     return Limits(
-        SIZES, {name: tuple(table) for name, table in found.items() if len(table) == len(SIZES)}
+        SIZES, {name: tuple(table) for name, table in tables.items() if len(table) == len(SIZES)}
     )
 
 
-def _chance_of_pools(pools: Matrix, generator: np.random.Generator) -> Floats | None:
-    """Distances of the domain classifier, of `RESAMPLES` parts of the reference in all.
-
-    The parts are as large as the windows of `SIZES`, or half of the reference where that is less.
-    In units of the standard error their distances have one law, so one limit does for all.
-    """
-    parts = sorted({min(size // POOL, pools.shape[0] // 2) for size in SIZES})
-    drawn = [chance_distances(pools, part, RESAMPLES // len(parts), generator) for part in parts]
-    enough = [values for values in drawn if values is not None]
-    return np.concatenate(enough) if enough else None
-
-
-def _chance_of_rows(rows: Rows, generator: np.random.Generator) -> dict[int, dict[str, Floats]]:
-    """For each of `SIZES` the distances of `RESAMPLES` pairs of resamples, by signal."""
-    found: dict[int, list[dict[str, Floats]]] = {size: [] for size in SIZES}
+def _chance_distances(
+    rows: ReviewRows, generator: np.random.Generator
+) -> dict[int, dict[str, Floats]]:
+    """Return for each of `SIZES` the distances of `RESAMPLES` pairs of resamples, by signal."""
+    by_size: dict[int, list[dict[str, Floats]]] = {size: [] for size in SIZES}
     reviews = len(rows.totals)
     for _ in range(RESAMPLES // BLOCK):
         reference = _resampled(rows, _draw(reviews, reviews, generator), generator)
         weights, drawn = np.zeros((BLOCK, reviews)), 0
         for size in SIZES:
             weights, drawn = weights + _draw(reviews, size - drawn, generator), size
-            found[size].append(distances(reference, _resampled(rows, weights, generator)))
+            by_size[size].append(distances(reference, _resampled(rows, weights, generator)))
     return {
         size: {
             name: np.concatenate([block[name] for block in blocks])
             for name in blocks[0]
-            if all(name in block for block in blocks)  # of few answered reviews one may lack labels
+            if all(name in block for block in blocks)  # a small resample may have no true labels
         }
-        for size, blocks in found.items()
+        for size, blocks in by_size.items()
     }
 
 
 def _draw(reviews: int, size: int, generator: np.random.Generator) -> Floats:
-    """How often each review is drawn, in `BLOCK` draws of `size` with replacement."""
+    """Return how often each review is drawn, in `BLOCK` draws of `size` with replacement."""
     drawn = generator.integers(0, reviews, (BLOCK, size))
     drawn += reviews * np.arange(BLOCK)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=BLOCK * reviews)
     return counts.reshape(BLOCK, reviews).astype(np.float64)
 
 
-def _resampled(rows: Rows, weights: Floats, generator: np.random.Generator) -> Tally:
-    """The tally of resamples in which half a review more than was seen has each flag.
+def _resampled(rows: ReviewRows, weights: Floats, generator: np.random.Generator) -> Tally:
+    """Return the tally of resamples, with half a review more than was seen for each flag.
 
-    A flag that no review of the reference has would otherwise never come up, and the first window
-    with one would be an alarm.
+    Without it, a flag that no review of the reference has would never come up, and the first window
+    with such a review would raise an alarm.
     """
     tally = rows.weighted(weights)
     for flag in FLAGS:
@@ -181,7 +179,7 @@ def _resampled(rows: Rows, weights: Floats, generator: np.random.Generator) -> T
 
 
 def _limits_together(by_signal: Mapping[str, Floats]) -> dict[str, tuple[float, ...]]:
-    """Limits of the first family at one size, by level; the method is told at the top."""
+    """Return joint limits at one size, by level; the module's docstring gives the method."""
     values = np.array(list(by_signal.values()))
     ordered = np.sort(values, axis=1)
     # how many resamples are at least as far as this one, itself included
@@ -198,12 +196,12 @@ def _limits_together(by_signal: Mapping[str, Floats]) -> dict[str, tuple[float, 
 
 
 def _limits_alone(values: Floats) -> tuple[float, ...]:
-    """Limits of a signal that is a family of its own, by level."""
+    """Return the limits of a signal on its own, by level."""
     quantiles = [1 - FALSE_ALARMS[level] * ALONE for level in LEVELS]
     return tuple(np.quantile(values, quantiles, method="higher").tolist())
 
 
 def _one_hot(rows: Ints, columns: Ints, reviews: int) -> Matrix:
-    """A one in each of these places of a matrix with a row a review."""
+    """Return a matrix with one row per review and a one at each of these places."""
     shape = reviews, int(columns.max(initial=-1)) + 1
     return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)

@@ -1,156 +1,136 @@
-"""Drift page: a check as one HTML file that needs nothing else: style inside, figures as SVG.
+"""Render a drift check as one HTML file that needs nothing else: style inside, figures as SVG.
 
-It loads nothing from anywhere and says so to the browser (its own content security policy), so it
-may be kept, sent, or shown by the server. Text from reviews, which strangers write, is escaped.
+The page loads nothing from anywhere and says so to the browser (its own content security policy),
+so it can be kept, sent, or shown by the server. Text from reviews, which strangers write, is
+escaped.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sentiment.drift.outcome import (
-    FARTHEST,
-    SCORES,
-    CheckedWindow,
-    Distribution,
-    scores,
-    shown,
-    way,
-)
-from sentiment.drift.report import GROUPS, DriftReport, Signal
+from sentiment.drift.performance import TITLES, Performance
+from sentiment.drift.report import GROUPS, Distribution, DriftCheck, Signal
 from sentiment.drift.signals import SIGNALS
-from sentiment.metrics import Interval
-from sentiment.tracking.store import PROJECT
 
-SERVING = PROJECT / "sentiment" / "serving"
+TEMPLATE, STYLE = "drift_report.html", "drift_report.css"  # beside this module
 HEADLINES = {
     "steady": "Steady",
     "watch": "Keep watching",
     "drifted": "Drifted",
     "not enough yet": "Not enough yet",
 }
-GROUP_TITLES = {"input": "What comes in", "score": "What is answered", "performance": "Performance"}
+GROUP_TITLES = {"input": "Incoming reviews", "score": "Answers", "performance": "Performance"}
+FARTHEST = 2.0  # distances are drawn up to twice the limit
 LABELLED_CLASSES = 5  # of a distribution; more would not fit on a phone
 
 
-def drift_page(checked: CheckedWindow) -> str:
-    """The page of a check."""
+def render_page(check: DriftCheck) -> str:
+    """Return the page of a check."""
+    folder = Path(__file__).parent
     templates = Environment(
-        loader=FileSystemLoader(SERVING / "templates"),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    styles = (SERVING / "static" / "base.css", SERVING / "templates" / "drift_report.css")
-    style = "\n".join(file.read_text(encoding="utf-8") for file in styles)
+    base = folder.parent / "serving" / "static" / "base.css"  # of all pages
+    style = "\n".join(file.read_text(encoding="utf-8") for file in (base, folder / STYLE))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    report = checked.report
-    return templates.get_template("drift_report.html").render(
+    report = check.report
+    groups = {
+        GROUP_TITLES[group]: [_row(signal) for signal in report.signals if signal.group == group]
+        for group in GROUPS
+    }
+    return templates.get_template(TEMPLATE).render(
         policy=f"default-src 'none'; style-src 'sha256-{digest}'",
         style=Markup(style),
         headline=HEADLINES[report.verdict],
-        checked=checked,
+        check=check,
         report=report,
-        compared=_compared(checked),
-        period=_period(checked),
-        groups=[(GROUP_TITLES[group], rows) for group, rows in _groups(report)],
+        period=_period(check),
+        groups=[(title, rows) for title, rows in groups.items() if rows],
         missing=[(SIGNALS[name].title, why) for name, why in report.not_computed.items()],
-        intervals=_intervals(scores(report.performance)),
-        distributions=[_bars(distribution) for distribution in checked.distributions],
-        moved=[
-            (term.term, f"{term.reference:.1%}", f"{term.window:.1%}")
-            for term in report.moved_terms
-        ],
-        telling=[
-            (word.term, f"{word.reference:.1%}", f"{word.window:.1%}")
-            for word in report.domain_words
-        ],
-        unknown=[(word.word, f"{word.window:.1%}") for word in report.new_words],
-        checked_at=_time(checked.checked_at),
+        intervals=_intervals(report.performance),
+        distributions=[_bars(distribution) for distribution in check.distributions],
+        checked_at=_time(check.checked_at),
     )
 
 
-def _compared(checked: CheckedWindow) -> str:
-    compared = f"{checked.report.reviews:,}"
-    of = f" of {checked.reviews:,}" if checked.reviews != checked.report.reviews else ""
-    return f"{compared}{of} reviews against {checked.report.reference_reviews:,} of the reference"
-
-
-def _period(checked: CheckedWindow) -> str:
-    """From when to when; empty where that is not known."""
-    if checked.began is None or checked.ended is None:
+def _period(check: DriftCheck) -> str:
+    """Return the times of the first and the last review; empty where unknown."""
+    if check.began is None or check.ended is None:
         return ""
-    began, ended = _time(checked.began), _time(checked.ended)
+    began, ended = _time(check.began), _time(check.ended)
     return began if began == ended else f"{began} to {ended}"
-
-
-def _groups(report: DriftReport) -> Iterable[tuple[str, list[dict[str, Any]]]]:
-    """The signals by group, each with its words and its places on the way to the limit."""
-    for group in GROUPS:
-        rows = [_row(signal) for signal in report.signals if signal.group == group]
-        if rows:
-            yield group, rows
 
 
 def _row(signal: Signal) -> dict[str, Any]:
     return {
-        "title": SIGNALS[signal.name].title,
+        "title": signal.title,
         "state": signal.state,
-        "now": shown(signal.name, signal.value),
-        "reference": ("" if signal.reference is None else shown(signal.name, signal.reference)),
-        "limit": shown(signal.name, signal.limit),
+        "now": signal.format(signal.value),
+        "reference": "" if signal.reference is None else signal.format(signal.reference),
+        "limit": signal.format(signal.limit),
         "sentence": signal.sentence(),
-        "at": _place(signal, signal.value),
-        "watch": _place(signal, signal.watch_limit),
+        "at": place(signal, signal.value),
+        "watch": place(signal, signal.watch_limit),
     }
 
 
-def _place(signal: Signal, value: float) -> float:
-    """In per cent of the width, on which the limit is at 50."""
-    return round(100 * max(way(signal, value), 0.0) / FARTHEST, 2)
+def place(signal: Signal, value: float) -> float:
+    """Return where to draw a value: 0 is no change, 50 the limit, 100 twice as far or more.
+
+    A value on the other side of the reference is drawn at 0.
+    """
+    start = signal.reference or 0.0
+    whole, part = signal.limit - start, value - start
+    if whole == 0:
+        return 100.0 if part else 0.0
+    return round(100 * max(0.0, min(part / whole, FARTHEST)) / FARTHEST, 2)
 
 
-def _intervals(found: dict[str, Interval | None]) -> dict[str, Any] | None:
-    """Macro-F1s with places on one axis over whole tenths; None without any."""
-    known = {name: interval for name, interval in found.items() if interval is not None}
-    if not known:
+def _intervals(performance: Performance) -> dict[str, Any] | None:
+    """Return the macro-F1s with their places on one axis over whole tenths; None without any."""
+    scores = performance.scores()
+    if not scores:
         return None
-    low = min(0.9, int(10 * min(interval.low for interval in known.values())) / 10)
-    high = min(1.0, int(10 * max(interval.high for interval in known.values()) + 1) / 10)
+    low = min(0.9, int(10 * min(interval.low for interval in scores.values())) / 10)
+    high = min(1.0, int(10 * max(interval.high for interval in scores.values()) + 1) / 10)
     steps = round(10 * (high - low))
-
-    def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
-
     return {
         "ticks": [(100 * at / steps, f"{low + at / 10:.1f}") for at in range(steps + 1)],
         "rows": [
             {
-                "name": SCORES[name],
+                "name": TITLES[name],
                 "kind": "before" if name == "reference_f1" else "now",
                 "words": f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})",
-                "places": [place(end) for end in (interval.low, interval.value, interval.high)],
+                "places": [
+                    round(100 * (value - low) / (high - low), 2)
+                    for value in (interval.low, interval.value, interval.high)
+                ],
             }
-            for name, interval in known.items()
+            for name, interval in scores.items()
         ],
     }
 
 
-def _bars(found: Distribution) -> dict[str, Any]:
-    """Bars of the window and marks of the reference, in per cent of a field."""
-    highest = max(*found.reference, *found.window, 1e-9)
-    width = 100 / len(found.classes)
-    every = -(-len(found.classes) // LABELLED_CLASSES)
+def _bars(shares: Distribution) -> dict[str, Any]:
+    """Return bars of the window and marks of the reference, in per cent of a field."""
+    highest = max(*shares.reference, *shares.window, 1e-9)
+    width = 100 / len(shares.classes)
+    every = -(-len(shares.classes) // LABELLED_CLASSES)
+    rows = list(zip(shares.classes, shares.reference, shares.window, strict=True))
     return {
-        "title": found.title,
+        "title": shares.title,
         "bars": [
             {
                 "x": round(at * width + 0.1 * width, 3),
@@ -159,17 +139,14 @@ def _bars(found: Distribution) -> dict[str, Any]:
                 "height": round(100 * now / highest, 2),
                 "before": round(100 - 100 * before / highest, 2),
             }
-            for at, (now, before) in enumerate(zip(found.window, found.reference, strict=True))
+            for at, (_, before, now) in enumerate(rows)
         ],
         "labels": [
-            (round((at + 0.5) * width, 2), found.classes[at])
-            for at in range(0, len(found.classes), every)
+            (round((at + 0.5) * width, 2), shares.classes[at])
+            for at in range(0, len(shares.classes), every)
         ],
         "highest": f"{highest:.0%}",
-        "table": [
-            (name, f"{before:.1%}", f"{now:.1%}")
-            for name, before, now in zip(found.classes, found.reference, found.window, strict=True)
-        ],
+        "table": [(name, f"{before:.1%}", f"{now:.1%}") for name, before, now in rows],
     }
 
 

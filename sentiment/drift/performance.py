@@ -1,17 +1,17 @@
-"""Drift performance: macro-F1 without true labels, estimated from confidence, and with them.
+"""Estimate macro-F1 without true labels, from the model's confidence, and measure it with them.
 
 The estimate is confidence-based performance estimation (CBPE; NannyML's documentation, "How it
 works: performance estimation"; Białek et al. 2024, "Estimating model performance under covariate
-shift without labels", arXiv:2401.08348): a review that got the label 1 at probability p is a true
-positive with probability p and a false positive with 1 - p, one that got the label 0 a false
-negative or a true negative. Summed up that is the expected confusion matrix, and its macro-F1 the
-estimate.
+shift without labels", arXiv:2401.08348). A review with probability p that got the label 1 is a true
+positive with probability p and a false positive with probability 1 - p; with the label 0 it is a
+false negative or a true negative. The sum over reviews is the expected confusion matrix, and the
+estimate is its macro-F1.
 
-It trusts the probabilities. Other words, other lengths or another share of easy reviews it can
-follow. It cannot see that the same words now mean something else (the true label given the text has
-changed), nor all of a change in the share of the labels; without assumptions no method can (Garg et
-al. 2022, "Leveraging unlabeled data to predict out-of-distribution performance"). Only true labels
-show that.
+CBPE trusts the probabilities. It can follow other words, other lengths or another share of easy
+reviews. It cannot see that the same words now mean something else (the true label given the text
+has changed), nor all of a change in the share of the labels. Without assumptions no method can
+(Garg et al. 2022, "Leveraging unlabeled data to predict out-of-distribution performance"); only
+true labels show it.
 """
 
 from __future__ import annotations
@@ -19,28 +19,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from sentiment.metrics import CONFIDENCE, RESAMPLES, Interval, bootstrap_interval, f1_macro
-
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+from sentiment.metrics import (
+    CONFIDENCE,
+    RESAMPLES,
+    Floats,
+    Interval,
+    Labels,
+    bootstrap_interval,
+    f1_macro,
+)
 
 # Reviews whose probabilities agree to a twentieth are drawn together: 2,000 draws of a million
 # reviews then cost no more than of a hundred. It adds at most .025² to a variance of about .1.
 STEPS = 20
-MIN_LABELLED = 50  # reviews with a true label; below, an interval of macro-F1 says nothing
+MIN_LABELLED = 50  # reviews with a true label; with fewer, the interval of macro-F1 is useless
 MIN_CLASS = 5  # of each class, for the same reason
+TITLES = {  # of the scores, by the names of their metrics
+    "reference_f1": "reference, by true labels",
+    "estimated_f1": "now, estimated",
+    "measured_f1": "now, by true labels",
+    "estimated_f1_on_labelled": "now, estimated on the labelled reviews",
+}
 
 
 @dataclass(frozen=True)
 class Performance:
-    """Macro-F1 of a window, all intervals 95 %, over the reviews that the model answered.
+    """Macro-F1 of a window with 95 % intervals, over the reviews that the model answered.
 
-    `estimated` needs no labels. `measured` does, and is None where `labelled` reviews are too few;
-    `estimated_on_labelled` is the estimate on those very reviews, so that a difference between the
-    two is not one between reviews. `reference` is what the model scored on the reference, and
-    `reference_estimated` what the estimate says of it, to hold `estimated` against.
+    `estimated` needs no labels. `measured` does, and is None where `labelled` reviews are too few.
+    `estimated_on_labelled` is the estimate for those same reviews, so that the two can be compared.
+    `reference` is what the model scored on the reference.
     """
 
     answered: int
@@ -49,11 +58,16 @@ class Performance:
     estimated: Interval | None
     measured: Interval | None
     estimated_on_labelled: Interval | None
-    reference_estimated: float | None = None
+
+    def scores(self) -> dict[str, Interval]:
+        """Return the macro-F1s that are known, by the names of `TITLES`."""
+        intervals = (self.reference, self.estimated, self.measured, self.estimated_on_labelled)
+        by_name = zip(TITLES, intervals, strict=True)
+        return {name: interval for name, interval in by_name if interval is not None}
 
 
 def expected_confusion(probability: Floats, label: Labels) -> Floats:
-    """Expected counts of shape (2, 2), row true label, column the model's label.
+    """Return expected counts of shape (2, 2), row true label, column the model's label.
 
     `probability` is that of label 1, 0–1, `label` the model's own 0 or 1; both of shape (n,).
     """
@@ -62,11 +76,11 @@ def expected_confusion(probability: Floats, label: Labels) -> Floats:
 
 
 def estimated_f1(probability: Floats, label: Labels, *, seed: int = 42) -> Interval | None:
-    """Macro-F1 by CBPE, with the range in which 95 % of the scores would lie; None without rows.
+    """Return macro-F1 by CBPE with the range that would hold 95 % of the scores; None without rows.
 
-    Were the probabilities right, the true labels would be independent draws, so that the number of
-    positive reviews among those with one label is Poisson-binomial; the interval is that of 2,000
-    draws. That the calibration itself may be off is not in it.
+    If the probabilities were right, the true labels would be independent draws, and the number of
+    positive reviews among those with one label would be Poisson-binomial. The interval is that of
+    2,000 draws. It does not allow for errors of the calibration itself.
     """
     if len(label) == 0:
         return None
@@ -83,23 +97,29 @@ def estimated_f1(probability: Floats, label: Labels, *, seed: int = 42) -> Inter
             reviews[occupied], np.clip(mean, 0, 1), (RESAMPLES, len(occupied))
         ).sum(axis=1)
         drawn[:, 0, own], drawn[:, 1, own] = len(chances) - positive, positive
-    draws = f1_macro(drawn)
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    low, high = np.quantile(f1_macro(drawn), [tail, 1 - tail])
     return Interval(value, float(low), float(high))
 
 
 def measured_f1(true: Labels, label: Labels) -> Interval | None:
-    """Macro-F1 against true labels with its bootstrap interval.
+    """Return macro-F1 against true labels with its bootstrap interval.
 
-    None for fewer than `MIN_LABELLED` reviews, or than `MIN_CLASS` of a class.
+    None for fewer than `MIN_LABELLED` reviews, or fewer than `MIN_CLASS` of a class.
     """
-    enough = len(true) >= MIN_LABELLED and np.bincount(true, minlength=2).min() >= MIN_CLASS
-    return bootstrap_interval(true, label) if enough else None
+    return bootstrap_interval(true, label) if enough_labels(true) else None
 
 
-def from_confusion(confusion: Floats) -> Interval | None:
-    """Macro-F1 of counts of shape (2, 2), row true label, with its interval; None without rows."""
+def enough_labels(true: Labels) -> bool:
+    """Return whether so many true labels (0 or 1) are enough for a measured score."""
+    return bool(len(true) >= MIN_LABELLED and np.bincount(true, minlength=2).min() >= MIN_CLASS)
+
+
+def f1_of_confusion(confusion: Floats) -> Interval | None:
+    """Return macro-F1 of counts of shape (2, 2), row true label, with its bootstrap interval.
+
+    None for an empty matrix.
+    """
     cells = np.rint(confusion).astype(np.int64).ravel()
     if cells.sum() == 0:
         return None

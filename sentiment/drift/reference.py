@@ -1,73 +1,68 @@
-"""Drift profile: what a model's reviews were like, kept with the model, without their text.
+"""Keep what a model's reviews were like, without their text, to compare later reviews with it.
 
-    profile = ReferenceProfile.build(pipeline, texts, labels)
-    log_text(profile.to_json(), PROFILE)
-    profile = ReferenceProfile.from_json(text)
+    texts, labels = reference_reviews(frame["text"], labels, copies, split)
+    log_reference(store, run_id, pipeline, texts, labels)
+    reference = read_reference(store, "3")
 
-The reviews should be like those to come, as often as they come, and fresh to the model: those of
-the holdout. Of its own training part a model knows the words and the answers better than those of
-any fresh review, so that a profile of that part would call every window drifted.
+The reviews of a reference should be like those to come, as often as they come, and new to the
+model. On its own training part a model knows more words and gives better answers than on any new
+review, so against that part every window would have drifted.
 
-No review can be read from it. It has distributions of single numbers (lengths, probabilities),
-totals, and terms. Of these it names only single words of the model's own vocabulary, which at least
-`min_df` training reviews have (3 or more in the published search); all others count as "an unknown
-word". For the domain classifier it keeps how many reviews of a pool have each term, five reviews
-taken together at random (`drift_domain`), in no order and beside none of the other numbers. A
-salted hash of the words would not be safer: whoever has the profile has the salt, and can hash a
-dictionary.
+No review can be read from a reference. It has distributions of single numbers (lengths,
+probabilities), totals, and terms. The terms are single words of the model's own vocabulary, which
+at least `min_df` training reviews have (3 or more in the published search); all others count as "an
+unknown word". A salted hash of the words would not be safer: whoever has the reference has the
+salt, and can hash a dictionary.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import pandas as pd
 
-from sentiment.drift.domain import pool_reviews
+from sentiment.data.reviews import HOLDOUT_SHARE, Split
 from sentiment.drift.features import (
-    Floats,
-    Ints,
-    Matrix,
-    WindowFeatures,
-    row_features,
-)
-from sentiment.drift.limits import LEVELS, Limits, Rows, chance_limits
-from sentiment.drift.tally import (
     COUNTED,
-    PSI_BINS,
     TOTALS,
-    TRUE,
     Tally,
+    WindowFeatures,
     bin_of,
-    count,
+    count_places,
     counted_values,
     reviews_with,
+    row_features,
 )
-from sentiment.errors import ProfileError
+from sentiment.drift.limits import LEVELS, Limits, ReviewRows, chance_limits
+from sentiment.errors import DriftReferenceError
+from sentiment.metrics import Floats, Ints
+from sentiment.tracking.store import REGISTERED_MODEL, Store
 from text_cleaning import cleaning_fingerprint
 
-PROFILE = "reference_profile.json"  # the artifact's name
-SCHEMA = 1
-MAX_TERMS = 500  # the commonest single words; with more the domain classifier gets slow, not better
-# Of a larger holdout a random part: limits then are finer than anybody asks, and cost grows with it
+ARTIFACT = "drift_reference.json"
+SCHEMA = 2
+PSI_BINS = 10  # the usual number, with equal shares of the reference
+MAX_TERMS = 500  # the commonest single words; rarer ones have too few reviews to be compared
+# Of a larger holdout a random part is taken: limits are fine enough, and cost grows with it
 MAX_REVIEWS = 5_000
 SEED = 42
-RETRAIN = "train the model anew to get one"
+RETRAIN = "retrain the model to get one"
 
 
 @dataclass(frozen=True, eq=False)
-class ReferenceProfile:
-    """The reference of a model.
+class Reference:
+    """What the reviews of a model were like.
 
     `counts` has for each of `COUNTED` the values that occur, ascending, and how many reviews have
-    each; the score's are thousandths, of answered reviews. `totals` are those of `TOTALS`.
-    `term_reviews` is how many reviews have each of `terms`, then another known word, then an
-    unknown one; `pools` has the same columns. `score_edges` are the first values of the bins of the
-    PSI, the first bin's left out.
+    each; the score's values are thousandths, of answered reviews. `totals` are those of `TOTALS`.
+    `term_reviews` is how many reviews have each of `terms`, then any other known word, then any
+    unknown word. `score_edges` are the first values of the bins of the PSI but the first bin's.
     """
 
     reviews: int
@@ -77,20 +72,19 @@ class ReferenceProfile:
     score_edges: Ints
     terms: tuple[str, ...]
     term_reviews: Floats
-    pools: Matrix
     limits: Limits
 
     @classmethod
     def build(
         cls, pipeline: Any, texts: Sequence[str], labels: Ints, *, seed: int = SEED
-    ) -> ReferenceProfile:
-        """Make the profile from raw texts and their labels, 0 or 1.
+    ) -> Reference:
+        """Return the reference of raw texts and their labels, 0 or 1.
 
-        The same input gives the same profile. From few reviews the profile has not all limits.
-        Raises `ProfileError` without a review.
+        The same input gives the same reference. From fewer than `limits.MIN_REFERENCE` reviews it
+        has no limits. Raises `DriftReferenceError` without a review.
         """
         if not len(texts):
-            raise ProfileError("no reviews to make a reference profile of; expected the holdout's")
+            raise DriftReferenceError("no reviews to make a drift reference of; train on more")
         chosen = np.random.default_rng(seed).permutation(len(texts))[:MAX_REVIEWS]
         features = row_features([texts[row] for row in chosen], pipeline)
         return cls.of_features(
@@ -100,46 +94,35 @@ class ReferenceProfile:
     @classmethod
     def of_features(
         cls, features: WindowFeatures, true: Ints, terms: tuple[str, ...], *, seed: int = SEED
-    ) -> ReferenceProfile:
-        """The same from features with texts, true labels, and the terms to name."""
-        generator = np.random.default_rng(seed)
+    ) -> Reference:
+        """Return the reference of features with texts, true labels, and the terms to name."""
         values = counted_values(features)
         edges = _psi_edges(values["score"])
-        rows = Rows.of(features, true, edges, terms)
-        pools = pool_reviews(rows.terms, generator)
+        rows = ReviewRows.of(features, true, edges, terms)
         return cls(
             reviews=len(features),
             cleaning_fingerprint=cleaning_fingerprint(),
             totals=rows.totals.sum(axis=0),
-            counts={name: np.unique(found, return_counts=True) for name, found in values.items()},
+            counts={name: np.unique(column, return_counts=True) for name, column in values.items()},
             score_edges=edges,
             terms=terms,
             term_reviews=reviews_with(rows.terms),
-            pools=pools,
-            limits=chance_limits(rows, pools, generator),
+            limits=chance_limits(rows, np.random.default_rng(seed)),
         )
 
-    def confusion(self, cells: tuple[str, ...] = TRUE) -> Floats:
-        """Counts of shape (2, 2) on the answered reviews: row true label, column the model's.
-
-        With `EXPECTED` the counts that the probabilities let expect.
-        """
-        first = TOTALS.index(cells[0])
-        return self.totals[first : first + len(cells)].reshape(2, 2)
-
     def tally(self, supports: Mapping[str, Ints]) -> Tally:
-        """The reference as a tally on wider supports, to be compared with a window's."""
+        """Return the reference as a tally on wider supports, to compare it with a window's."""
         counts = {}
         for name, support in supports.items():
             values, reviews = self.counts[name]
             counts[name] = np.zeros(len(support))
             counts[name][np.searchsorted(support, values)] = reviews
         score, reviews = self.counts["score"]
-        bins = count(bin_of(score, self.score_edges), len(self.score_edges) + 1, reviews)
+        bins = count_places(bin_of(score, self.score_edges), len(self.score_edges) + 1, reviews)
         return Tally(self.totals, counts, bins, self.term_reviews)
 
     def to_json(self) -> str:
-        """The profile as one line of JSON."""
+        """Return the reference as one line of JSON."""
         return json.dumps(
             {
                 "schema": SCHEMA,
@@ -151,13 +134,8 @@ class ReferenceProfile:
                     for name, (values, reviews) in self.counts.items()
                 },
                 "score_edges": self.score_edges.tolist(),
-                "terms": list(self.terms),
+                "terms": self.terms,
                 "term_reviews": self.term_reviews.astype(int).tolist(),
-                "pools": {
-                    "ends": self.pools.indptr.tolist(),
-                    "terms": self.pools.indices.tolist(),
-                    "reviews": self.pools.data.astype(int).tolist(),
-                },
                 "limits": {"sizes": self.limits.sizes, "signals": self.limits.signals},
             },
             ensure_ascii=False,
@@ -165,78 +143,142 @@ class ReferenceProfile:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> ReferenceProfile:
-        """Read what `to_json` wrote. Raises `ProfileError`."""
+    def from_json(cls, text: str) -> Reference:
+        """Read what `to_json` wrote. Raises `DriftReferenceError`."""
         try:
-            found = json.loads(text)
+            content = json.loads(text)
         except ValueError as error:
-            raise ProfileError(f"reference profile: is not JSON ({error}); {RETRAIN}") from None
-        schema = found.get("schema") if isinstance(found, dict) else None
+            raise DriftReferenceError(
+                f"drift reference: not valid JSON ({error}); {RETRAIN}"
+            ) from None
+        schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
-            raise ProfileError(
-                f"reference profile: is of schema {schema}, expected {SCHEMA}; {RETRAIN}"
+            raise DriftReferenceError(
+                f"drift reference: has schema {schema}, expected {SCHEMA}; {RETRAIN}"
             )
         try:
-            return cls._of_fields(found)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            return cls._of_fields(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = " ".join(str(error).split())[:100]
-            raise ProfileError(
-                f"reference profile: is damaged ({type(error).__name__}: {what}); {RETRAIN}"
+            raise DriftReferenceError(
+                f"drift reference: damaged ({type(error).__name__}: {what}); {RETRAIN}"
             ) from None
 
     @classmethod
-    def _of_fields(cls, found: Mapping[str, Any]) -> ReferenceProfile:
-        pools, limits = found["pools"], found["limits"]
-        terms, width = tuple(found["terms"]), len(found["terms"]) + 2
-        profile = cls(
-            reviews=int(found["reviews"]),
-            cleaning_fingerprint=str(found["cleaning_fingerprint"]),
-            totals=np.array([float(found["totals"][name]) for name in TOTALS]),
+    def _of_fields(cls, content: Mapping[str, Any]) -> Reference:
+        """Return the reference with these fields; parts that belong together have equal lengths."""
+        counts = {name: content["counts"][name] for name in COUNTED}
+        terms, reviews_of_terms = tuple(content["terms"]), content["term_reviews"]
+        sizes, signals = content["limits"]["sizes"], content["limits"]["signals"]
+        _check_length("term_reviews", reviews_of_terms, len(terms) + 2)
+        for name, count in counts.items():
+            _check_length(name, count["reviews"], len(count["values"]))
+        for name, table in signals.items():
+            _check_length(f"limits of {name}", table, len(sizes))
+            for row in table:
+                _check_length(f"levels of {name}", row, len(LEVELS))
+        return cls(
+            reviews=int(content["reviews"]),
+            cleaning_fingerprint=str(content["cleaning_fingerprint"]),
+            totals=np.array([float(content["totals"][name]) for name in TOTALS]),
             counts={
                 name: (
-                    np.array(found["counts"][name]["values"], dtype=np.int64),
-                    np.array(found["counts"][name]["reviews"], dtype=np.int64),
+                    np.array(count["values"], dtype=np.int64),
+                    np.array(count["reviews"], dtype=np.int64),
                 )
-                for name in COUNTED
+                for name, count in counts.items()
             },
-            score_edges=np.array(found["score_edges"], dtype=np.int64),
+            score_edges=np.array(content["score_edges"], dtype=np.int64),
             terms=terms,
-            term_reviews=np.array(found["term_reviews"], dtype=np.float64),
-            pools=sparse.csr_matrix(
-                (np.array(pools["reviews"], dtype=np.float64), pools["terms"], pools["ends"]),
-                shape=(len(pools["ends"]) - 1, width),
-            ),
+            term_reviews=np.array(reviews_of_terms, dtype=np.float64),
             limits=Limits(
-                tuple(int(size) for size in limits["sizes"]),
+                tuple(int(size) for size in sizes),
                 {
                     name: tuple(tuple(float(limit) for limit in row) for row in table)
-                    for name, table in limits["signals"].items()
+                    for name, table in signals.items()
                 },
             ),
         )
-        profile._check_shapes(width)
-        return profile
 
-    def _check_shapes(self, width: int) -> None:
-        """Raise `ValueError` where parts that belong together are of different lengths."""
-        self.pools.check_format()
-        lengths = {"term_reviews": (len(self.term_reviews), width)}
-        for name, (values, reviews) in self.counts.items():
-            lengths[name] = (len(reviews), len(values))
-        for name, table in self.limits.signals.items():
-            lengths[f"limits of {name}"] = (len(table), len(self.limits.sizes))
-            for row in table:
-                lengths[f"levels of {name}"] = (len(row), len(LEVELS))
-        for what, (length, expected) in lengths.items():
-            if length != expected:
-                raise ValueError(f"{what}: {length} values, expected {expected}")
+
+def reference_reviews(
+    texts: Sequence[str], labels: Ints, copies: Ints, split: Split, *, seed: int = SEED
+) -> tuple[list[str], Ints]:
+    """Return the reviews to make a reference of: three in ten of those that came in.
+
+    Training drops exact duplicates, but customers go on writing "good": incoming reviews have as
+    many short ones as ever, and against a reference without duplicates every window would drift. So
+    a text that came once is taken if it is in the holdout. Of a text that came more often, three in
+    ten copies are taken, wherever the split has put it: it will come again, and the model will know
+    it then as well. (The share of reviews whose text was met before is that of the texts met more
+    than once: Good 1953, "The population frequencies of species".)
+
+    Parameters
+    ----------
+    texts, labels : of shape (n,)
+        The raw texts and their 0/1 labels, without exact duplicates.
+    copies : array of int of shape (n,)
+        How often each row came in, itself included.
+    split : Split
+        Of these rows.
+    seed : int
+        The same seed gives the same reviews.
+
+    """
+    came = pd.Series(copies).groupby(np.asarray(texts, dtype=object)).transform("sum").to_numpy()
+    held_out = np.zeros(len(texts), dtype=np.int64)
+    held_out[split.test_rows] = 1
+    drawn = np.random.default_rng(seed).binomial(copies, HOLDOUT_SHARE)
+    rows = np.repeat(np.arange(len(texts)), np.where(came == 1, held_out, drawn))
+    return [texts[row] for row in rows.tolist()], np.asarray(labels)[rows]
+
+
+def log_reference(
+    store: Store, run_id: str, pipeline: Any, texts: Sequence[str], labels: Ints
+) -> None:
+    """Make the reference of raw texts and 0/1 labels and log it on the model's run.
+
+    The texts should be those of `reference_reviews`. Raises `DriftReferenceError` without a review.
+    """
+    reference = Reference.build(pipeline, texts, labels)
+    store.client.log_text(run_id, reference.to_json(), ARTIFACT)
+
+
+def has_reference(store: Store, run_id: str) -> bool:
+    """Return whether a run has a reference."""
+    return ARTIFACT in [item.path for item in store.client.list_artifacts(run_id)]
+
+
+def read_reference(store: Store, version: str) -> Reference:
+    """Return the reference of a registered version, by its number.
+
+    Raises `DriftReferenceError` where it has none, or one that cannot be used.
+    """
+    registered = store.client.get_model_version(REGISTERED_MODEL, version)
+    run_id = registered.run_id
+    if not run_id or not has_reference(store, run_id):
+        raise DriftReferenceError(f"version {version}: has no drift reference; {RETRAIN}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(store.client.download_artifacts(run_id, ARTIFACT, folder))
+        text = file.read_text(encoding="utf-8")
+    try:
+        reference = Reference.from_json(text)
+    except DriftReferenceError as error:
+        raise DriftReferenceError(f"version {version}: {error}") from None
+    fingerprint = registered.tags.get("cleaning_fingerprint", "none")
+    if reference.cleaning_fingerprint != fingerprint:
+        raise DriftReferenceError(
+            f"version {version}: its drift reference was made with another cleaning "
+            f"({reference.cleaning_fingerprint}, expected {fingerprint}); {RETRAIN}"
+        )
+    return reference
 
 
 def common_terms(pipeline: Any) -> tuple[str, ...]:
-    """The `MAX_TERMS` single words that most training reviews had, in alphabetical order.
+    """Return the `MAX_TERMS` single words that most training reviews had, in alphabetical order.
 
-    Of the training part and not of the reference: there, those that happen to be common were
-    chosen for it, and any fresh window would seem to have fewer of them.
+    The words are chosen by the training part and not by the reference: words that happen to be
+    common there would be chosen for it, and any new window would seem to have fewer of them.
     """
     vectorizer = pipeline["tfidf"]
     names, rarity = vectorizer.get_feature_names_out(), vectorizer.idf_
@@ -245,8 +287,13 @@ def common_terms(pipeline: Any) -> tuple[str, ...]:
 
 
 def _psi_edges(score: Ints) -> Ints:
-    """The first score of each bin but the first; fewer where reviews have equal scores."""
+    """Return the first score of each bin but the first; fewer bins where scores are equal."""
     if not len(score):
         return np.array([], dtype=np.int64)
     edges = np.quantile(score, np.linspace(0, 1, PSI_BINS + 1)[1:-1], method="higher")
     return np.unique(edges[edges > score.min()]).astype(np.int64)
+
+
+def _check_length(what: str, values: Sequence[Any], expected: int) -> None:
+    if len(values) != expected:
+        raise ValueError(f"{what}: {len(values)} values, expected {expected}")

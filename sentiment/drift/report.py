@@ -1,18 +1,25 @@
-"""Drift report: the verdict on a window of reviews, with its reasons in sentences and what to do.
+"""Say what a comparison came to: the verdict, the reasons in sentences, and what to do.
 
-A signal beyond its limit makes the verdict `drifted`, one beyond its watch limit `watch`. While
-nothing changes, at most 5 and 10 of 100 checks say so, all signals together (`drift_limits`). Of
-hourly checks that is one false alarm a day.
+A signal beyond its limit makes the verdict `drifted`, one beyond its watch limit makes it `watch`.
+While nothing changes, at most 5 of 100 checks say `drifted` and at most 10 say either, all signals
+together (`limits`). For hourly checks that is about one false alarm a day.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
+import numpy as np
+
+from sentiment.drift.features import SCORE_STEPS, WindowFeatures, counted_values
 from sentiment.drift.performance import Performance
-from sentiment.drift.signals import SIGNALS, Group
+from sentiment.drift.reference import Reference
+from sentiment.drift.signals import MEASURED, SIGNALS, Group
+from sentiment.metrics import Floats, Ints
 
 State = Literal["steady", "watch", "drifted"]
 Verdict = Literal["steady", "watch", "drifted", "not enough yet"]
@@ -21,18 +28,21 @@ GROUPS: tuple[Group, ...] = ("input", "score", "performance")
 NAMED = 5  # words named in a sentence
 ADVICE = {
     "not enough yet": "wait for more reviews, or compare a longer window",
-    "steady": "nothing is to be done",
-    "watch": "look again with the next window before anything is done",
-    "worse": "the model is worse on these reviews: retrain on everything labelled so far",
-    "holds": "the reviews changed and the measured score holds: retraining can wait; look at what "
+    "steady": "nothing to do",
+    "watch": "check the next window before doing anything",
+    "worse": "the model does worse on these reviews: retrain on everything labelled so far",
+    "holds": "the reviews changed, but the measured score holds: retraining can wait; look at what "
     "moved",
-    "answers only": "the answers changed and the words did not: perhaps the share of content "
-    "customers did; get true labels of some of these reviews, and retrain on them",
-    "words only": "the words changed and the answers did not: get true labels of some of these "
+    "answers only": "the answers changed and the words did not: the share of satisfied customers "
+    "may have changed; get true labels for some of these reviews and retrain on them",
+    "words only": "the words changed and the answers did not: get true labels for some of these "
     "reviews, and retrain if the score has fallen",
-    "both": "words and answers changed: get true labels of some of these reviews, and retrain on "
+    "both": "words and answers changed: get true labels for some of these reviews, and retrain on "
     "everything labelled so far",
 }
+SCORE_BINS = 20
+# The first number of each class of words per review; half of all reviews have five or fewer
+WORD_CLASSES = (0, 1, 2, 3, 4, 6, 9, 14, 25)
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,8 @@ class Signal:
     """One number about a window, and how far it may go.
 
     `reference` is the reference's own value where there is one. `limit` and `watch_limit` are in
-    the value's units, for as many reviews as `reviews`; the value is beyond them where it is higher
-    if `above`, else where it is lower.
+    the value's units, for a window of `reviews` reviews. A value is beyond a limit when it is
+    higher than the limit if `above`, else when it is lower.
     """
 
     name: str
@@ -55,25 +65,31 @@ class Signal:
 
     @property
     def state(self) -> State:
-        """Where the value lies."""
+        """Return whether the value is beyond neither limit, the watch limit, or both."""
         beyond = [
             self.value > limit if self.above else self.value < limit
             for limit in (self.watch_limit, self.limit)
         ]
         return STATES[sum(beyond)]
 
+    @property
+    def title(self) -> str:
+        """Return the name that people read."""
+        return SIGNALS[self.name].title
+
     def sentence(self) -> str:
-        """The value and what it is held against, in words."""
-        kind = SIGNALS[self.name]
-        limit = self.watch_limit if self.state == "watch" else self.limit
-        name = "watch limit" if self.state == "watch" else "limit"
-        reference = "" if self.reference is None else f"reference {self._shown(self.reference)}, "
+        """Return the value, the reference and the limit in words."""
+        name, limit = "limit", self.limit
+        if self.state == "watch":
+            name, limit = "watch limit", self.watch_limit
+        reference = "" if self.reference is None else f"reference {self.format(self.reference)}, "
         return (
-            f"{kind.title} {self._shown(self.value)}, {reference}{name} {self._shown(limit)} "
-            f"for {self.reviews:,} reviews"
+            f"{self.title}: {self.format(self.value)} "
+            f"({reference}{name} {self.format(limit)} for {self.reviews:,} reviews)"
         )
 
-    def _shown(self, value: float) -> str:
+    def format(self, value: float) -> str:
+        """Return a value of this signal for people: shares in per cent, others in their units."""
         scale = SIGNALS[self.name].scale
         if scale == "share":
             return f"{value:.1%}"
@@ -91,19 +107,6 @@ class MovedTerm:
 
 
 @dataclass(frozen=True)
-class DomainWord:
-    """A word by which the domain classifier tells now from the reference.
-
-    `weight` is above 0 for words that speak for now; shares of reviews are 0–1.
-    """
-
-    term: str
-    weight: float
-    reference: float
-    window: float
-
-
-@dataclass(frozen=True)
 class NewWord:
     """A stem that the model does not know, and the share of the window's reviews that have it."""
 
@@ -113,7 +116,7 @@ class NewWord:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What was compared and what came out.
+    """What was compared, and the result.
 
     `not_computed` names each signal that is missing and says why. `min_reviews` is what a window
     needs for a verdict.
@@ -126,59 +129,58 @@ class DriftReport:
     signals: tuple[Signal, ...] = ()
     not_computed: Mapping[str, str] = field(default_factory=dict)
     moved_terms: tuple[MovedTerm, ...] = ()
-    domain_words: tuple[DomainWord, ...] = ()
     new_words: tuple[NewWord, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
-        """The state of the signal that is worst."""
-        return self._worst(self.signals) if self.signals else "not enough yet"
+        """Return the state of the worst signal."""
+        return _worst(self.signals) if self.signals else "not enough yet"
 
     def state(self, group: Group) -> State:
-        """The worst state of a group's signals."""
-        return self._worst(signal for signal in self.signals if signal.group == group)
+        """Return the worst state of a group's signals."""
+        return _worst(signal for signal in self.signals if signal.group == group)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the verdict is what it is, what weighs most first."""
+        """Return why the verdict is what it is, the worst signals first."""
         if not self.signals:
             return (self._not_enough(),)
         beyond = [signal for signal in self.signals if signal.state != "steady"]
         if not beyond:
-            count = len(self.signals)
-            return (f"all {count} signals of {self.reviews:,} reviews are within their limits",)
+            return (
+                f"all {len(self.signals)} signals are within their limits for {self.reviews:,} "
+                "reviews",
+            )
         beyond.sort(key=lambda signal: -STATES.index(signal.state))
         return tuple(signal.sentence() + self._words(signal.name) for signal in beyond)
 
     @property
     def summary(self) -> str:
-        """Input, score and performance apart, since the first need not mean the others."""
+        """Return the states of input, score and performance; one need not imply the others."""
         if not self.signals:
             return self._not_enough()
         return ", ".join(f"{group} {self.state(group)}" for group in GROUPS)
 
     @property
     def advice(self) -> str:
-        """What to do, in a sentence."""
-        moved = {group for group in GROUPS if self.state(group) == "drifted"}
-        measured = self._signal("measured_f1")
+        """Return what to do, in a sentence."""
         if self.verdict != "drifted":
             return ADVICE[self.verdict]
-        if measured is not None and measured.state == "drifted":
+        measured = [signal.state for signal in self.signals if signal.name == MEASURED]
+        if measured == ["drifted"]:
             return ADVICE["worse"]
-        if measured is not None and measured.state == "steady":
+        if measured == ["steady"]:
             return ADVICE["holds"]
-        if "input" not in moved:
+        drifted = {group for group in GROUPS if self.state(group) == "drifted"}
+        if "input" not in drifted:
             return ADVICE["answers only"]
-        return ADVICE["words only" if moved == {"input"} else "both"]
+        return ADVICE["words only" if drifted == {"input"} else "both"]
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
-        states = {signal.name: signal.state for signal in self.signals}
+        """Return everything, ready for JSON."""
         fields = asdict(self)
-        for signal in fields["signals"]:
-            signal["state"] = states[signal["name"]]
-            signal["title"] = SIGNALS[signal["name"]].title
+        for signal, values in zip(self.signals, fields["signals"], strict=True):
+            values["state"], values["title"] = signal.state, signal.title
         return {
             "verdict": self.verdict,
             "summary": self.summary,
@@ -187,35 +189,118 @@ class DriftReport:
             **fields,
         }
 
-    def _signal(self, name: str) -> Signal | None:
-        return next((signal for signal in self.signals if signal.name == name), None)
-
     def _words(self, name: str) -> str:
-        """What is to be said of words after a signal's sentence."""
+        """Return what to say about words after a signal's sentence."""
         if name == "terms" and self.moved_terms:
             moved = [
                 f"{term.term} {term.reference:.1%} → {term.window:.1%}"
                 for term in self.moved_terms[:NAMED]
             ]
-            return f": {', '.join(moved)}"
-        if name == "domain_auc" and self.domain_words:
-            return f"; it goes by {', '.join(word.term for word in self.domain_words[:NAMED])}"
+            return f"; moved: {', '.join(moved)}"
         if name in ("unknown_words", "no_known_words") and self.new_words:
-            words = [f"{word.word} {word.window:.1%}" for word in self.new_words[:NAMED]]
-            return f"; unknown are {', '.join(words)} of reviews"
+            words = [f"{word.word} ({word.window:.1%})" for word in self.new_words[:NAMED]]
+            return f"; most common, by share of reviews: {', '.join(words)}"
         return ""
 
     def _not_enough(self) -> str:
         if self.reviews < self.min_reviews:
-            return (
-                f"{self.reviews:,} reviews to compare, at least {self.min_reviews:,} are needed "
-                "for a verdict"
-            )
+            return f"only {self.reviews:,} reviews; a verdict needs at least {self.min_reviews:,}"
         return (
-            f"the reference has {self.reference_reviews:,} reviews, which is too few for limits; "
+            f"the reference has only {self.reference_reviews:,} reviews, too few to set limits; "
             "train on more reviews"
         )
 
-    @staticmethod
-    def _worst(signals: Iterable[Signal]) -> State:
-        return STATES[max((STATES.index(signal.state) for signal in signals), default=0)]
+
+def _worst(signals: Iterable[Signal]) -> State:
+    return STATES[max((STATES.index(signal.state) for signal in signals), default=0)]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The shares (0–1) of reviews in classes, of reference and window; both add up to 1."""
+
+    title: str
+    classes: tuple[str, ...]
+    reference: tuple[float, ...]
+    window: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DriftCheck:
+    """The result of one drift check: the report, and which version and reviews it is about.
+
+    `source` is the prediction log or the name of a file. `reviews` is how many reviews there were;
+    `report.reviews` of them were compared. `began` and `ended` are the times of the first and the
+    last one, None where unknown. All times have a zone. `run_id` is empty without a run.
+    """
+
+    report: DriftReport
+    version: str
+    algorithm: str
+    source: str
+    reviews: int
+    began: datetime | None
+    ended: datetime | None
+    notes: tuple[str, ...]
+    distributions: tuple[Distribution, ...]
+    checked_at: datetime
+    run_id: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything but the distributions, ready for JSON; report fields on top."""
+        return {
+            "version": self.version,
+            "algorithm": self.algorithm,
+            "source": self.source,
+            "checked_at": self.checked_at.isoformat(),
+            "window": {
+                "reviews": self.reviews,
+                "began": self.began and self.began.isoformat(),
+                "ended": self.ended and self.ended.isoformat(),
+                "notes": list(self.notes),
+            },
+            "run_id": self.run_id,
+            **self.report.as_dict(),
+        }
+
+    def to_json(self) -> str:
+        """Return the check as a JSON document."""
+        return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def distributions(reference: Reference, window: WindowFeatures) -> tuple[Distribution, ...]:
+    """Return how probabilities and lengths are distributed in reference and window."""
+    now, step = counted_values(window), 100 // SCORE_BINS
+    by_name = {
+        "score": (
+            "Probability of positive",
+            np.arange(0, SCORE_STEPS, SCORE_STEPS // SCORE_BINS),
+            tuple(f"{at * step}–{(at + 1) * step}%" for at in range(SCORE_BINS)),
+        ),
+        "words": ("Words per review", np.array(WORD_CLASSES), _word_classes()),
+    }
+    return tuple(
+        Distribution(
+            title,
+            classes,
+            _shares(*reference.counts[name], edges),
+            _shares(now[name], np.ones(len(now[name])), edges),
+        )
+        for name, (title, edges, classes) in by_name.items()
+    )
+
+
+def _word_classes() -> tuple[str, ...]:
+    lasts = [following - 1 for following in WORD_CLASSES[1:]]
+    closed = [
+        str(first) if first == last else f"{first}–{last}"
+        for first, last in zip(WORD_CLASSES, lasts, strict=False)
+    ]
+    return (*closed, f"{WORD_CLASSES[-1]}+")
+
+
+def _shares(values: Ints, weights: Ints | Floats, edges: Ints) -> tuple[float, ...]:
+    """Return the share of the weights in each class; a class begins at its edge."""
+    places = np.searchsorted(edges, values, side="right") - 1
+    counts = np.bincount(places, weights, minlength=len(edges))
+    return tuple((counts / max(counts.sum(), 1.0)).tolist())

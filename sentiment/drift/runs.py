@@ -1,25 +1,32 @@
-"""Drift run: a check that was made as a run of the ledger experiment, and the last one at hand.
+"""Run a drift check, from the registry to a run in MLflow.
 
-Metrics have the names of the signals (`drift.score_psi`, and `_limit`, `_reference`), so that drift
-over time is a chart in MLflow; figures, page and JSON are artifacts. The run is begun when all of
-it is there, so that a check that fails leaves none.
+    check = run_check(store, LogWindow())
+
+The command and the flow both call `run_check`. A check is a run of the ledger experiment: its
+metrics have the names of the signals (`drift.score_psi`, and `_limit`, `_reference`), so that drift
+over time is a chart in MLflow; page and JSON are artifacts. The last check also lies beside the
+store, where the server finds it.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sentiment.data.tables import appearing_whole
-from sentiment.drift.outcome import CheckedWindow, scores
-from sentiment.drift.page import drift_page
-from sentiment.drift.report import STATES
-from sentiment.flows.drift_figures import drawn
+from sentiment.drift import MIN_WINDOW, NEWEST
+from sentiment.drift.compare import compare_reviews
+from sentiment.drift.page import render_page
+from sentiment.drift.reference import read_reference
+from sentiment.drift.report import STATES, DriftCheck, distributions
+from sentiment.drift.window import FileWindow, LogWindow, window_of_file, window_of_log
+from sentiment.errors import ServingError, UnknownVersionError
+from sentiment.model.predictor import LoadedVersion, load_version
+from sentiment.predictions.log import default_log_url
 from sentiment.tracking.store import (
     FAILED,
     FINISHED,
@@ -34,59 +41,123 @@ from sentiment.tracking.store import (
     log_values,
 )
 
+CHAMPION = "champion"
 KIND, DRIFT, REPLAY = TAG + "kind", "drift", "drift-replay"
 VERDICT, VERSION, SOURCE = TAG + "verdict", TAG + "version", TAG + "source"
 PAGE, REPORT = "drift_report.html", "drift_report.json"  # artifacts
-FIGURES = "figures"  # their folder
-LATEST = "drift"  # the folder beside the store that has the last check as latest.html and .json
-# Seconds after which a run is taken for one that a killed process left; writing one takes a few
+LATEST = "drift"  # the folder beside the store with the last check as latest.html and latest.json
+# Writing a run takes a few seconds; after so many, its process must have been killed
 ABANDONED = 600.0
 
 
-def log_check(store: Store, checked: CheckedWindow) -> CheckedWindow:
-    """Write the run of a check, and its page and JSON beside the store as well.
+def run_check(
+    store: Store,
+    wanted: LogWindow | FileWindow,
+    *,
+    version: str = CHAMPION,
+    min_reviews: int = MIN_WINDOW,
+    keep: Callable[[DriftCheck], bool] = lambda _: True,
+) -> DriftCheck:
+    """Compare a version with reviews and log the check.
 
-    Returns the check with its run. Raises `OSError`, or what the store raises; then
-    the run is FAILED.
+    Parameters
+    ----------
+    store : Store
+        With the registry.
+    wanted : LogWindow or FileWindow
+        The reviews; of the log the `NEWEST` unless a time or a number is wanted.
+    version : str
+        Its alias or number.
+    min_reviews : int
+        With fewer reviews the verdict is "not enough yet".
+    keep : function of a check
+        Whether to log the check as a run; without one it is still written beside the store.
+
+    Raises
+    ------
+    UserError
+        `ServingError` without such a version, `DriftReferenceError`, `WindowError`, or what reading
+        the log or the file raises. Nothing is written then.
+
+    """
+    loaded = _load(store, version)
+    reference = read_reference(store, loaded.version)
+    if isinstance(wanted, FileWindow):
+        window = window_of_file(wanted, loaded)
+    else:
+        if wanted.since is None and wanted.newest is None:
+            wanted = replace(wanted, newest=NEWEST)
+        window = window_of_log(wanted, wanted.url or default_log_url(store.folder), loaded)
+    check = DriftCheck(
+        report=compare_reviews(
+            reference,
+            window.features,
+            window.true,
+            labelled=window.labelled,
+            min_reviews=min_reviews,
+        ),
+        version=loaded.version,
+        algorithm=loaded.algorithm,
+        source=window.source,
+        reviews=window.reviews,
+        began=_time(window.began),
+        ended=_time(window.ended),
+        notes=window.notes,
+        distributions=distributions(reference, window.features),
+        checked_at=datetime.now(UTC),
+    )
+    if keep(check):
+        return log_check(store, check)
+    _write_latest(store, render_page(check), check.to_json())
+    return check
+
+
+def _load(store: Store, version: str) -> LoadedVersion:
+    try:
+        return load_version(store, version)
+    except UnknownVersionError:
+        if version != CHAMPION:
+            raise
+        raise ServingError(
+            "no version is in production yet; run `python sentiment_mlflow_optuna.py --promote` or "
+            "`python -m sentiment promote`"
+        ) from None
+
+
+def _time(at: float | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def log_check(store: Store, check: DriftCheck) -> DriftCheck:
+    """Log a check as a run, write its page and JSON beside the store, and return it with its run.
+
+    If anything fails, the run is FAILED, the files beside the store stay as they were, and the
+    error is raised.
     """
     close_abandoned(store)
-    verdict = checked.report.verdict
-    tags = {VERDICT: verdict, VERSION: checked.version, SOURCE: _source_tag(checked)}
-    figures = drawn(checked.report, checked.distributions, f"Version {checked.version}")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / FIGURES).mkdir()
-        for file, figure in figures.items():
-            figure.savefig(folder / FIGURES / f"{file}.png")
-        with written_run(store, DRIFT, f"drift of {checked.version}: {verdict}", tags) as run_id:
-            checked = replace(checked, run_id=run_id)
-            page, report = drift_page(checked), as_json(checked)
-            (folder / PAGE).write_text(page, encoding="utf-8")
-            (folder / REPORT).write_text(report, encoding="utf-8")
-            log_values(store, run_id, metrics=metrics(checked))
-            store.client.log_artifacts(run_id, name)
-    _put_beside(store, page, report)
-    return checked
+    verdict = check.report.verdict
+    tags = {VERDICT: verdict, VERSION: check.version, SOURCE: _source_tag(check)}
+    with written_run(store, DRIFT, f"drift of {check.version}: {verdict}", tags) as run_id:
+        check = replace(check, run_id=run_id)
+        page, report = render_page(check), check.to_json()
+        log_values(store, run_id, metrics=metrics(check))
+        store.client.log_text(run_id, page, PAGE)
+        store.client.log_text(run_id, report, REPORT)
+    _write_latest(store, page, report)
+    return check
 
 
-def show_latest(store: Store, checked: CheckedWindow) -> None:
-    """Write page and JSON beside the store, in place of those of the check before.
+def verdict_changed(store: Store, check: DriftCheck) -> bool:
+    """Return whether the verdict differs from the last one of the same version and source.
 
-    Raises `OSError`.
+    The answer is the same before and after the check is logged. `not enough yet` is no verdict: it
+    changes nothing, and the check after it is compared with the one before. The first check is
+    compared with `steady`.
     """
-    _put_beside(store, drift_page(checked), as_json(checked))
-
-
-def verdict_changed(store: Store, checked: CheckedWindow) -> bool:
-    """Whether a check says something else than the one before of the same version and source.
-
-    Before or after it is logged. `not enough yet` is no verdict: it changes nothing, and what
-    follows it is compared with what was before. Without one before, `steady` is no change.
-    """
-    verdict = checked.report.verdict
+    verdict = check.report.verdict
     if verdict not in STATES:
         return False
-    tags = {KIND: DRIFT, VERSION: checked.version, SOURCE: _source_tag(checked)}
+    tags = {KIND: DRIFT, VERSION: check.version, SOURCE: _source_tag(check)}
     condition = " and ".join(f'tags.`{key}` = "{value}"' for key, value in tags.items())
     condition += f" and tags.`{VERDICT}` != 'not enough yet' and attributes.status = '{FINISHED}'"
     newest = store.client.search_runs(
@@ -95,55 +166,43 @@ def verdict_changed(store: Store, checked: CheckedWindow) -> bool:
         order_by=["attributes.start_time DESC"],
         max_results=2,
     )
-    before = [run.data.tags[VERDICT] for run in newest if run.info.run_id != checked.run_id]
+    before = [run.data.tags[VERDICT] for run in newest if run.info.run_id != check.run_id]
     return bool(verdict != (before[0] if before else "steady"))
 
 
-def metrics(checked: CheckedWindow) -> dict[str, float]:
-    """What a check came to, by name. `drift.verdict` is 0 for steady, 1 for watch, 2 for drifted.
+def metrics(check: DriftCheck) -> dict[str, float]:
+    """Return the metrics of a check. `drift.verdict` is 0 for steady, 1 for watch, 2 for drifted.
 
-    Signals are in their own units, a share as 0–1; what is not known has no metric.
+    Signals are in their own units, shares as 0–1. What is unknown has no metric.
     """
-    report = checked.report
-    found = {
+    report = check.report
+    values = {
         "reviews": float(report.reviews),
-        "window_reviews": float(checked.reviews),
+        "window_reviews": float(check.reviews),
         "labelled": float(report.performance.labelled),
     }
     if report.verdict in STATES:
-        found["verdict"] = float(STATES.index(report.verdict))
-    for name, interval in scores(report.performance).items():
-        if interval is not None:
-            found[name] = interval.value
-            found[f"{name}_low"], found[f"{name}_high"] = interval.low, interval.high
+        values["verdict"] = float(STATES.index(report.verdict))
+    for name, interval in report.performance.scores().items():
+        values[name] = interval.value
+        values[f"{name}_low"], values[f"{name}_high"] = interval.low, interval.high
     for signal in report.signals:
-        found[signal.name] = signal.value
-        found[f"{signal.name}_limit"] = signal.limit
-        found[f"{signal.name}_watch_limit"] = signal.watch_limit
+        values[signal.name] = signal.value
+        values[f"{signal.name}_limit"] = signal.limit
+        values[f"{signal.name}_watch_limit"] = signal.watch_limit
         if signal.reference is not None:
-            found[f"{signal.name}_reference"] = signal.reference
-    return {f"drift.{name}": value for name, value in found.items()}
-
-
-def as_json(checked: CheckedWindow) -> str:
-    """The check as a JSON document."""
-    return json.dumps(checked.as_dict(), ensure_ascii=False, allow_nan=False, indent=2)
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file that appears under its name whole or not at all. Raises `OSError`."""
-    with appearing_whole(file) as out:
-        out.write(text.encode("utf-8"))
+            values[f"{signal.name}_reference"] = signal.reference
+    return {f"drift.{name}": value for name, value in values.items()}
 
 
 @contextmanager
 def written_run(store: Store, kind: str, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-    """A run of the ledger that is FINISHED when the block ends well, else FAILED."""
+    """Begin a run of the ledger; it is FINISHED when the block ends well, else FAILED."""
     run_id = begin_run(store, LEDGER, {KIND: kind, **tags}, name=name)
     try:
         yield run_id
     except BaseException:
-        with suppress(Exception):  # a store that is away; the next check closes it
+        with suppress(Exception):  # the store may be away; the next check closes the run
             end_run(store, run_id, FAILED)
         raise
     end_run(store, run_id)
@@ -157,13 +216,19 @@ def close_abandoned(store: Store) -> None:
             end_run(store, run.info.run_id, KILLED)
 
 
-def _source_tag(checked: CheckedWindow) -> str:
-    """The source as it can be searched for: MLflow's filters know no escape for their quotes."""
-    return checked.source.replace('"', "'")
+def write_whole(file: Path, text: str) -> None:
+    """Write a file that appears under its name whole or not at all. Raises `OSError`."""
+    with appearing_whole(file) as out:
+        out.write(text.encode("utf-8"))
 
 
-def _put_beside(store: Store, page: str, report: str) -> None:
-    latest = store.folder / LATEST
-    latest.mkdir(parents=True, exist_ok=True)
-    write_whole(latest / "latest.html", page)
-    write_whole(latest / "latest.json", report)
+def _source_tag(check: DriftCheck) -> str:
+    """Return the source without the quote that MLflow's filters cannot escape."""
+    return check.source.replace('"', "'")
+
+
+def _write_latest(store: Store, page: str, report: str) -> None:
+    folder = store.folder / LATEST
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "latest.html", page)
+    write_whole(folder / "latest.json", report)

@@ -1,9 +1,9 @@
-"""Drift signals: how far a window of reviews is from the reference, one number a signal.
+"""Measure how far a window of reviews is from the reference: one distance per signal.
 
 A distance is scaled so that its distribution, while nothing changes, hardly depends on how many
 reviews were compared: by the effective size nm / (n + m) of n reviews against m. Limits are kept on
-that scale, and turned back into a signal's own units by `limit_value`. Samples of the reference
-(`drift_limits`) are measured by the same `distances` as a window (`drift_check`).
+that scale; `limit_value` turns one back into the signal's own units. Resamples of the reference
+(`limits`) and a window (`compare`) are measured by the same `distances`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from typing import Literal
 
 import numpy as np
 
-from sentiment.drift.features import Floats
-from sentiment.drift.tally import EXPECTED, SHARES, TRUE, Tally
-from sentiment.metrics import f1_macro
+from sentiment.drift.features import EXPECTED, SHARES, TRUE, Tally
+from sentiment.metrics import Floats, f1_macro
 
 Group = Literal["input", "score", "performance"]
-Scale = Literal["ks", "share", "psi", "chi2", "auc", "f1"]
+Scale = Literal["ks", "share", "psi", "chi2", "f1"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a signal is called, what it says something about, and how it is measured."""
+    """The title of a signal, the group it belongs to, and the scale it is measured on."""
 
     title: str
     group: Group
@@ -38,34 +37,33 @@ SIGNALS: dict[str, Kind] = {
     "emoji": Kind("reviews with emoji", "input", "share"),
     "non_ascii": Kind("reviews with non-ASCII characters", "input", "share"),
     "terms": Kind("the term that moved most (chi-square)", "input", "chi2"),
-    "domain_auc": Kind("domain classifier (ROC AUC)", "input", "auc"),
     "score_psi": Kind("probability of positive (PSI)", "score", "psi"),
     "score_ks": Kind("probability of positive (KS)", "score", "ks"),
     "positive_share": Kind("positive answers", "score", "share"),
     "estimated_f1": Kind("estimated macro-F1", "performance", "f1"),
     "measured_f1": Kind("macro-F1 by true labels", "performance", "f1"),
 }
-NEED_TEXT = ("emoji", "non_ascii", "terms", "domain_auc")
+NEED_TEXT = ("emoji", "non_ascii", "terms")
+MEASURED = "measured_f1"  # the one signal that needs true labels
 
-# Cochran's rule (1954): below it, chi-square of a two by two table is not to be believed
+# Cochran's rule (1954): with fewer expected, the chi-square of a 2 × 2 table is unreliable
 MIN_EXPECTED = 5.0
 
 
 def effective_size(window: Floats, reference: Floats) -> Floats:
-    """Return nm / (n + m): the variance of a difference of two means is that of one of so many."""
+    """Return nm / (n + m): a difference of two means varies like one mean of that many values."""
     return window * reference / (window + reference)
 
 
 def distances(reference: Tally, window: Tally) -> dict[str, Floats]:
-    """The distance of each signal but `domain_auc`, above 0 for further apart, of shape (...).
+    """Return the distance of each signal, larger for further apart, of shape (...).
 
-    Both tallies have the same supports. The two macro-F1 are below 0 where the window does better;
-    `measured_f1` is there where the window has true labels. Signals that need texts are left out
-    where the window has none.
+    Both tallies have the same supports. The distances of the two macro-F1 are below 0 where the
+    window does better. Signals that need texts or true labels are left out where there are none.
     """
     size = effective_size(window.total("reviews"), reference.total("reviews"))
     root = np.sqrt(size)
-    found = {
+    by_signal = {
         "characters_ks": root * kolmogorov_smirnov(reference, window, "characters"),
         "words_ks": root * kolmogorov_smirnov(reference, window, "words"),
         "score_psi": size * stability_index(reference.bins, window.bins),
@@ -73,45 +71,46 @@ def distances(reference: Tally, window: Tally) -> dict[str, Floats]:
         "estimated_f1": root * (f1(reference, "estimated_f1") - f1(window, "estimated_f1")),
     }
     for name in SHARES:
-        found[name] = root * np.abs(_angle(window.share(name)) - _angle(reference.share(name)))
+        by_signal[name] = root * np.abs(_angle(window.share(name)) - _angle(reference.share(name)))
     if window.terms is None or reference.terms is None:
-        del found["emoji"], found["non_ascii"]
+        del by_signal["emoji"], by_signal["non_ascii"]
     else:
-        found["terms"] = term_chi_square(reference, window).max(axis=-1, initial=0.0)
+        by_signal["terms"] = term_chi_square(reference, window).max(axis=-1, initial=0.0)
     labelled = sum(window.total(name) for name in TRUE)
     if np.all(labelled > 0):
         of_labelled = effective_size(np.asarray(labelled), reference.total("answered"))
-        fall = f1(reference, "measured_f1") - f1(window, "measured_f1")
-        found["measured_f1"] = np.sqrt(of_labelled) * fall
-    return found
+        fall = f1(reference, MEASURED) - f1(window, MEASURED)
+        by_signal[MEASURED] = np.sqrt(of_labelled) * fall
+    return by_signal
 
 
 def kolmogorov_smirnov(reference: Tally, window: Tally, name: str) -> Floats:
-    """The largest difference between the two distribution functions, 0–1."""
-    difference: Floats = np.zeros(1)
-    for sign, tally in ((1, window), (-1, reference)):
+    """Return the largest difference between the two distribution functions, 0–1."""
+    functions = []
+    for tally in (window, reference):
         cumulated = tally.counts[name].cumsum(axis=-1)
-        whole = np.maximum(cumulated[..., -1:], 1)
-        difference = difference + sign * (cumulated / whole)
-    return np.asarray(np.abs(difference).max(axis=-1, initial=0.0))
+        functions.append(cumulated / np.maximum(cumulated[..., -1:], 1))
+    return np.asarray(np.abs(functions[0] - functions[1]).max(axis=-1, initial=0.0))
 
 
 def stability_index(reference: Floats, window: Floats) -> Floats:
-    """Population stability index of counts by bin (Siddiqi 2006, "Credit risk scorecards").
+    """Return the population stability index of counts by bin.
 
-    Half a review is added to each bin, so that an empty one is not infinitely far.
+    Formula: Siddiqi 2006, "Credit risk scorecards". Half a review is added to each bin, so that an
+    empty bin does not make it infinite.
     """
-    shares = [
+    before, now = (
         (counts + 0.5) / (counts + 0.5).sum(axis=-1, keepdims=True)
         for counts in (reference, window)
-    ]
-    return np.asarray(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum(axis=-1))
+    )
+    return np.asarray(((now - before) * np.log(now / before)).sum(axis=-1))
 
 
 def term_chi_square(reference: Tally, window: Tally) -> Floats:
-    """Pearson's chi-square of each term's reviews in window and reference, 1 degree of freedom.
+    """Return Pearson's chi-square (1 degree of freedom) of each term's reviews, shape (..., terms).
 
-    0 for terms that fall short of `MIN_EXPECTED`. Shape (..., terms).
+    It compares how many reviews of window and reference have the term; it is 0 for terms that fall
+    short of `MIN_EXPECTED`.
     """
     if reference.terms is None or window.terms is None:
         raise ValueError("terms are compared only where both sides have texts")
@@ -126,25 +125,28 @@ def term_chi_square(reference: Tally, window: Tally) -> Floats:
 
 
 def f1(tally: Tally, signal: str) -> Floats:
-    """Macro-F1, 0–1: `estimated_f1` by the expected confusion matrix, `measured_f1` by the true."""
-    return f1_macro(tally.confusion(EXPECTED if signal == "estimated_f1" else TRUE))
+    """Return the macro-F1 (0–1) of the true confusion matrix, or of the expected one.
+
+    `signal` is `measured_f1` or `estimated_f1`.
+    """
+    return f1_macro(tally.confusion(TRUE if signal == MEASURED else EXPECTED))
 
 
 def limit_value(scale: Scale, limit: float, reference: float, size: float, *, above: bool) -> float:
-    """A limit on a distance in the signal's own units.
+    """Return a limit on a distance in the signal's own units.
 
     Parameters
     ----------
     scale : Scale
-        Of the signal's `Kind`, but not `auc`.
+        Of the signal's `Kind`.
     limit : float
         On the distance.
     reference : float
-        The reference's value of a share or a macro-F1; not used for the others.
+        The reference's value of a share or a macro-F1; ignored for the others.
     size : float
         `effective_size` of the comparison.
     above : bool
-        Of a share, whether the limit above the reference is meant, or the one below.
+        For a share: whether to return the limit above the reference or the one below.
 
     """
     if scale == "share":
@@ -156,8 +158,8 @@ def limit_value(scale: Scale, limit: float, reference: float, size: float, *, ab
 
 
 def _angle(share: Floats) -> Floats:
-    """2 arcsin √share, whose variance does not depend on the share.
+    """Return 2 arcsin √share, whose variance does not depend on the share.
 
-    The difference of two is h of Cohen 1988, "Statistical power analysis", ch. 6.
+    The difference of two is the effect size h of Cohen 1988, "Statistical power analysis", ch. 6.
     """
     return np.asarray(2 * np.arcsin(np.sqrt(np.clip(share, 0, 1))))

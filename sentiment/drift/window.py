@@ -1,8 +1,8 @@
-"""Drift window: the reviews to compare, from the prediction log or a file, as features and labels.
+"""Read the reviews to compare, from the prediction log or from a file, as features and labels.
 
-Both are read piece by piece. Of more than `SAMPLE` reviews so many are drawn at random, so that
-memory does not grow with the window. Little is lost by it: how narrow limits are is decided by the
-reference, which is smaller by far. True labels are rarer, so as many are drawn of them alone.
+Both are read piece by piece. Of more than `SAMPLE` reviews a random sample is kept, so that memory
+does not grow with the window. Little is lost: the reference, which is far smaller, decides how
+narrow the limits are. True labels are rarer, so the labelled reviews are sampled on their own.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from sentiment.data.reviews import (
     to_ratings,
 )
 from sentiment.data.tables import Chunk, Unreadable, cells, open_table
-from sentiment.drift.features import NO_LABEL, Ints, WindowFeatures, logged_features, row_features
-from sentiment.errors import EmptyWindowError
+from sentiment.drift.features import NO_LABEL, WindowFeatures, logged_features, row_features
+from sentiment.errors import WindowError
+from sentiment.metrics import Ints
 from sentiment.predictions.log import PredictionLog
-from sentiment.predictions.reading import ARMS, begin_of, existing_log, nothing, others
+from sentiment.predictions.reading import ARMS, existing_log, left_out, no_answers, oldest_wanted
 
 if TYPE_CHECKING:
     from sentiment.model.predictor import LoadedVersion
 
-# Against a reference of 1,500 reviews the chance of 50,000 adds 1.5 % to a limit, and that of a
-# million nothing: all of them would say no more.
+# Against a reference of 1,500 reviews, chance in 50,000 adds 1.5 % to a limit, and in a million
+# nothing: comparing all of them would tell no more.
 SAMPLE = 50_000
 PORTION = 20_000  # rows read at a time: some tens of megabytes
 SEED = 42
@@ -47,9 +48,9 @@ class Window:
     """The reviews to compare.
 
     `reviews` is how many there are. `features` and `true` (true labels, or `NO_LABEL`) are of all
-    of them, or of `SAMPLE`; then `labelled` has the same of those with a true label, if any.
-    `began` and `ended` are the times of the first and the last review in seconds since 1970, where
-    they are known. `notes` say in sentences what was drawn or left out.
+    of them, or of a sample of `SAMPLE`; then `labelled` has the same for those with a true label,
+    if any. `began` and `ended` are the times of the first and the last review in seconds since
+    1970, where known. `notes` say in sentences what was sampled or left out.
     """
 
     source: str
@@ -76,17 +77,17 @@ class LogWindow:
 
 @dataclass(frozen=True)
 class FileWindow:
-    """The reviews in a file; columns have the usual names unless they are given."""
+    """The reviews in a file; columns have the usual names unless given."""
 
     path: Path
     text_column: str | None = None
     rating_column: str | None = None
 
 
-class Draw:
-    """Rows drawn at random, at most `size`, from frames that come one after another.
+class RandomSample:
+    """At most `size` random rows of frames that come one after another.
 
-    Each row gets a random key, and those with the smallest keys are kept, in the order they came.
+    Each row gets a random key. The rows with the smallest keys are kept, in the order they came.
     `count` is how many came.
     """
 
@@ -94,36 +95,34 @@ class Draw:
         self.count = 0
         self._size, self._generator = size, np.random.default_rng(seed)
         self._kept: list[pd.DataFrame] = []
-        self._bar = math.inf  # a key above it is out
+        self._largest = math.inf  # key that can still be among the smallest
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Take in the next rows."""
+        """Add the next rows."""
         keys = self._generator.random(len(frame))
         self.count += len(frame)
-        self._kept.append(frame.assign(key=keys)[keys < self._bar])
+        self._kept.append(frame.assign(key=keys)[keys < self._largest])
         if sum(map(len, self._kept)) > 2 * self._size:
             self._kept = [self.rows()]
-            self._bar = float(self._kept[0]["key"].max())
+            self._largest = float(self._kept[0]["key"].max())
 
     def rows(self) -> pd.DataFrame:
-        """What is kept."""
+        """Return the sample."""
         kept = pd.concat(self._kept, ignore_index=True)
         return kept.nsmallest(self._size, "key").sort_index()
 
 
-class Gathering:
-    """Rows of the log or of a file; `true_label` is a column of theirs."""
+class _Reviews:
+    """Reviews as they are read, with a column `true_label` that may be missing."""
 
     def __init__(self) -> None:
-        self._every, self._labelled = Draw(SAMPLE), Draw(SAMPLE)
+        self._every, self._labelled = RandomSample(SAMPLE), RandomSample(SAMPLE)
 
     @property
     def count(self) -> int:
-        """How many rows came."""
         return self._every.count
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Take in the next rows."""
         self._every.add(frame)
         self._labelled.add(frame[frame["true_label"].notna()])
 
@@ -134,39 +133,38 @@ class Gathering:
         notes: Sequence[str],
         times: tuple[float, float] | None = None,
     ) -> Window:
-        """The window of these rows, which are not none."""
+        """Return the window of these reviews, of which there is at least one."""
 
-        def found(rows: pd.DataFrame) -> tuple[WindowFeatures, Ints]:
+        def with_labels(rows: pd.DataFrame) -> tuple[WindowFeatures, Ints]:
             return features(rows), rows["true_label"].fillna(NO_LABEL).to_numpy(dtype=np.int64)
 
         labelled = None
         if self.count > SAMPLE:
-            said = f"{SAMPLE:,} of {self.count:,} reviews are compared, drawn at random"
-            notes = [said, *notes]
-            labelled = found(self._labelled.rows()) if self._labelled.count else None
+            notes = [f"a random sample of {SAMPLE:,} of {self.count:,} reviews", *notes]
+            labelled = with_labels(self._labelled.rows()) if self._labelled.count else None
         began, ended = times or (None, None)
-        of_window, true = found(self._every.rows())
-        return Window(source, self.count, of_window, true, labelled, began, ended, tuple(notes))
+        sampled, true = with_labels(self._every.rows())
+        return Window(source, self.count, sampled, true, labelled, began, ended, tuple(notes))
 
 
 def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion) -> Window:
-    """What a version answered according to the log at `url`, in either arm of a comparison.
+    """Return what a version answered according to the log at `url`, in either arm of an A/B test.
 
-    A log that is not there is not made. Raises `WindowError` and `PredictionLogError`.
+    A log that does not exist is not created. Raises `WindowError` and `PredictionLogError`.
     """
-    gathering, times = Gathering(), []
+    reviews, times = _Reviews(), []
     with existing_log(url) as engine:
-        since, skip = begin_of(engine, version.version, wanted.since, wanted.newest)
+        since, skip = oldest_wanted(engine, version.version, wanted.since, wanted.newest)
         log = PredictionLog(engine)
         for portion in log.read(since=since, version=version.version, arms=ARMS, chunk=PORTION):
             frame, skip = portion.iloc[skip:], max(skip - len(portion), 0)
             if len(frame):
-                gathering.add(frame)
+                reviews.add(frame)
                 times += [float(frame["at"].iloc[0]), float(frame["at"].iloc[-1])]
-        if not gathering.count:
-            raise nothing(engine, version.version, since)
-        notes = others(engine, version.version, since)
-    return gathering.window(
+        if not reviews.count:
+            raise no_answers(engine, version.version, since)
+        notes = left_out(engine, version.version, since)
+    return reviews.window(
         LOG_SOURCE,
         lambda rows: logged_features(rows, version.pipeline),
         notes,
@@ -178,27 +176,27 @@ def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
     """Return the reviews in a CSV, TSV or Parquet file, answered by the version; duplicates stay.
 
     A rating of 1–5 gives the true label; without a column of ratings there are no true labels.
-    Rows that cannot be read are left out and counted in the notes. Raises `EmptyWindowError` and
+    Rows that cannot be read are left out and counted in the notes. Raises `WindowError` and
     `ReviewDataError`.
     """
-    gathering, unreadable, wrong = Gathering(), Unreadable(PLACES_SHOWN), 0
+    reviews, unreadable, wrong = _Reviews(), Unreadable(PLACES_SHOWN), 0
     with open_table(wanted.path, "--data") as table:
         columns = [table.find(TEXTS, wanted.text_column)]
         if wanted.rating_column or table.look(RATINGS, None) is not None:
             columns.append(table.find(RATINGS, wanted.rating_column))
         for chunk in table.chunks(columns):
             frame, wrong_here = _labelled_texts(chunk)
-            gathering.add(frame)
+            reviews.add(frame)
             wrong += wrong_here
             unreadable.add(chunk, chunk.problems)
     notes = []
     if unreadable.count:
         notes.append(f"{unreadable.count:,} rows without a readable text ({unreadable})")
     if wrong:
-        notes.append(f"{wrong:,} ratings that are no whole number of stars from 1 to 5")
-    if not gathering.count:
-        raise EmptyWindowError(f"{wanted.path}: has no reviews; expected a row for each")
-    return gathering.window(
+        notes.append(f"{wrong:,} ratings that are not whole stars from 1 to 5")
+    if not reviews.count:
+        raise WindowError(f"{wanted.path}: has no reviews; expected one per row")
+    return reviews.window(
         wanted.path.name,
         lambda rows: row_features(rows["text"].tolist(), version.pipeline),
         [f"left out: {note}" for note in notes],

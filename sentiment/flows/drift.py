@@ -14,12 +14,10 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from sentiment.drift.outcome import CheckedWindow
-from sentiment.drift.report import STATES
-from sentiment.drift.runs import verdict_changed
+from sentiment.drift.report import STATES, DriftCheck
+from sentiment.drift.runs import run_check, verdict_changed
 from sentiment.drift.window import LogWindow
-from sentiment.drift.window_check import run_check
-from sentiment.errors import ProfileError, ServingError, WindowError
+from sentiment.errors import DriftReferenceError, ServingError, WindowError
 from sentiment.flows.alerts import Log, alert, post
 from sentiment.flows.report import lines_section, run_link
 from sentiment.flows.tasks import IN_MEMORY, TRANSIENT
@@ -53,7 +51,7 @@ def check_drift(store: str | None, log_url: str | None, *, needed: bool = False)
         finding = check_log(open_store(store), log_url, get_run_logger(), keep=needed)
     except WindowError as error:
         finding = Finding(TOO_FEW, (f"{TOO_FEW}: {error}",))
-    except (ProfileError, ServingError) as error:
+    except (DriftReferenceError, ServingError) as error:
         finding = Finding(None, (f"not checked: {error}",))
     except Exception as error:  # whatever it is, it must not keep the model from being trained
         if needed:
@@ -72,7 +70,7 @@ def check_log(store: Store, log_url: str | None, log: Log, *, keep: bool = True)
     retrains every five minutes would add a run with figures each time.
     """
 
-    def worth_a_run(checked: CheckedWindow) -> bool:
+    def worth_a_run(checked: DriftCheck) -> bool:
         return keep or verdict_changed(store, checked)
 
     # one at a time, so that verdicts come in an order, and a change is told once
@@ -93,7 +91,7 @@ def check_log(store: Store, log_url: str | None, log: Log, *, keep: bool = True)
     )
 
 
-def announce(store: Store, checked: CheckedWindow, log: Log) -> None:
+def announce(store: Store, checked: DriftCheck, log: Log) -> None:
     """Post the verdict unless it is the one that was posted last, whatever version that was of.
 
     At first all is taken to be steady. A window that is too small has no verdict. What nobody took

@@ -1,19 +1,20 @@
-"""Drift replay: a file of reviews walked through month by month, as if a model had been watching.
+"""Replay a file of reviews month by month, as if a model had been watched for drift.
 
-A model is trained on the first months, once. Every later month is compared with its reference
-without labels, as the monitor would have done; then the ratings tell how right the verdict was.
+A model is trained once, on the first months. Every later month is compared with its reference
+without labels, as a drift check would have done. Then the ratings tell whether the verdict was
+right.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,50 +28,76 @@ from sentiment.data.reviews import (
     to_ratings,
 )
 from sentiment.data.tables import ANY, Column, cells, open_table
-from sentiment.drift.compare import MIN_WINDOW, check
+from sentiment.drift import MIN_WINDOW
+from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import row_features
-from sentiment.drift.reference import ReferenceProfile
+from sentiment.drift.reference import Reference, reference_reviews
 from sentiment.drift.report import DriftReport
-from sentiment.drift.runs import FIGURES, REPLAY, SOURCE, written_run
-from sentiment.drift.training_profile import reference_reviews
+from sentiment.drift.runs import REPLAY, SOURCE, written_run
+from sentiment.drift.signals import MEASURED
 from sentiment.drift.window import FileWindow
 from sentiment.errors import WindowError
-from sentiment.flows.drift_figures import replay_figure
 from sentiment.flows.retraining import ALGORITHM, choose
 from sentiment.metrics import Interval
 from sentiment.tracking.store import Store, log_values
+from sentiment.training.figures import NEUTRAL, POSITIVE
 from sentiment.training.report import fit_and_evaluate, folds_of, prepare_reviews
 
-FIRST = 1_000  # reviews of the months that are trained on, at least
-MONTHS = ("%b %Y", "%B %Y", "%Y-%m")  # how a month is written, besides a date as ISO 8601 has it
-MEASURED = "measured_f1"
-TABLE = "replay.csv"
-# A row a window. `verdict` is the one without labels; `measured` is what true labels alone say.
-# F1s and their ends are 0–1, NaN where a window has too few labels of a class.
-REPLAY_COLUMNS = (
-    "window",
-    "reviews",
-    "verdict",
-    "true_f1",
-    "true_low",
-    "true_high",
-    "estimated_f1",
-    "estimated_low",
-    "estimated_high",
-    "measured",
-    "beyond",
-)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIRST = 1_000  # reviews to train on, at least; whole months
+MONTHS = ("%b %Y", "%B %Y", "%Y-%m")  # formats of a month, besides dates as in ISO 8601
+TABLE, FIGURE = "replay.csv", "figures/replay.png"  # artifacts
+# Colour and mark of each verdict: readers who cannot tell the colours apart have the marks
+VERDICT_STYLES = {
+    "steady": ("#009E73", "o"),
+    "watch": ("#E69F00", "D"),
+    "drifted": ("#D55E00", "X"),
+    "not enough yet": (NEUTRAL, "."),
+}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class ReplayedWindow:
+    """One or more months that were compared.
+
+    `verdict` is the one without labels, `beyond` the signals beyond their limits, separated by
+    blanks. `true` and `estimated` are macro-F1, None without enough labels or answers; `measured`
+    is the state of the score by true labels alone, empty without enough labels.
+    """
+
+    period: str
+    reviews: int
+    verdict: str
+    true: Interval | None
+    estimated: Interval | None
+    measured: str
+    beyond: str
+
+
+@dataclass(frozen=True)
 class Replay:
-    """What a replay came to: `table` has `REPLAY_COLUMNS`; `notes` are sentences."""
+    """The result of a replay; `notes` are sentences."""
 
     source: str
     trained_on: str
     reference: Interval | None
-    table: pd.DataFrame
+    windows: tuple[ReplayedWindow, ...]
     notes: tuple[str, ...]
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per window; of a score the columns `_f1`, `_low` and `_high`, or NaN."""
+        rows = []
+        for window in self.windows:
+            row: dict[str, Any] = {"window": window.period, "reviews": window.reviews}
+            row["verdict"] = window.verdict
+            for name, interval in (("true", window.true), ("estimated", window.estimated)):
+                ends = interval or Interval(np.nan, np.nan, np.nan)
+                row[f"{name}_f1"], row[f"{name}_low"] = ends.value, ends.low
+                row[f"{name}_high"] = ends.high
+            rows.append({**row, "measured": window.measured, "beyond": window.beyond})
+        return pd.DataFrame(rows)
 
 
 def replay(
@@ -78,12 +105,12 @@ def replay(
 ) -> Replay:
     """Train on the first months of the file that have `FIRST` reviews, and check the later ones.
 
-    The configuration is the one that the flow would train (`retraining.choose`); duplicates are
-    dropped for training, and stay in the windows and in the reference. Months with fewer than
-    `min_reviews` reviews are put together with the next ones. Nothing is written. Raises
-    `WindowError` and `ReviewDataError`.
+    The configuration is the one that the flow would train (`retraining.choose`). Duplicates are
+    dropped for training; the windows and the reference keep them. Months with fewer than
+    `min_reviews` reviews are joined with the next ones. Nothing is written. Raises `WindowError`
+    and `ReviewDataError`.
     """
-    frame, left_out = read_months(reviews, column)
+    frame, dropped = read_months(reviews, column)
     path = reviews.path
     so_far = frame.groupby("month").size().cumsum()
     last = so_far.index[so_far >= FIRST].min()  # NaN where there are fewer
@@ -93,62 +120,88 @@ def replay(
             f"{path}: {len(frame):,} reviews have a month in column '{column}'; expected at least "
             f"{FIRST:,} to train on and later months to compare"
         )
-    pipeline, profile, origin = _train(store, path, frame[frame["month"] <= last])
-    rows, merged = [], 0
+    pipeline, reference, origin = _train(store, path, frame[frame["month"] <= last])
+    windows, joined = [], 0
     for months, window in _windows(later, min_reviews):
-        labels = to_labels(window["rating"])
         features = row_features(window["text"].tolist(), pipeline)
-        report = check(profile, features, labels, min_reviews=min_reviews)
-        rows.append((_period(months), *_outcome(report)))
-        merged += len(months) > 1
+        labels = to_labels(window["rating"])
+        report = compare_reviews(reference, features, labels, min_reviews=min_reviews)
+        windows.append(_replayed(_period(months), report))
+        joined += len(months) > 1
     first = int(frame["month"].min())
     trained_on = (
         f"trained on {_period([first, int(last)])}, {int(so_far[last]):,} reviews; configuration: "
-        f"{origin}; the reference has {profile.reviews:,} reviews"
+        f"{origin}; the reference has {reference.reviews:,} reviews"
     )
-    notes = [f"left out: {count:,} rows {why}" for why, count in left_out.items()]
-    if merged:
-        notes.append(f"{merged:,} windows are of several months, to have {min_reviews:,} reviews")
-    table = pd.DataFrame(rows, columns=list(REPLAY_COLUMNS))
-    return Replay(path.name, trained_on, report.performance.reference, table, tuple(notes))
+    notes = [f"left out: {count:,} rows {why}" for why, count in dropped.items()]
+    if joined:
+        notes.append(f"{joined:,} windows join several months, to have {min_reviews:,} reviews")
+    return Replay(path.name, trained_on, report.performance.reference, tuple(windows), tuple(notes))
 
 
-def log_replay(store: Store, found: Replay) -> Path | str:
-    """Write the run: table, figure, and the scores window by window; returns where the figure is.
+def log_replay(store: Store, done: Replay) -> Path | str:
+    """Log the table, the figure and the scores by window as a run, and return where the figure is.
 
-    On a store in a folder that is a path, else the artifact's address.
+    For a store in a folder that is a path, else the artifact's address.
     """
     from mlflow.entities import Metric
 
-    table, now = found.table, int(time.time() * 1000)
-    names = ("true_f1", "estimated_f1", "reviews")
+    table, now = done.table(), int(time.time() * 1000)
     values = [
         Metric(f"replay.{name}", float(value), now, step)
-        for name in names
+        for name in ("true_f1", "estimated_f1", "reviews")
         for step, value in enumerate(table[name])
-        if not math.isnan(value)
+        if not np.isnan(value)
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / FIGURES).mkdir()
-        figure = replay_figure(table, found.reference, f"Replay of {found.source}")
-        figure.savefig(folder / FIGURES / "replay.png")
+        (folder / FIGURE).parent.mkdir()
+        replay_figure(done).savefig(folder / FIGURE)
         table.to_csv(folder / TABLE, index=False)
-        tags = {SOURCE: found.source, "mlflow.note.content": found.trained_on}
-        with written_run(store, REPLAY, f"replay of {found.source}", tags) as run_id:
+        tags = {SOURCE: done.source, "mlflow.note.content": done.trained_on}
+        with written_run(store, REPLAY, f"replay of {done.source}", tags) as run_id:
             drifted = float((table["verdict"] == "drifted").mean())
             log_values(store, run_id, metrics={"replay.drifted_share": drifted})
             store.client.log_batch(run_id, metrics=values)
             store.client.log_artifacts(run_id, name)
-    place = f"{store.client.get_run(run_id).info.artifact_uri}/{FIGURES}/replay.png"
+    place = f"{store.client.get_run(run_id).info.artifact_uri}/{FIGURE}"
     return place if "://" in place else Path(place)
 
 
-def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The usable rows of a file, and by reason how many others there are.
+def replay_figure(done: Replay) -> Figure:
+    """Return a figure of true and estimated macro-F1 by window, marked with the verdicts."""
+    from matplotlib.figure import Figure  # without pyplot, which keeps every figure in memory
 
-    The frame has `text` without the scraper's marker, `rating` (1–5) and `month` (as
-    `month_number`), duplicates included, in the file's order. Raises `WindowError` and
+    table, places = done.table(), np.arange(len(done.windows))
+    figure = Figure(figsize=(max(7.6, 0.3 * len(table) + 2), 5.4), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(f"Replay of {done.source}", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    if done.reference is not None:
+        axes.axhspan(done.reference.low, done.reference.high, color=NEUTRAL, alpha=0.15)
+        axes.axhline(done.reference.value, color=NEUTRAL, linewidth=1, label="reference, 95 %")
+    axes.fill_between(
+        places, table["estimated_low"], table["estimated_high"], color=POSITIVE, alpha=0.15, lw=0
+    )
+    axes.plot(places, table["estimated_f1"], color=POSITIVE, label="estimated without labels, 95 %")
+    axes.vlines(places, table["true_low"], table["true_high"], color="black", linewidth=0.8)
+    for verdict, (colour, mark) in VERDICT_STYLES.items():
+        rows = (table["verdict"] == verdict).to_numpy() & table["true_f1"].notna().to_numpy()
+        if rows.any():
+            true, label = table["true_f1"][rows], f"true, verdict {verdict}"
+            axes.plot(places[rows], true, mark, color=colour, markersize=8, label=label)
+    axes.set_xticks(places, table["window"], rotation=90, fontsize=8)
+    axes.set_ylabel("macro-F1")
+    axes.margins(x=0.02)
+    figure.legend(loc="outside upper center", fontsize=8, ncols=3, frameon=False)
+    return figure
+
+
+def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the usable rows of a file, and how many others there are, by reason.
+
+    The frame has `text` without the scraper's marker, `rating` (1–5) and `month` (as in
+    `month_number`), with duplicates, in the file's order. Raises `WindowError` and
     `ReviewDataError`.
     """
     parts: list[pd.DataFrame] = []
@@ -156,7 +209,7 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         columns = [
             table.find(TEXTS, reviews.text_column),
             table.find(RATINGS, reviews.rating_column),
-            table.find(Column("months", (), ANY, "--replay"), column),
+            table.find(Column("months", (), ANY, "--month-column"), column),
         ]
         for chunk in table.chunks(columns):
             _, ratings, months = (cells(column) for column in chunk.columns)
@@ -170,7 +223,7 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
                 )
             )
     if not parts:
-        raise WindowError(f"{reviews.path}: has no reviews; expected a row for each")
+        raise WindowError(f"{reviews.path}: has no reviews; expected one per row")
     frame = pd.concat(parts, ignore_index=True)
     usable = {
         "without text": frame["text"].notna(),
@@ -178,33 +231,32 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         "without a rating from 1 to 5": frame["rating"] > 0,
     }
     kept = np.ones(len(frame), dtype=bool)
-    left_out = {}
+    dropped = {}
     for why, fits in usable.items():
-        left_out[why] = int((kept & ~fits).sum())
+        dropped[why] = int((kept & ~fits).sum())
         kept &= fits.to_numpy()
     frame = frame[kept].astype({"rating": np.int64, "month": np.int64})
-    return frame.reset_index(drop=True), {why: n for why, n in left_out.items() if n}
+    return frame.reset_index(drop=True), {why: n for why, n in dropped.items() if n}
 
 
 def month_number(written: object) -> int | None:
-    """Months since year 0 of `Feb 2021`, `February 2021` or an ISO date; None for anything else."""
+    """Return the months since year 0; None for anything but a month or a date.
+
+    A month is written as in `Feb 2021`, `February 2021` or `2021-02`, a date as in ISO 8601.
+    """
     text = str(written).strip()
-    for form in MONTHS:
-        try:
-            found = datetime.strptime(text, form)
-        except ValueError:
-            continue
-        break
-    else:
-        try:
-            found = datetime.fromisoformat(text)
-        except ValueError:
-            return None
-    return 12 * found.year + found.month - 1
+    for month_format in (*MONTHS, None):
+        with suppress(ValueError):
+            if month_format is None:
+                date = datetime.fromisoformat(text)
+            else:
+                date = datetime.strptime(text, month_format)
+            return 12 * date.year + date.month - 1
+    return None
 
 
-def _train(store: Store, path: Path, rows: pd.DataFrame) -> tuple[Any, ReferenceProfile, str]:
-    """A pipeline trained on these rows as the flow would, its reference, and with what."""
+def _train(store: Store, path: Path, rows: pd.DataFrame) -> tuple[Any, Reference, str]:
+    """Train as the flow would; return the pipeline, its reference and the configuration."""
     frame = rows.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
     data = prepare_reviews(
         LoadedReviews(
@@ -224,12 +276,11 @@ def _train(store: Store, path: Path, rows: pd.DataFrame) -> tuple[Any, Reference
         frame["copies"].to_numpy(),
         data.split,
     )
-    profile = ReferenceProfile.build(fitted.pipeline, texts, labels)
-    return fitted.pipeline, profile, chosen.origin
+    return fitted.pipeline, Reference.build(fitted.pipeline, texts, labels), chosen.origin
 
 
 def _windows(later: pd.DataFrame, least: int) -> Iterator[tuple[list[int], pd.DataFrame]]:
-    """The months in order, so many together that they have `least` reviews, but for the last."""
+    """Yield the months in order, joined to have `least` reviews; the last may have fewer."""
     months: list[int] = []
     reviews = 0
     for month, count in later.groupby("month").size().items():
@@ -240,30 +291,22 @@ def _windows(later: pd.DataFrame, least: int) -> Iterator[tuple[list[int], pd.Da
             months, reviews = [], 0
 
 
-def _outcome(report: DriftReport) -> tuple[Any, ...]:
-    """The columns of the table after the first."""
-    blind = tuple(signal for signal in report.signals if signal.name != MEASURED)
+def _replayed(period: str, report: DriftReport) -> ReplayedWindow:
+    without_labels = tuple(signal for signal in report.signals if signal.name != MEASURED)
     measured = [signal.state for signal in report.signals if signal.name == MEASURED]
-    without_labels = replace(report, signals=blind)
-    beyond = [signal.name for signal in blind if signal.state == "drifted"]
-    return (
-        report.reviews,
-        without_labels.verdict,
-        *_ends(report.performance.measured),
-        *_ends(report.performance.estimated),
-        measured[0] if measured else "",
-        " ".join(beyond),
+    return ReplayedWindow(
+        period=period,
+        reviews=report.reviews,
+        verdict=replace(report, signals=without_labels).verdict,
+        true=report.performance.measured,
+        estimated=report.performance.estimated,
+        measured=measured[0] if measured else "",
+        beyond=" ".join(signal.name for signal in without_labels if signal.state == "drifted"),
     )
 
 
-def _ends(interval: Interval | None) -> tuple[float, float, float]:
-    if interval is None:
-        return math.nan, math.nan, math.nan
-    return interval.value, interval.low, interval.high
-
-
 def _period(months: Sequence[int]) -> str:
-    """The first and the last month, as `Feb 2021`."""
+    """Return the first and the last month, as in `Feb 2021 – Mar 2021`."""
     first, last = (
         datetime(month // 12, month % 12 + 1, 1).strftime("%b %Y")
         for month in (months[0], months[-1])

@@ -1,6 +1,6 @@
-"""Drift log: which rows of the prediction log are compared, and what the log has besides.
+"""Find the rows of the prediction log that drift and training use, and say what else it has.
 
-Only looked at: a log that is not there is not made.
+The log is only read. One that does not exist is not created.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from sentiment.errors import EmptyWindowError, WindowError
+from sentiment.errors import WindowError
 from sentiment.predictions.tables import PREDICTIONS, no_answer, open_database, shown
 
-ARMS = ("champion", "challenger")  # a shadow answers nobody
-SERVE = "let serve_sentiment.py answer reviews first, or compare a file with --data"
+ARMS = ("champion", "challenger")  # a shadow's answers are shown to nobody
+SERVE = "start `python -m sentiment serve` and let it answer reviews, or give a file with --data"
 
 
 @contextmanager
 def existing_log(url: str) -> Iterator[sa.Engine]:
-    """The database of the log, which must be there. Raises `WindowError`, `PredictionLogError`."""
+    """Open the database of a log that exists. Raises `WindowError` and `PredictionLogError`."""
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
-        parsed = None  # said by `open_database`, without showing what cannot be read
+        parsed = None  # `open_database` reports it, without showing what may be a password
     if parsed is not None and parsed.get_backend_name() == "sqlite" and parsed.database:
         file = Path(parsed.database).resolve()
         if not _has_log(file):
-            raise WindowError(f"{shown(parsed)}: there is no prediction log; {SERVE}")
+            raise WindowError(f"{shown(parsed)}: no prediction log there; {SERVE}")
     engine = open_database(url)
     try:
         yield engine
@@ -50,23 +50,23 @@ def _has_log(file: Path) -> bool:
             query = "SELECT count(*) FROM sqlite_master WHERE name = ?"
             return bool(connection.execute(query, (PREDICTIONS.name,)).fetchone()[0])
         except sqlite3.Error:
-            return True  # what is wrong with it, `open_database` says
+            return True  # `open_database` reports what is wrong
 
 
-def begin_of(
+def oldest_wanted(
     engine: sa.Engine, version: str, since: float | None, newest: int | None
 ) -> tuple[float | None, int]:
-    """From when to read, in seconds since 1970, and how many rows of that very time to leave out.
+    """Return from when to read, to get the `newest` of a version's answers since `since`.
 
-    So that of the version's answers since `since` only the `newest` are left.
+    Times are in seconds since 1970. The second number is how many rows of that very time to skip.
     """
     if newest is None:
         return since, 0
     table, order = PREDICTIONS.c, (PREDICTIONS.c.at.desc(), PREDICTIONS.c.id.desc())
     answers = (table.version == version) & table.arm.in_(ARMS)
-    oldest_wanted = sa.select(table.at, table.id).where(answers).order_by(*order).offset(newest - 1)
+    nth_newest = sa.select(table.at, table.id).where(answers).order_by(*order).offset(newest - 1)
     with engine.connect() as connection:
-        first = connection.execute(oldest_wanted.limit(1)).first()
+        first = connection.execute(nth_newest.limit(1)).first()
         if first is None or (since is not None and first.at < since):
             return since, 0
         older = answers & (table.at == first.at) & (table.id < first.id)
@@ -74,16 +74,16 @@ def begin_of(
     return float(first.at), int(skip)
 
 
-def others(engine: sa.Engine, version: str, since: float | None) -> list[str]:
-    """What the log has of the same time that is not compared, in a sentence."""
+def left_out(engine: sa.Engine, version: str, since: float | None) -> list[str]:
+    """Return a sentence about the answers of the same time that are not used; empty without any."""
     table = PREDICTIONS.c
     counted = sa.select(table.version, table.arm, sa.func.count().label("rows"))
     if since is not None:
         counted = counted.where(table.at >= since)
     with engine.connect() as connection:
-        found = connection.execute(counted.group_by(table.version, table.arm)).all()
+        rows = connection.execute(counted.group_by(table.version, table.arm)).all()
     left: Counter[str] = Counter()
-    for row in found:
+    for row in rows:
         if row.arm not in ARMS:
             left["of a shadow"] += row.rows
         elif row.version != version:
@@ -93,8 +93,8 @@ def others(engine: sa.Engine, version: str, since: float | None) -> list[str]:
     return ["left out: answers " + ", ".join(f"{name} ({left[name]:,})" for name in sorted(left))]
 
 
-def nothing(engine: sa.Engine, version: str, since: float | None) -> EmptyWindowError:
-    """Say that the log has no answer of this version and time, and what it has instead."""
+def no_answers(engine: sa.Engine, version: str, since: float | None) -> WindowError:
+    """Return the error that says what the log has instead of answers of this version and time."""
     table = PREDICTIONS.c
     own = sa.select(sa.func.max(table.at)).where(table.version == version, table.arm.in_(ARMS))
     with engine.connect() as connection:
@@ -105,11 +105,11 @@ def nothing(engine: sa.Engine, version: str, since: float | None) -> EmptyWindow
             datetime.fromtimestamp(at).astimezone().isoformat(" ", "minutes")
             for at in (since, last)
         )
-        return EmptyWindowError(
-            f"no answers of version {version} since {asked}, the newest is of {newest}; name an "
+        return WindowError(
+            f"no answers of version {version} since {asked}, the newest is of {newest}; give an "
             "earlier --since"
         )
-    return EmptyWindowError(
+    return WindowError(
         f"{shown(engine.url)}: no answers of version {version} among the {rows:,} predictions of "
         f"the log; {SERVE}"
     )

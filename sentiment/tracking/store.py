@@ -150,8 +150,9 @@ def open_store(folder: str | Path | None = None, settings: Settings | None = Non
 
 def open_existing_store(folder: str | Path | None = None) -> Store:
     """Open the store as `open_store` does, but never make one. Raise `TrackingError`."""
+    named = folder is None and os.environ.get("MLFLOW_TRACKING_URI")
     database = (PROJECT if folder is None else Path(folder).resolve()) / "mlflow.db"
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not database.exists():
+    if not named and not database.exists():
         raise TrackingError(
             f"{database}: no such store; run sentiment_mlflow_optuna.py --promote, or name "
             "another with --store"

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 
 from sentiment import metrics as evaluation
 from sentiment.data import reviews
-from sentiment.drift.training_profile import log_profile, reference_reviews
+from sentiment.drift.reference import log_reference, reference_reviews
 from sentiment.metrics import Floats, Interval, Labels
 from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
@@ -203,7 +203,7 @@ def log_report(
     trials: pd.DataFrame | None = None,
     importances: Mapping[str, float] | None = None,
 ) -> None:
-    """Write tables, figures, hashes of the training texts, packages and the reference profile.
+    """Write tables, figures, hashes of the training texts, packages and the drift reference.
 
     `trials` has `number`, `value` and a column a parameter, one row a scored trial; without a
     search there are neither trials nor importances, and no figures of them.
@@ -259,7 +259,7 @@ def log_report(
         frame["copies"].to_numpy(),
         data.split,
     )
-    log_profile(store, run_id, fitted.pipeline, *reference)
+    log_reference(store, run_id, fitted.pipeline, *reference)
 
 
 def log_model_and_card(

@@ -23,7 +23,9 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
 def _parsers() -> list[tuple[str, Parse, list[str]]]:
-    scripts = [(script, parse, []) for script, parse in SCRIPTS.items()]
+    scripts: list[tuple[str, Parse, list[str]]] = [
+        (script, parse, []) for script, parse in SCRIPTS.items()
+    ]
     commands: list[tuple[str, Parse, list[str]]] = [
         (f"python -m sentiment {name}", parse_command, [name]) for name in MODULES
     ]

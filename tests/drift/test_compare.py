@@ -1,19 +1,18 @@
-"""Drift check: made-up windows that are like the reference, or not, and how that is said."""
+"""Comparisons of made-up windows that are like the reference, or not."""
 
 from __future__ import annotations
 
 import json
-import random
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
-from support.drift_reviews import KETTLE, fitted, made_up, profile, window_of
+from support.drift_reviews import KETTLE, fitted, kettles, made_up, reference, window_of
 
-from sentiment.drift.compare import check
+from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, row_features
-from sentiment.drift.reference import ReferenceProfile
+from sentiment.drift.reference import Reference
 from sentiment.drift.report import DriftReport, Signal
 from sentiment.drift.signals import NEED_TEXT, SIGNALS
 from text_cleaning import clean_texts
@@ -23,49 +22,34 @@ def signal(report: DriftReport, name: str) -> Signal:
     return next(signal for signal in report.signals if signal.name == name)
 
 
-def kettles(count: int, seed: int) -> list[str]:
-    """Made-up reviews with half of the words from another product."""
-    rng = random.Random(seed)
-    texts, _ = made_up(count, seed)
-    return [
-        " ".join(rng.choice(KETTLE) if rng.random() < 0.5 else word for word in text.split())
-        for text in texts
-    ]
-
-
 def without_text(window: WindowFeatures) -> WindowFeatures:
     return WindowFeatures(**{name: getattr(window, name) for name in COLUMNS}, text=None)
 
 
 def test_like_reviews_are_steady_and_every_signal_is_there() -> None:
     window, true = window_of(400, 50)
-    report = check(profile(), window, true)
+    report = compare_reviews(reference(), window, true)
     assert report.verdict == "steady"
     assert [found.name for found in report.signals] == list(SIGNALS)
     assert report.not_computed == {}
     assert (report.reviews, report.reference_reviews) == (400, 600)
     assert report.new_words == ()  # words of one review each are not named
-    assert report == check(profile(), window, true)
+    assert report == compare_reviews(reference(), window, true)
 
 
 def test_another_product_is_a_moved_input_and_its_words_are_named() -> None:
-    report = check(profile(), row_features(kettles(300, 51), fitted()))
+    report = compare_reviews(reference(), row_features(kettles(300, 51)[0], fitted()))
     assert report.verdict == "drifted"
     assert report.state("input") == "drifted"
     drifted = {found.name for found in report.signals if found.state == "drifted"}
-    assert {"unknown_words", "terms", "domain_auc"} <= drifted
-    assert signal(report, "domain_auc").value > 0.95
+    assert {"unknown_words", "terms"} <= drifted
     assert {word.word for word in report.new_words} <= {*clean_texts(KETTLE)} | {"caf"}
     assert "(an unknown word)" in {term.term for term in report.moved_terms}
-    assert report.domain_words[0].term == "(an unknown word)"
-    assert report.domain_words[0].weight > 0
-    reason = next(reason for reason in report.reasons if reason.startswith("unknown words"))
-    assert "kettl" in reason or "spout" in reason or "steam" in reason
 
 
 def test_more_discontent_is_a_moved_score() -> None:
     window, _ = window_of(500, 52, negative=0.5)
-    report = check(profile(), window)
+    report = compare_reviews(reference(), window)
     assert report.state("score") == "drifted"
     share = signal(report, "positive_share")
     assert share.value == pytest.approx(window.label[window.answered].mean())
@@ -75,10 +59,10 @@ def test_more_discontent_is_a_moved_score() -> None:
 
 def test_values_are_scipys() -> None:
     window, _ = window_of(300, 53, negative=0.4)
-    report = check(profile(), window)
-    reference, _ = window_of(600, 3)
+    report = compare_reviews(reference(), window)
+    before, _ = window_of(600, 3)
     for name, column in (("characters_ks", "characters"), ("words_ks", "words")):
-        expected = stats.ks_2samp(getattr(reference, column), getattr(window, column)).statistic
+        expected = stats.ks_2samp(getattr(before, column), getattr(window, column)).statistic
         assert signal(report, name).value == pytest.approx(expected, abs=1e-9)
     unknown = (window.words - window.known_words).sum() / window.words.sum()
     assert signal(report, "unknown_words").value == pytest.approx(unknown)
@@ -97,8 +81,8 @@ def test_turned_labels_are_seen_by_the_true_labels_alone() -> None:
     has_topic = np.array(["cork" in text for text in texts])
     turned = np.where(has_topic, 1 - true, true)
     window = row_features(texts, fitted())
-    assert check(profile(), window).verdict == "steady"
-    report = check(profile(), window, turned)
+    assert compare_reviews(reference(), window).verdict == "steady"
+    report = compare_reviews(reference(), window, turned)
     drifted = [found.name for found in report.signals if found.state == "drifted"]
     assert drifted == ["measured_f1"]
     assert "retrain" in report.advice
@@ -111,19 +95,17 @@ def test_turned_labels_are_seen_by_the_true_labels_alone() -> None:
     assert report.performance.estimated_on_labelled == report.performance.estimated
     estimated = report.performance.estimated
     assert estimated is not None and estimated.low > measured.high
-    # what the reference's own estimate is, does not depend on the window
-    assert report.performance.reference_estimated == signal(report, "estimated_f1").reference
 
 
 def test_true_labels_of_some_reviews_count_for_these() -> None:
     window, true = window_of(500, 55)
     some = np.where(np.arange(500) < 120, true, NO_LABEL)
-    report = check(profile(), window, some)
+    report = compare_reviews(reference(), window, some)
     found, rows = signal(report, "measured_f1"), window.answered & (some != NO_LABEL)
     assert found.reviews == rows.sum() == report.performance.labelled
     expected = f1_score(true[rows], window.label[rows], average="macro")
     assert found.value == pytest.approx(expected)
-    on_all = signal(check(profile(), window, true), "measured_f1")
+    on_all = signal(compare_reviews(reference(), window, true), "measured_f1")
     assert found.limit < on_all.limit  # fewer labels, so a wider limit
 
 
@@ -133,22 +115,21 @@ def test_few_true_labels_are_named_and_not_used(labelled: int) -> None:
     order = np.flatnonzero(window.answered)
     some = np.full(300, NO_LABEL)
     some[order[:labelled]] = true[order[:labelled]]
-    report = check(profile(), window, some)
+    report = compare_reviews(reference(), window, some)
     assert "measured_f1" not in {found.name for found in report.signals}
-    assert report.not_computed == {
-        "measured_f1": f"{labelled} reviews have a true label; expected at least 50, and 5 of each "
-        "class"
-    }
+    assert list(report.not_computed) == ["measured_f1"]
+    assert report.not_computed["measured_f1"].startswith(f"{labelled} reviews have a true label")
 
 
 def test_without_texts_the_rest_is_computed_and_the_missing_named() -> None:
     window, _ = window_of(400, 57, negative=0.6)
-    report, whole = check(profile(), without_text(window)), check(profile(), window)
+    whole = compare_reviews(reference(), window)
+    report = compare_reviews(reference(), without_text(window))
     assert set(report.not_computed) == {*NEED_TEXT, "measured_f1"}
     assert set(SIGNALS) == {found.name for found in report.signals} | set(report.not_computed)
     for found in report.signals:
         assert found == signal(whole, found.name)
-    assert not (report.moved_terms or report.domain_words or report.new_words)
+    assert not (report.moved_terms or report.new_words)
     assert report.verdict == "drifted"
 
 
@@ -156,39 +137,62 @@ def test_without_texts_the_rest_is_computed_and_the_missing_named() -> None:
 def test_a_short_window_is_not_enough(count: int) -> None:
     window, true = window_of(100, 58)
     rows = np.arange(count)
-    report = check(profile(), window.take(rows), true[rows])
+    report = compare_reviews(reference(), window.take(rows), true[rows])
     assert report.verdict == "not enough yet"
     assert report.signals == ()
-    assert check(profile(), window, true).verdict != "not enough yet"
-    assert check(profile(), window.take(rows), min_reviews=count).signals or count == 0
+    assert compare_reviews(reference(), window, true).verdict != "not enough yet"
+    assert compare_reviews(reference(), window.take(rows), min_reviews=count).signals or count == 0
 
 
 def test_a_reference_of_a_few_reviews_has_no_verdict() -> None:
-    small = ReferenceProfile.build(fitted(), *made_up(99, 59))
+    small = Reference.build(fitted(), *made_up(99, 59))
     window, true = window_of(200, 60)
-    report = check(small, window, true)
+    report = compare_reviews(small, window, true)
     assert report.verdict == "not enough yet"
-    assert "the reference has 99 reviews, which is too few for limits" in report.reasons[0]
+    assert "the reference has only 99 reviews" in report.reasons[0]
     assert report.performance.measured is not None  # needs no limits
-    enough = ReferenceProfile.build(fitted(), *made_up(100, 59))
-    assert len(check(enough, window, true).signals) == len(SIGNALS)
+    enough = Reference.build(fitted(), *made_up(100, 59))
+    assert len(compare_reviews(enough, window, true).signals) == len(SIGNALS)
+
+
+def test_of_a_sample_all_true_labels_count() -> None:
+    """The window is 200 of 500 reviews; the score is measured on the 300 that have a label."""
+    window, true = window_of(500, 64)
+    rows = np.arange(300)
+    report = compare_reviews(
+        reference(), window.take(rows[:200]), true[:200], labelled=(window.take(rows), true[rows])
+    )
+    answered = window.answered[:300]
+    expected = f1_score(true[:300][answered], window.label[:300][answered], average="macro")
+    found = signal(report, "measured_f1")
+    assert found.value == pytest.approx(expected)
+    assert found.reviews == answered.sum()
+    assert report.performance.labelled == answered.sum()
+    assert report.performance.measured is not None
+    assert report.performance.measured.value == pytest.approx(expected)
+    assert signal(report, "positive_share").reviews == 200
+    none = compare_reviews(reference(), window, true, labelled=(window.take(rows[:20]), true[:20]))
+    assert list(none.not_computed) == ["measured_f1"]
 
 
 def test_true_labels_must_fit_the_window() -> None:
     window, true = window_of(120, 61)
     with pytest.raises(ValueError, match="119 true labels for 120 reviews"):
-        check(profile(), window, true[:-1])
+        compare_reviews(reference(), window, true[:-1])
 
 
 def test_everything_is_ready_for_json() -> None:
-    for window in (row_features(kettles(150, 62), fitted()), without_text(window_of(120, 63)[0])):
-        report = check(profile(), window, made_up(len(window), 62)[1])
+    for window in (
+        row_features(kettles(150, 62)[0], fitted()),
+        without_text(window_of(120, 63)[0]),
+    ):
+        report = compare_reviews(reference(), window, made_up(len(window), 62)[1])
         assert json.loads(json.dumps(report.as_dict(), allow_nan=False))["verdict"]
 
 
 def test_windows_nobody_can_answer_are_compared_all_the_same() -> None:
     window = row_features([f"qqq{at} www" for at in range(150)], fitted())
-    report = check(profile(), window)
+    report = compare_reviews(reference(), window)
     assert report.verdict == "drifted"
     assert report.performance.estimated is None
     assert signal(report, "no_known_words").value == 1
@@ -197,12 +201,12 @@ def test_windows_nobody_can_answer_are_compared_all_the_same() -> None:
 
 @pytest.mark.slow
 def test_unchanged_reviews_are_rarely_called_drifted() -> None:
-    """25 references, each against two fresh windows: at most 5 in 100 drifted, as promised."""
+    """20 references, each against two new windows: at most 5 in 100 drifted, as promised."""
     alarms = 0
-    for seed in range(25):
-        reference = ReferenceProfile.build(fitted(), *made_up(300, 1_000 + seed))
+    for seed in range(20):
+        small = Reference.build(fitted(), *made_up(300, 1_000 + seed))
         for size in (150, 400):
             window, true = window_of(size, 2_000 + 10 * seed + size)
-            alarms += check(reference, window, true).verdict == "drifted"
-    # at 5 % each more than 7 of 50 come up in one of 300 cases
-    assert alarms <= 7
+            alarms += compare_reviews(small, window, true).verdict == "drifted"
+    # at 5 % each, more than 6 of 40 come up in one of 300 cases
+    assert alarms <= 6

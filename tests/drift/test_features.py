@@ -1,22 +1,33 @@
-"""Drift features: counts worked out by hand, and the same from the log as from the texts."""
+"""Features and tallies: counts worked out by hand, and the same from the log as from the texts."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from support.drift_reviews import fitted, made_up
+from support.drift_reviews import fitted, made_up, window_of
 
 from sentiment.drift.features import (
     COLUMNS,
+    COUNTED,
+    EXPECTED,
     NO_LABEL,
+    TOTALS,
+    TRUE,
     TextFeatures,
     WindowFeatures,
+    counted_values,
     logged_features,
     row_features,
+    tally_window,
+    term_columns,
+    totals_by_row,
 )
 from sentiment.model.calibration import calibrate
 from text_cleaning import TextCleaner
@@ -53,18 +64,13 @@ def test_words_are_counted_as_the_vectorizer_counts_them(pipeline: Pipeline) -> 
     assert window.characters.tolist() == [9, 16, 11, 16, 3]
     assert window.words.tolist() == [2, 2, 2, 3, 0]
     assert window.known_words.tolist() == [2, 2, 0, 2, 0]
+    assert window.label.tolist() == [1, window.label[1], NO_LABEL, 1, NO_LABEL]
+    assert window.answered.tolist() == [True, True, False, True, False]
     text = text_of(window)
     assert text.vocabulary == ("cork", "good")
     assert text.terms.toarray().tolist() == [[1, 1], [0, 0], [0, 0], [0, 1], [0, 0]]
     # the stems, in the number of reviews that have them
     assert text.new_words == {"broken": 1, "not": 1, "kettl": 1}
-
-
-def test_no_known_word_is_no_label_and_the_prior(pipeline: Pipeline) -> None:
-    window = row_features(["kettle", "good", "", "cork"], pipeline)
-    assert window.label.tolist() == [NO_LABEL, 1, NO_LABEL, 0]
-    assert window.probability[[0, 2]].tolist() == [0.8, 0.8]
-    assert window.answered.tolist() == [False, True, False, True]
 
 
 def test_emoji_and_other_characters(pipeline: Pipeline) -> None:
@@ -74,7 +80,7 @@ def test_emoji_and_other_characters(pipeline: Pipeline) -> None:
     assert text.non_ascii.tolist() == [False, True, True, False, True]
 
 
-def test_probabilities_are_the_pipelines_to_the_last_bit() -> None:
+def test_probabilities_and_labels_are_the_pipelines() -> None:
     texts, _ = made_up(200, 9)
     window = row_features(texts, fitted())
     answered = window.answered
@@ -119,8 +125,7 @@ def test_a_log_without_all_texts_has_no_text_features(
     window = logged_features(logged(texts), pipeline)
     assert window.text is None
     assert window.words.tolist() == [7, 8]
-    without = logged_features(logged(texts).drop(columns="text"), pipeline)
-    assert without.text is None
+    assert logged_features(logged(texts).drop(columns="text"), pipeline).text is None
 
 
 def test_rows_are_taken_in_the_order_asked_for() -> None:
@@ -132,3 +137,102 @@ def test_rows_are_taken_in_the_order_asked_for() -> None:
     assert text_of(taken).emoji.tolist() == text_of(expected).emoji.tolist()
     assert text_of(taken).non_ascii.tolist() == text_of(expected).non_ascii.tolist()
     assert text_of(taken).terms.toarray().tolist() == text_of(expected).terms.toarray().tolist()
+
+
+# --- tallies -------------------------------------------------------------------------------
+
+# Three reviews of a model that knows `cork` and `good`: "good kettle 😀", "cork", "kettle"
+WINDOW = WindowFeatures(
+    characters=np.array([13, 4, 6]),
+    words=np.array([2, 1, 1]),
+    known_words=np.array([1, 1, 0]),
+    probability=np.array([0.9, 0.3, 0.75]),
+    label=np.array([1, 0, NO_LABEL]),
+    text=TextFeatures(
+        emoji=np.array([True, False, False]),
+        non_ascii=np.array([True, False, False]),
+        terms=sparse.csr_matrix(np.array([[0, 1], [1, 0], [0, 0]], dtype=np.int8)),
+        vocabulary=("cork", "good"),
+        new_words=Counter({"kettl": 2}),
+    ),
+)
+
+
+def test_totals_by_hand() -> None:
+    totals = totals_by_row(WINDOW, np.array([0, 0, 1])).sum(axis=0).tolist()
+    assert dict(zip(TOTALS, totals, strict=True)) == {
+        "reviews": 3,
+        "words": 4,
+        "unknown_words": 2,
+        "no_known_words": 1,
+        "emoji": 1,
+        "non_ascii": 1,
+        "answered": 2,
+        "positive": 1,
+        # of the answered two: .9 for positive and called so, .3 and called negative
+        "expected_00": 0.7,
+        "expected_01": 1 - 0.9,
+        "expected_10": 0.3,
+        "expected_11": 0.9,
+        "true_00": 1,
+        "true_01": 1,
+        "true_10": 0,
+        "true_11": 0,
+    }
+    # without a label there is nothing to count, and a review without an answer has no cell
+    unlabelled = totals_by_row(WINDOW, np.array([NO_LABEL, NO_LABEL, 1])).sum(axis=0)
+    assert unlabelled[TOTALS.index(TRUE[0]) :].tolist() == [0, 0, 0, 0]
+
+
+def test_tally_by_hand() -> None:
+    supports = {
+        "characters": np.array([4, 5, 6, 13]),
+        "words": np.array([1, 2]),
+        "score": np.array([300, 900, 1000]),
+    }
+    tally = tally_window(
+        WINDOW, np.array([0, 0, 1]), supports, score_edges=np.array([300, 901]), terms=("good",)
+    )
+    assert {name: tally.counts[name].tolist() for name in COUNTED} == {
+        "characters": [1, 0, 1, 1],
+        "words": [2, 1],
+        "score": [1, 1, 0],  # of the answered ones
+    }
+    assert tally.bins.tolist() == [0, 2, 0]  # below .3, up to .9, above
+    assert tally.terms is not None
+    # `good`, another known word (`cork`), an unknown word
+    assert tally.terms.tolist() == [1, 1, 2]
+    assert tally.share("unknown_words") == 0.5
+    assert tally.share("no_known_words") == 1 / 3
+    assert tally.share("positive_share") == 0.5
+    assert tally.confusion(TRUE).tolist() == [[1, 1], [0, 0]]
+    np.testing.assert_allclose(tally.confusion(EXPECTED), [[0.7, 0.1], [0.3, 0.9]], atol=1e-15)
+
+
+def test_terms_that_the_model_does_not_have_stay_empty() -> None:
+    columns = term_columns(WINDOW, ("good", "kettl", "cork"))
+    assert columns is not None
+    assert columns.toarray().tolist() == [[1, 0, 0, 0, 1], [0, 0, 1, 0, 0], [0, 0, 0, 0, 1]]
+
+
+def test_a_window_of_no_reviews_has_shares_of_0() -> None:
+    supports = {name: np.array([], dtype=np.int64) for name in COUNTED}
+    nobody = WINDOW.take(np.array([], dtype=np.int64))
+    tally = tally_window(nobody, np.array([], dtype=np.int64), supports, np.array([500]), ())
+    assert tally.share("positive_share") == 0
+    assert tally.bins.tolist() == [0, 0]
+
+
+def test_many_reviews_against_pandas() -> None:
+    window, true = window_of(500, 20)
+    values = counted_values(window)
+    supports = {name: np.unique(column) for name, column in values.items()}
+    tally = tally_window(window, true, supports, np.array([250, 500, 750]), ("cork", "good"))
+    for name, support in supports.items():
+        expected = pd.Series(values[name]).value_counts().sort_index()
+        assert tally.counts[name].tolist() == expected.tolist()
+        assert support.tolist() == expected.index.tolist()
+    cut = pd.cut(values["score"], [-1, 249, 499, 749, 1000]).value_counts()
+    assert tally.bins.tolist() == cut.tolist()
+    crossed = pd.crosstab(true[window.answered], window.label[window.answered])
+    assert tally.confusion(TRUE).tolist() == crossed.to_numpy().tolist()

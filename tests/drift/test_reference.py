@@ -1,28 +1,52 @@
-"""Drift profile: what it holds, that no review is in it, and what a damaged one is said to be."""
+"""The reference: its content, no review in it, which reviews it is made of, and reading it."""
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from support.drift_reviews import fitted, made_up, profile
+from conftest import PROJECT
+from support.drift_reviews import fitted, made_up, reference
+from support.drift_store import copy_of, shared_drift_store
+from support.serving import fit_calibrated
 
 from sentiment import metrics as evaluation
-from sentiment.drift.domain import POOL
-from sentiment.drift.reference import ReferenceProfile, common_terms
+from sentiment.data.reviews import (
+    RATING_COLUMN,
+    TEXT_COLUMN,
+    Split,
+    remove_marker,
+    split_reviews,
+    to_labels,
+)
+from sentiment.drift.compare import compare_reviews
+from sentiment.drift.features import TRUE, row_features
+from sentiment.drift.reference import (
+    ARTIFACT,
+    Reference,
+    common_terms,
+    has_reference,
+    log_reference,
+    read_reference,
+    reference_reviews,
+)
 from sentiment.drift.signals import SIGNALS
-from sentiment.errors import ProfileError
+from sentiment.errors import DriftReferenceError
+from sentiment.registry.lifecycle import register_version
+from sentiment.tracking.store import REGISTERED_MODEL, Store, begin_run
 from text_cleaning import clean_texts, cleaning_fingerprint
 
-TEXTS, LABELS = made_up(600, 3)  # those of `profile`
+pytestmark = pytest.mark.xdist_group("drift")
+TEXTS, LABELS = made_up(600, 3)  # those of `reference`
 
 
 def test_it_holds_what_the_reviews_are_like() -> None:
-    found = profile()
+    found = reference()
     assert found.reviews == 600
     assert found.cleaning_fingerprint == cleaning_fingerprint()
     lengths = Counter(len(text) for text in TEXTS)
@@ -33,11 +57,13 @@ def test_it_holds_what_the_reviews_are_like() -> None:
         column = found.terms.index(term)
         assert found.term_reviews[column] == sum(term in row for row in words)
     predicted = fitted().predict(TEXTS)
-    assert found.confusion().tolist() == evaluation.confusion(LABELS, predicted).tolist()
+    assert (
+        found.tally({}).confusion(TRUE).tolist() == evaluation.confusion(LABELS, predicted).tolist()
+    )
 
 
 def test_no_review_is_in_it() -> None:
-    text = profile().to_json()
+    text = reference().to_json()
     for review in TEXTS:
         words = review.split()
         assert len(words) < 2 or review not in text
@@ -47,16 +73,7 @@ def test_no_review_is_in_it() -> None:
     )
     assert len(strange) > 20
     assert not [word for word in strange if word in text]
-    assert set(profile().terms) <= set(fitted()["tfidf"].vocabulary_)
-
-
-def test_pools_are_of_five_reviews() -> None:
-    found = profile()
-    assert found.pools.shape == (600 // POOL, len(found.terms) + 2)
-    # all 600 reviews are in a pool, so that the pools add up to what the reviews have
-    totals = np.asarray(found.pools.sum(axis=0)).ravel()
-    assert totals.tolist() == found.term_reviews.tolist()
-    assert found.pools.data.max() <= POOL
+    assert set(reference().terms) <= set(fitted()["tfidf"].vocabulary_)
 
 
 def test_terms_are_the_commonest_single_words_of_the_training_part(
@@ -71,51 +88,40 @@ def test_terms_are_the_commonest_single_words_of_the_training_part(
 
 
 def test_it_is_the_same_after_a_round_trip_and_when_made_again() -> None:
-    text = profile().to_json()
-    assert ReferenceProfile.from_json(text).to_json() == text
-    assert ReferenceProfile.build(fitted(), TEXTS, LABELS).to_json() == text
-    other = ReferenceProfile.build(fitted(), TEXTS, LABELS, seed=1).to_json()
-    assert json.loads(other)["pools"] != json.loads(text)["pools"]
-
-
-def test_it_is_small() -> None:
-    assert len(gzip.compress(profile().to_json().encode())) < 30_000
+    text = reference().to_json()
+    assert Reference.from_json(text).to_json() == text
+    assert Reference.build(fitted(), TEXTS, LABELS).to_json() == text
 
 
 def test_a_large_holdout_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sentiment.drift.reference.MAX_REVIEWS", 150)
-    found = ReferenceProfile.build(fitted(), TEXTS, LABELS)
+    found = Reference.build(fitted(), TEXTS, LABELS)
     assert found.reviews == 150
-    assert found.confusion().sum() <= 150
+    assert found.tally({}).total("answered") <= 150
 
 
-@pytest.mark.parametrize("count", [1, 3, 99])
-def test_few_reviews_make_a_profile_without_limits(count: int) -> None:
-    found = ReferenceProfile.build(fitted(), TEXTS[:count], LABELS[:count])
+@pytest.mark.parametrize(("count", "signals"), [(1, set()), (99, set()), (100, set(SIGNALS))])
+def test_limits_need_a_hundred_reviews(count: int, signals: set[str]) -> None:
+    found = Reference.build(fitted(), TEXTS[:count], LABELS[:count])
     assert found.reviews == count
-    assert found.limits.signals == {}
-    assert ReferenceProfile.from_json(found.to_json()).to_json() == found.to_json()
+    assert set(found.limits.signals) == signals
+    assert Reference.from_json(found.to_json()).to_json() == found.to_json()
 
 
-def test_a_hundred_reviews_are_enough_for_all_limits() -> None:
-    found = ReferenceProfile.build(fitted(), TEXTS[:100], LABELS[:100])
-    assert set(found.limits.signals) == set(SIGNALS)
-
-
-def test_reviews_without_a_known_word_make_a_profile() -> None:
-    found = ReferenceProfile.build(fitted(), ["qqq www", "!!!"] * 60, np.tile([1, 0], 60))
+def test_reviews_without_a_known_word_make_a_reference() -> None:
+    found = Reference.build(fitted(), ["qqq www", "!!!"] * 60, np.tile([1, 0], 60))
     assert found.counts["score"][0].tolist() == []
-    assert found.confusion().sum() == 0
+    assert found.tally({}).total("answered") == 0
 
 
 def test_no_reviews_are_an_error() -> None:
-    with pytest.raises(ProfileError, match="no reviews to make a reference profile of"):
-        ReferenceProfile.build(fitted(), [], np.array([], dtype=np.int64))
+    with pytest.raises(DriftReferenceError, match="no reviews to make a drift reference of"):
+        Reference.build(fitted(), [], np.array([], dtype=np.int64))
 
 
 def damaged(*path: str, value: Any) -> str:
-    """The profile with another value at a place."""
-    found = json.loads(profile().to_json())
+    """Return the reference with another value at a place."""
+    found = json.loads(reference().to_json())
     at = found
     for name in path[:-1]:
         at = at[name]
@@ -126,28 +132,136 @@ def damaged(*path: str, value: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is not JSON"),
-        ('{"schema": 1', "is not JSON"),
-        ("[]", "is of schema None, expected 1"),
-        ('{"schema": 0}', "is of schema 0, expected 1"),
-        ('{"schema": 1}', "is damaged (KeyError: 'pools')"),
-        (damaged("reviews", value="many"), "is damaged (ValueError"),
-        (damaged("totals", value={}), "is damaged (KeyError"),
-        (damaged("totals", value=[1, 2]), "is damaged (TypeError"),
+        ("", "not valid JSON"),
+        ('{"schema": 1', "not valid JSON"),
+        ("[]", "has schema None, expected 2"),
+        ('{"schema": 1}', "has schema 1, expected 2"),
+        ('{"schema": 2}', "damaged (KeyError: 'counts')"),
+        (damaged("reviews", value="many"), "damaged (ValueError"),
+        (damaged("totals", value={}), "damaged (KeyError"),
+        (damaged("totals", value=[1, 2]), "damaged (TypeError"),
         (damaged("counts", "words", "reviews", value=[1]), "words: 1 values, expected"),
         (damaged("term_reviews", value=[1, 2]), "term_reviews: 2 values, expected"),
-        (damaged("pools", "terms", value=[]), "is damaged (ValueError"),
-        (damaged("pools", "terms", value=[9_999] * profile().pools.nnz), "is damaged (ValueError"),
         (damaged("limits", "sizes", value=[50]), "5 values, expected 1"),
         (damaged("limits", "signals", "terms", value=[[1]] * 5), "levels of terms: 1 values"),
-        (damaged("limits", "signals", value=None), "is damaged (AttributeError"),
+        (damaged("limits", "signals", value=None), "damaged (AttributeError"),
     ],
 )
-def test_a_damaged_or_old_profile_is_said_in_one_line(text: str, said: str) -> None:
-    with pytest.raises(ProfileError) as caught:
-        ReferenceProfile.from_json(text)
+def test_a_damaged_or_old_reference_is_reported_in_one_line(text: str, said: str) -> None:
+    with pytest.raises(DriftReferenceError) as caught:
+        Reference.from_json(text)
     message = str(caught.value)
-    assert message.startswith("reference profile: ")
+    assert message.startswith("drift reference: ")
     assert said in message
-    assert message.endswith("train the model anew to get one")
+    assert message.endswith("retrain the model to get one")
     assert "\n" not in message
+
+
+# --- which reviews ---------------------------------------------------------------------------
+
+
+def split_of(texts: list[str], labels: np.ndarray, held_out: list[int]) -> Split:
+    """A split that holds these rows out."""
+    test = np.array(held_out, dtype=np.int64)
+    train = np.setdiff1d(np.arange(len(texts)), test)
+    train_texts, test_texts = ([texts[row] for row in rows] for rows in (train, test))
+    return Split(train_texts, test_texts, labels[train], labels[test], train, test)
+
+
+def test_a_text_that_came_once_is_taken_from_the_holdout_alone() -> None:
+    texts = [f"text {row}" for row in range(50)]
+    labels = np.arange(50) % 2
+    split = split_of(texts, labels, [3, 10, 44])
+    taken, of_taken = reference_reviews(texts, labels, np.ones(50, np.int64), split)
+    assert taken == ["text 3", "text 10", "text 44"]
+    assert of_taken.tolist() == [1, 0, 0]
+
+
+def test_of_a_text_that_came_often_three_in_ten_are_taken_wherever_it_is() -> None:
+    """Both rows of `good` count as often met, though one of them came once only."""
+    texts, labels = ["good", "good", "bad", "rare"], np.array([1, 0, 0, 1])
+    copies = np.array([6_000, 1, 4_000, 1])
+    split = split_of(texts, labels, [2])
+    found: Counter[tuple[str, int]] = Counter()
+    for seed in range(40):
+        taken, of_taken = reference_reviews(texts, labels, copies, split, seed=seed)
+        found.update(zip(taken, of_taken.tolist(), strict=True))
+    # binomial: mean 40 · 6,000 · .3 = 72,000 and sd 224; 48,000 and 183; 12 and 3
+    assert abs(found["good", 1] - 72_000) < 1_120
+    assert abs(found["bad", 0] - 48_000) < 915
+    assert 1 <= found["good", 0] <= 27
+    assert found["rare", 1] == 0
+    again = [reference_reviews(texts, labels, copies, split)[0] for _ in range(2)]
+    assert again[0] == again[1]
+
+
+def test_what_comes_in_is_steady_against_it_and_not_against_reviews_without_duplicates() -> None:
+    """On the stand-in reviews, a third of which plays what comes in after the training."""
+    table = pd.read_csv(PROJECT / "data.csv", dtype=str).dropna(subset=[TEXT_COLUMN])
+    rows = pd.DataFrame(
+        {
+            "text": table[TEXT_COLUMN].map(remove_marker),
+            "rating": table[RATING_COLUMN].astype(int),
+        }
+    )
+    rows = rows[rows["text"] != ""].sample(frac=1, random_state=5)
+    later, before = rows[:2_800], rows[2_800:]
+    frame = before.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
+    labels = to_labels(frame["rating"])
+    split = split_reviews(frame)
+    pipeline = fit_calibrated("LogisticRegression", split.train_texts, split.y_train)
+    with_copies = Reference.build(
+        pipeline,
+        *reference_reviews(frame["text"].tolist(), labels, frame["copies"].to_numpy(), split),
+    )
+    without = Reference.build(pipeline, split.test_texts, split.y_test)
+    window = row_features(later["text"].tolist(), pipeline)
+    verdicts: dict[str, list[str]] = {"with": [], "without": []}
+    for begin in range(0, 2_800, 400):
+        part = window.take(np.arange(begin, begin + 400))
+        verdicts["with"].append(compare_reviews(with_copies, part).verdict)
+        verdicts["without"].append(compare_reviews(without, part).verdict)
+    assert verdicts["with"].count("drifted") <= 1  # one of twenty is allowed, these are seven
+    assert verdicts["without"] == ["drifted"] * 7
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Store:
+    return copy_of(shared_drift_store(tmp_path_factory), tmp_path)
+
+
+def new_version(store: Store, run_id: str, fingerprint: str) -> str:
+    return register_version(
+        store, run_id, f"runs:/{run_id}/model", {"cleaning_fingerprint": fingerprint}
+    )
+
+
+def test_a_reference_is_read_as_it_was_logged(store: Store) -> None:
+    texts, labels = made_up(120, 21)
+    run_id = begin_run(store, "LogisticRegression", {})
+    assert not has_reference(store, run_id)
+    log_reference(store, run_id, fitted(), texts, labels)
+    assert has_reference(store, run_id)
+    expected = Reference.build(fitted(), texts, labels)
+    version = new_version(store, run_id, expected.cleaning_fingerprint)
+    assert read_reference(store, version).to_json() == expected.to_json()
+    with pytest.raises(DriftReferenceError, match="no reviews"):
+        log_reference(store, run_id, fitted(), [], np.array([], dtype=np.int64))
+
+
+def test_a_reference_that_cannot_be_used_names_the_version(store: Store) -> None:
+    with pytest.raises(DriftReferenceError, match=r"^version 2: has no drift reference; retrain"):
+        read_reference(store, "2")
+    bare = store.client.create_model_version(REGISTERED_MODEL, "nowhere", None)
+    with pytest.raises(DriftReferenceError, match=r"^version 3: has no drift reference"):
+        read_reference(store, str(bare.version))
+    text = reference().to_json()
+    for content, fingerprint, said in (
+        (text[:500], reference().cleaning_fingerprint, "drift reference: not valid JSON"),
+        (text, "feedfeed", ".*another cleaning .*expected feedfeed"),
+    ):
+        run_id = begin_run(store, "LogisticRegression", {})
+        store.client.log_text(run_id, content, ARTIFACT)
+        version = new_version(store, run_id, fingerprint)
+        with pytest.raises(DriftReferenceError, match=rf"^version {version}: {said}"):
+            read_reference(store, version)

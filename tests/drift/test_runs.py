@@ -1,4 +1,4 @@
-"""Drift run: what a check leaves in MLflow and beside the store, also when something goes wrong."""
+"""Runs: what a check leaves in MLflow and beside the store, also when something goes wrong."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.drift_checks import BY_VERDICT, DRIFTED, STEADY, TOO_FEW, checked
+from support.drift_checks import BY_VERDICT, DRIFTED, STEADY, TOO_FEW, check_of
 from support.drift_store import last_report
 
-from sentiment.drift import runs as drift_run
-from sentiment.drift.page import drift_page
+from sentiment.drift import runs as drift_runs
+from sentiment.drift.page import render_page
 from sentiment.drift.runs import (
     DRIFT,
     KIND,
@@ -24,7 +24,6 @@ from sentiment.drift.runs import (
 from sentiment.tracking.store import LEDGER, Store, begin_run, end_run, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("drift_run")
-FIGURES = ["macro_f1.png", "signals.png", "words_per_review.png"]
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +42,12 @@ def store(folder: Path) -> Store:
     return opened
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures out, which take longest."""
-    monkeypatch.setattr(drift_run, "drawn", lambda *_: {})
-
-
-def artifacts(store: Store, run_id: str, folder: str | None = None) -> list[str]:
-    return [Path(item.path).name for item in store.client.list_artifacts(run_id, folder)]
+def artifacts(store: Store, run_id: str) -> list[str]:
+    return [item.path for item in store.client.list_artifacts(run_id)]
 
 
 def test_a_check_is_a_finished_run_with_metrics_by_name(store: Store) -> None:
-    found = log_check(store, checked(DRIFTED))
+    found = log_check(store, check_of(DRIFTED))
     run = store.client.get_run(found.run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "drift of 3: drifted"
@@ -79,52 +72,47 @@ def test_a_check_is_a_finished_run_with_metrics_by_name(store: Store) -> None:
         "drift.reference_f1": 0.82,
     }
     assert {name: run.data.metrics[name] for name in expected} == expected
-    assert sorted(artifacts(store, found.run_id, "figures")) == FIGURES
-    assert sorted(artifacts(store, found.run_id)) == [
-        "drift_report.html",
-        "drift_report.json",
-        "figures",
-    ]
+    assert sorted(artifacts(store, found.run_id)) == ["drift_report.html", "drift_report.json"]
 
 
 def test_page_and_report_are_the_same_in_the_run_and_beside_the_store(
     store: Store, tmp_path: Path
 ) -> None:
-    found = log_check(store, checked(DRIFTED))
+    found = log_check(store, check_of(DRIFTED))
     latest = store.folder / "drift"
     assert sorted(file.name for file in latest.iterdir()) == ["latest.html", "latest.json"]
     for name, kept in (("html", "latest.html"), ("json", "latest.json")):
         path = store.client.download_artifacts(found.run_id, f"drift_report.{name}", str(tmp_path))
         assert Path(path).read_bytes() == (latest / kept).read_bytes()
-    assert (latest / "latest.html").read_text(encoding="utf-8") == drift_page(found)
+    assert (latest / "latest.html").read_text(encoding="utf-8") == render_page(found)
     report = last_report(store)
     assert (report["run_id"], report["verdict"]) == (found.run_id, "drifted")
-    log_check(store, checked(STEADY))
+    log_check(store, check_of(STEADY))
     assert last_report(store)["verdict"] == "steady"
 
 
 def test_what_is_not_known_has_no_metric() -> None:
-    assert metrics(checked(TOO_FEW)) == {
+    assert metrics(check_of(TOO_FEW)) == {
         "drift.reviews": 40,
         "drift.window_reviews": 40,
         "drift.labelled": 0,
     }
-    of_many = metrics(checked(STEADY, reviews=9_000))
+    of_many = metrics(check_of(STEADY, reviews=9_000))
     assert (of_many["drift.reviews"], of_many["drift.window_reviews"]) == (400, 9_000)
 
 
-@pytest.mark.parametrize("broken", ["log_artifacts", "log_batch"])
+@pytest.mark.parametrize("broken", ["log_text", "log_batch"])
 def test_a_run_that_cannot_be_written_is_failed_and_the_last_report_stays(
     store: Store, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    before = log_check(store, checked(STEADY))
+    before = log_check(store, check_of(STEADY))
 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")
 
     monkeypatch.setattr(store.client, broken, fail)
     with pytest.raises(OSError, match="disk is full"):
-        log_check(store, checked(DRIFTED))
+        log_check(store, check_of(DRIFTED))
     statuses = {
         run.info.run_name: run.info.status for run in find_runs(store, LEDGER, {KIND: DRIFT})
     }
@@ -138,9 +126,9 @@ def test_a_page_that_cannot_be_drawn_leaves_no_run_open(
     def interrupt(_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(drift_run, "drift_page", interrupt)
+    monkeypatch.setattr(drift_runs, "render_page", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        log_check(store, checked(DRIFTED))
+        log_check(store, check_of(DRIFTED))
     assert [run.info.status for run in find_runs(store, LEDGER, {KIND: DRIFT})] == ["FAILED"]
 
 
@@ -156,7 +144,6 @@ def test_what_a_killed_check_left_running_is_closed(store: Store) -> None:
     assert statuses == ["KILLED", "KILLED", "RUNNING", "RUNNING"]
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_change_of_verdict_is_told_once(store: Store) -> None:
     """What a reader of the alerts expects; the answer is the same before and after it is logged."""
     expected = [
@@ -171,45 +158,39 @@ def test_a_change_of_verdict_is_told_once(store: Store) -> None:
         ("steady", False),
     ]
     for verdict, changed in expected:
-        this = checked(BY_VERDICT[verdict])
+        this = check_of(BY_VERDICT[verdict])
         before = verdict_changed(store, this)
         logged = log_check(store, this)
         assert (before, verdict_changed(store, logged)) == (changed, changed), verdict
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_first_check_that_is_not_steady_is_a_change(store: Store) -> None:
-    assert verdict_changed(store, log_check(store, checked(BY_VERDICT["watch"])))
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_verdicts_are_compared_within_version_and_source(store: Store) -> None:
-    log_check(store, checked(DRIFTED))
-    assert not verdict_changed(store, checked(DRIFTED))
-    assert verdict_changed(store, checked(DRIFTED, version="4"))
-    quoted = checked(DRIFTED, source="""it's "mine" 100%.csv""")
+    first = log_check(store, check_of(DRIFTED))
+    assert verdict_changed(store, first)  # the first check is compared with steady
+    assert not verdict_changed(store, check_of(DRIFTED))
+    assert verdict_changed(store, check_of(DRIFTED, version="4"))
+    quoted = check_of(DRIFTED, source="""it's "mine" 100%.csv""")
     assert verdict_changed(store, quoted)
     log_check(store, quoted)
     assert not verdict_changed(store, quoted)
-    assert not verdict_changed(store, checked(STEADY, version="4"))
+    assert not verdict_changed(store, check_of(STEADY, version="4"))
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_failed_is_no_verdict(store: Store) -> None:
-    log_check(store, checked(STEADY))
+    log_check(store, check_of(STEADY))
     failed = begin_run(
         store,
         LEDGER,
         {
             KIND: DRIFT,
-            drift_run.VERDICT: "drifted",
-            drift_run.VERSION: "3",
-            drift_run.SOURCE: "prediction log",
+            drift_runs.VERDICT: "drifted",
+            drift_runs.VERSION: "3",
+            drift_runs.SOURCE: "prediction log",
         },
     )
     end_run(store, failed, "FAILED")
-    assert not verdict_changed(store, checked(STEADY))
-    assert verdict_changed(store, checked(DRIFTED))
+    assert not verdict_changed(store, check_of(STEADY))
+    assert verdict_changed(store, check_of(DRIFTED))
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -219,8 +200,3 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_whole(tmp_path / "page.html", "half \ud800")
     assert (tmp_path / "page.html").read_bytes() == b"\xc3\xa9\n"
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
-
-
-def test_a_report_without_signals_has_no_figure_of_them(store: Store) -> None:
-    found = log_check(store, checked(TOO_FEW))
-    assert artifacts(store, found.run_id, "figures") == ["words_per_review.png"]

@@ -8,17 +8,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prefect.logging import disable_run_logger
-from support.drift_reviews import made_up
+from support.drift_checks import BY_VERDICT, check_of
+from support.drift_reviews import kettles, made_up
 from support.drift_store import (
     champion,
     copy_of,
-    kettles,
     last_report,
     shared_drift_store,
     write_answers,
@@ -26,9 +24,7 @@ from support.drift_store import (
 from support.serving import put_into_production
 from support.webhook import receiving
 
-from sentiment.drift.outcome import CheckedWindow
-from sentiment.drift.performance import Performance
-from sentiment.drift.report import DriftReport, Signal
+from sentiment.drift.report import DriftCheck
 from sentiment.drift.runs import DRIFT, KIND
 from sentiment.errors import PredictionLogError, TrackingError
 from sentiment.flows import drift as drift_flow
@@ -131,7 +127,7 @@ def test_two_checks_at_the_same_time_tell_it_once(
 def test_where_nothing_was_answered_yet_there_is_not_enough(store: Store) -> None:
     found = finding(store, needed=True)
     assert found.verdict == "not enough yet" and len(found.lines) == 1
-    assert "there is no prediction log" in found.lines[0]
+    assert "no prediction log there" in found.lines[0]
     assert not (store.folder / "predictions.db").exists()
     open_log(f"sqlite:///{store.folder / 'predictions.db'}")
     found = finding(store, needed=True)
@@ -146,12 +142,12 @@ def test_no_version_in_production_is_said_and_holds_nothing_up(tmp_path: Path) -
     assert found.lines[0].startswith("not checked: no version is in production")
 
 
-def test_a_version_without_a_profile_is_said_and_holds_nothing_up(store: Store) -> None:
+def test_a_version_without_a_reference_is_said_and_holds_nothing_up(store: Store) -> None:
     put_into_production(store, "2")
     answer(store, made_up(200, seed=1)[0])
     found = finding(store, needed=True)
     assert found.verdict is None
-    assert found.lines[0].startswith("not checked: version 2: has no reference profile")
+    assert found.lines[0].startswith("not checked: version 2: has no drift reference")
 
 
 def test_a_database_away_fails_the_check_alone_and_not_the_training(store: Store) -> None:
@@ -166,7 +162,7 @@ def test_a_database_away_fails_the_check_alone_and_not_the_training(store: Store
 def test_a_check_that_breaks_does_not_keep_the_model_from_being_trained(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object, **__: object) -> CheckedWindow:
+    def broken(*_: object, **__: object) -> DriftCheck:
         raise ZeroDivisionError("a bug\nof two lines")
 
     monkeypatch.setattr(drift_flow, "run_check", broken)
@@ -187,28 +183,8 @@ def test_a_store_that_cannot_be_had_is_no_finding_either(tmp_path: Path) -> None
 # --- who is told ----------------------------------------------------------------------------------
 
 
-def checked(verdict: str, version: str = "1") -> CheckedWindow:
-    """A finished check of one signal, whose watch limit is 1 and whose limit is 2."""
-    value = {"steady": 0.5, "watch": 1.5, "drifted": 2.5}.get(verdict)
-    performance = Performance(0, 0, None, None, None, None)
-    report = DriftReport(200, 300, 100, performance)
-    if value is not None:
-        signal = Signal("score_psi", "score", value, None, 1.0, 2.0, True, 200)
-        report = replace(report, signals=(signal,))
-    assert report.verdict == verdict
-    now = datetime.now(UTC)
-    return CheckedWindow(
-        report=report,
-        version=version,
-        algorithm="LogisticRegression",
-        source="prediction log",
-        reviews=200,
-        began=now,
-        ended=now,
-        notes=(),
-        distributions=(),
-        checked_at=now,
-    )
+def checked(verdict: str, version: str = "1") -> DriftCheck:
+    return check_of(BY_VERDICT[verdict], version=version)
 
 
 def test_each_change_is_told_once_whichever_version_it_is_of(

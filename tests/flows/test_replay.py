@@ -1,4 +1,4 @@
-"""Drift replay: months read and merged, the walk over a file that changes half way, and its run."""
+"""Replays: months read and joined, the walk over a file that changes half way, and its run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from support.drift_reviews import made_up
-from support.drift_store import kettles
+from support.drift_reviews import kettles, made_up
 
-from sentiment.drift.features import Ints
 from sentiment.drift.runs import KIND
 from sentiment.drift.window import FileWindow
 from sentiment.errors import ReviewDataError, WindowError
 from sentiment.flows import replay as drift_replay
 from sentiment.flows.replay import (
-    REPLAY_COLUMNS,
     Replay,
     log_replay,
     month_number,
     read_months,
     replay,
 )
+from sentiment.metrics import Ints
 from sentiment.tracking.store import LEDGER, Store, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("replay")
@@ -81,8 +79,7 @@ def test_a_steady_month_is_steady_and_a_changed_one_is_not(found: Replay) -> Non
 
     One steady window in twenty may be called drifted; with these seeds none is.
     """
-    table = found.table
-    assert list(table.columns) == list(REPLAY_COLUMNS)
+    table = found.table()
     assert table["window"].tolist() == MONTHS[2:]
     assert table["reviews"].tolist() == [200] * 4
     verdicts = table["verdict"].tolist()
@@ -94,7 +91,7 @@ def test_a_steady_month_is_steady_and_a_changed_one_is_not(found: Replay) -> Non
 
 def test_true_scores_are_those_of_the_labels(found: Replay) -> None:
     """One review in eight says the opposite of its label, so a good model has .8 or so."""
-    table = found.table
+    table = found.table()
     assert (table["true_f1"][:2] > 0.7).all()
     assert table["true_f1"][3] < 0.3  # every label turned round
     for name in ("true", "estimated"):
@@ -119,9 +116,9 @@ def test_the_run_has_figure_table_and_a_chart_by_window(store: Store, found: Rep
     assert (run.info.status, run.data.tags["flipkart.source"]) == ("FINISHED", "changing.csv")
     history = store.client.get_metric_history(run.info.run_id, "replay.true_f1")
     by_step = {metric.step: metric.value for metric in history}
-    assert [by_step[at] for at in range(4)] == found.table["true_f1"].tolist()
+    assert [by_step[at] for at in range(4)] == found.table()["true_f1"].tolist()
     table = pd.read_csv(figure.parent.parent / "replay.csv", keep_default_na=False)
-    assert table["verdict"].tolist() == found.table["verdict"].tolist()
+    assert table["verdict"].tolist() == found.table()["verdict"].tolist()
 
 
 def write(folder: Path, frame: pd.DataFrame, name: str = "in.csv") -> FileWindow:
@@ -129,7 +126,7 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "in.csv") -> FileWindow
     return FileWindow(folder / name)
 
 
-def test_months_with_few_reviews_are_put_together(
+def test_months_with_few_reviews_are_joined(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drift_replay, "FIRST", 200)
@@ -139,13 +136,13 @@ def test_months_with_few_reviews_are_put_together(
     parts += [rows_of(*made_up(n, 80 + at), day) for at, (day, n) in enumerate(sizes.items())]
     wanted = write(tmp_path, pd.concat(parts))
     done = replay(store, wanted, "Month", min_reviews=100)
-    assert done.table[["window", "reviews"]].to_numpy().tolist() == [
-        ["Jan 2020 – Apr 2020", 105],
-        ["May 2020", 100],
-        ["Jan 2021 – Feb 2021", 50],
+    assert [(window.period, window.reviews) for window in done.windows] == [
+        ("Jan 2020 – Apr 2020", 105),
+        ("May 2020", 100),
+        ("Jan 2021 – Feb 2021", 50),
     ]
-    assert done.table["verdict"].tolist()[2] == "not enough yet"
-    assert done.notes == ("2 windows are of several months, to have 100 reviews",)
+    assert done.windows[2].verdict == "not enough yet"
+    assert done.notes == ("2 windows join several months, to have 100 reviews",)
 
 
 def test_a_window_without_enough_labels_has_no_true_score(
@@ -156,7 +153,7 @@ def test_a_window_without_enough_labels_has_no_true_score(
     later = rows_of(texts, np.ones_like(labels), "Feb 2020")  # none negative
     wanted = write(tmp_path, pd.concat([rows_of(*made_up(200, 90), "Jan 2020"), later]))
     done = replay(store, wanted, "Month")
-    assert math.isnan(done.table["true_f1"][0]) and done.table["measured"][0] == ""
+    assert (done.windows[0].true, done.windows[0].measured) == (None, "")
     assert isinstance(log_replay(store, done), Path)
 
 
@@ -221,10 +218,15 @@ def change(**columns: Any) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("frame", "column", "error", "said"),
     [
-        (change(), "Date", ReviewDataError, "no column 'Date', found 'Month', .* with --replay"),
+        (
+            change(),
+            "Date",
+            ReviewDataError,
+            "no column 'Date', .* with --month-column",
+        ),
         (change(), "Month", WindowError, "300 reviews have a month in column 'Month'; expected at"),
         (change(Month="?"), "Month", WindowError, "0 reviews have a month in column 'Month'"),
-        (change().head(0), "Month", WindowError, "has no reviews; expected a row for each"),
+        (change().head(0), "Month", WindowError, "has no reviews; expected one per row"),
         (change().drop(columns="Ratings"), "Month", ReviewDataError, "no column of ratings"),
         (change().drop(columns="Review text"), "Month", ReviewDataError, "no column of reviews"),
         (

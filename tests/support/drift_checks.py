@@ -1,4 +1,4 @@
-"""What the tests of page and run share: checks written by hand, so that every value is known."""
+"""Drift checks written by hand, so that every value is known."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sentiment.drift.outcome import CheckedWindow, Distribution
 from sentiment.drift.performance import Performance
-from sentiment.drift.report import DomainWord, DriftReport, MovedTerm, NewWord, Signal
+from sentiment.drift.report import (
+    Distribution,
+    DriftCheck,
+    DriftReport,
+    MovedTerm,
+    NewWord,
+    Signal,
+)
 from sentiment.metrics import Interval
 
 CHECKED_AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -28,7 +34,7 @@ NOTHING = Performance(0, 0, None, None, None, None)
 
 
 def report_of(*signals: Signal, **fields: Any) -> DriftReport:
-    """A report on 400 reviews with these signals."""
+    """Return a report on 400 reviews with these signals."""
     return DriftReport(400, 1_500, 100, fields.pop("performance", PERFORMANCE), signals, **fields)
 
 
@@ -40,16 +46,15 @@ DRIFTED = report_of(
     MEASURED,
     not_computed={"emoji": "the texts of some of these reviews were not kept"},
     moved_terms=(MovedTerm("kettl", 0.0, 0.25, 1e-9),),
-    domain_words=(DomainWord("lid", 1.5, 0.01, 0.2),),
     new_words=(NewWord("spout", 0.125),),
 )
 TOO_FEW = DriftReport(40, 1_500, 100, NOTHING)
 BY_VERDICT = {"steady": STEADY, "watch": WATCH, "drifted": DRIFTED, "not enough yet": TOO_FEW}
 
 
-def checked(report: DriftReport, **fields: Any) -> CheckedWindow:
-    """A check of version 3 on the log."""
-    made = CheckedWindow(
+def check_of(report: DriftReport, **fields: Any) -> DriftCheck:
+    """Return a check of version 3 on the log."""
+    made = DriftCheck(
         report=report,
         version="3",
         algorithm="LogisticRegression",

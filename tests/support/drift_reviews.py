@@ -1,4 +1,4 @@
-"""What the drift tests share: made-up reviews, and a small calibrated pipeline fitted on others."""
+"""Made-up reviews for the drift tests, a small calibrated pipeline, and its reference."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from sentiment.drift.features import Ints, WindowFeatures, row_features
-from sentiment.drift.reference import ReferenceProfile
+from sentiment.drift.features import WindowFeatures, row_features
+from sentiment.drift.reference import Reference
+from sentiment.metrics import Ints
 from sentiment.model.calibration import calibrate
 from sentiment.training.folds import FoldMatrices
 from text_cleaning import TextCleaner, clean_texts
@@ -21,7 +22,7 @@ KETTLE = ["kettle", "lid", "spout", "boils", "steam", "handle", "element", "swit
 
 
 def made_up(count: int, seed: int, *, negative: float = 0.25) -> tuple[list[str], Ints]:
-    """Reviews of two to nine words and their labels; one in eight says the opposite of its label.
+    """Return reviews of two to nine words and their labels; one in eight contradicts its label.
 
     One in ten has an emoji, one in fifteen an accent, one in ten a word that nobody else uses.
     """
@@ -45,7 +46,7 @@ def made_up(count: int, seed: int, *, negative: float = 0.25) -> tuple[list[str]
 
 @cache
 def fitted() -> Pipeline:
-    """A pipeline trained on 800 made-up reviews and calibrated on their folds."""
+    """Return a pipeline trained on 800 made-up reviews and calibrated on their folds."""
     texts, labels = made_up(800, 1)
     cleaned = clean_texts(texts)
     vectorizer = TfidfVectorizer(min_df=3, ngram_range=(1, 2), sublinear_tf=True)
@@ -57,12 +58,19 @@ def fitted() -> Pipeline:
 
 
 def window_of(count: int, seed: int, *, negative: float = 0.25) -> tuple[WindowFeatures, Ints]:
-    """The features of made-up reviews and their true labels."""
+    """Return the features of made-up reviews and their true labels."""
     texts, labels = made_up(count, seed, negative=negative)
     return row_features(texts, fitted()), labels
 
 
+def kettles(count: int, seed: int) -> tuple[list[str], Ints]:
+    """Return made-up reviews to which three words of another product are added."""
+    texts, labels = made_up(count, seed)
+    words = [[KETTLE[(row + at) % len(KETTLE)] for at in range(3)] for row in range(count)]
+    return [f"{text} {' '.join(more)}" for text, more in zip(texts, words, strict=True)], labels
+
+
 @cache
-def profile() -> ReferenceProfile:
-    """The reference of `fitted`, of 600 made-up reviews."""
-    return ReferenceProfile.build(fitted(), *made_up(600, 3))
+def reference() -> Reference:
+    """Return the reference of `fitted`, of 600 made-up reviews."""
+    return Reference.build(fitted(), *made_up(600, 3))

@@ -1,4 +1,4 @@
-"""What the tests of the drift script share: a store in production, and a log of its answers."""
+"""A store with a version in production, and a log of its answers, for the drift tests."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from sentiment.drift.features import Ints
-from sentiment.drift.reference import PROFILE
+from sentiment.drift.reference import ARTIFACT
 from sentiment.drift.runs import LATEST
 from sentiment.model.predictor import LoadedVersion, load_version
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
 from sentiment.registry.lifecycle import register_version
 from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import Store, begin_run, end_run, open_store
-from support.drift_reviews import KETTLE, fitted, made_up, profile
+from support.drift_reviews import fitted, reference
 from support.serving import put_into_production
 from text_cleaning import cleaning_fingerprint
 
@@ -27,13 +26,13 @@ _shared: list[Store] = []
 
 
 def drift_store(folder: Path) -> Store:
-    """A store with version 1 in production, which has a profile, and version 2, which has none."""
+    """Return a store with version 1 in production and version 2, which has no reference."""
     folder.mkdir(parents=True, exist_ok=True)
     store = open_store(folder)
     for number in (1, 2):
         run_id = begin_run(store, "LogisticRegression", {})
         if number == 1:
-            store.client.log_text(run_id, profile().to_json(), PROFILE)
+            store.client.log_text(run_id, reference().to_json(), ARTIFACT)
         uri, _ = log_pipeline(store, run_id, fitted(), ["good box"])
         end_run(store, run_id)
         tags = {"model": "LogisticRegression", "cleaning_fingerprint": cleaning_fingerprint()}
@@ -43,14 +42,14 @@ def drift_store(folder: Path) -> Store:
 
 
 def shared_drift_store(factory: pytest.TempPathFactory) -> Store:
-    """One `drift_store` for all tests of this process, not to be changed; see `copy_of`."""
+    """Return one `drift_store` for all tests of this process; tests change a `copy_of` it."""
     if not _shared:
         _shared.append(drift_store(factory.mktemp("drift")))
     return _shared[0]
 
 
 def copy_of(made: Store, folder: Path) -> Store:
-    """A copy that may be changed; the artifacts are read where they are."""
+    """Return a copy that may be changed; the artifacts are read where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in made.folder.glob("mlflow.db*"):
         shutil.copy(file, folder)
@@ -58,20 +57,13 @@ def copy_of(made: Store, folder: Path) -> Store:
 
 
 def last_report(store: Store) -> dict[str, Any]:
-    """What the last check left beside the store, as JSON."""
+    """Return what the last check left beside the store, as JSON."""
     found: dict[str, Any] = json.loads((store.folder / LATEST / "latest.json").read_bytes())
     return found
 
 
 def champion(store: Store) -> LoadedVersion:
     return load_version(store, "champion")
-
-
-def kettles(count: int, seed: int) -> tuple[list[str], Ints]:
-    """Made-up reviews, half of whose words are of another product."""
-    texts, labels = made_up(count, seed)
-    words = [[KETTLE[(row + at) % len(KETTLE)] for at in range(3)] for row in range(count)]
-    return [f"{text} {' '.join(more)}" for text, more in zip(texts, words, strict=True)], labels
 
 
 def write_answers(
