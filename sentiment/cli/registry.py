@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from sentiment.console import Terminal
 from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, load_reviews, split_reviews
+from sentiment.drift.training_profile import ensure_profile
 from sentiment.errors import ConflictError, RegistryError, ReviewDataError, TrackingError
 from sentiment.registry.console import (
     change,
@@ -199,6 +200,10 @@ def _promote(options: argparse.Namespace, store: Store, terminal: Terminal) -> i
     show_verdict(verdict, terminal)
     if not (verdict.promoted or options.force):
         return EXIT_REFUSED
+    if not ensure_profile(store, version, loaded.frame, split):
+        terminal.say(
+            f"version {version} was trained on other reviews than these and has no drift reference"
+        )
     _said(promote(store, verdict, why=options.reason, force=options.force), terminal)
     return 0
 

@@ -1,7 +1,8 @@
 """Training profile: what the reference of a model is made of, written on its run and read again.
 
 texts, labels = reference_reviews(frame["text"], labels, copies, split)
-log_profile(store, run_id, pipeline, texts, labels)     # when the model is trained
+log_profile(store, run_id, pipeline, texts, labels)
+ensure_profile(store, "3", frame, split)                # for a version that may have one already
 profile = read_profile(store, load_version(store, "champion").version)
 """
 
@@ -15,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import HOLDOUT_SHARE, Split
+from sentiment.data.reviews import HOLDOUT_SHARE, Split, data_digest, to_labels
 from sentiment.drift.features import Ints
 from sentiment.drift.reference import PROFILE, RETRAIN, SEED, ReferenceProfile
 from sentiment.errors import ProfileError
+from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import REGISTERED_MODEL, Store
 
 
@@ -65,6 +67,50 @@ def log_profile(
     store.client.log_text(run_id, profile.to_json(), PROFILE)
 
 
+def ensure_profile(
+    store: Store, version: str, frame: pd.DataFrame, split: Split, *, trust_pickle: bool = False
+) -> bool:
+    """Make the reference profile of a version that has none; return whether it has one now.
+
+    Parameters
+    ----------
+    store : Store
+        Has the version.
+    version : str
+        Its number.
+    frame : DataFrame
+        Checked reviews, with `text`, `rating` and `copies`.
+    split : Split
+        Of this frame.
+    trust_pickle : bool, default=False
+        Load the model though it is a pickle: whoever calls has just written it.
+
+    Returns
+    -------
+    bool
+        False when the version was trained on other reviews than these: the model may know those of
+        the holdout, and every later window would seem drifted.
+
+    Raises
+    ------
+    TrackingError
+        The model cannot be loaded.
+
+    """
+    found = store.client.get_model_version(REGISTERED_MODEL, version)
+    run_id = found.run_id or ""
+    if PROFILE in [item.path for item in store.client.list_artifacts(run_id)]:
+        return True
+    if found.tags.get("data_digest") != data_digest(frame):
+        return False
+    reference = reference_reviews(
+        frame["text"].tolist(), to_labels(frame["rating"]), frame["copies"].to_numpy(), split
+    )
+    pipeline = load_pipeline(store, str(found.source), trust_pickle=trust_pickle)
+    log_profile(store, run_id, pipeline, *reference)
+    return True
+
+
 def read_profile(store: Store, version: str) -> ReferenceProfile:
     """The reference profile of the version of this number, which the registry has.
 
@@ -74,8 +120,8 @@ def read_profile(store: Store, version: str) -> ReferenceProfile:
     run_id, fingerprint = found.run_id, found.tags.get("cleaning_fingerprint", "none")
     if not run_id or PROFILE not in [item.path for item in store.client.list_artifacts(run_id)]:
         raise ProfileError(
-            f"version {version}: has no reference profile, as it was made by an older version of "
-            f"this project; {RETRAIN}"
+            f"version {version}: has no reference profile; promote it with the reviews it was "
+            f"trained on, or {RETRAIN}"
         )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(store.client.download_artifacts(run_id, PROFILE, folder))
