@@ -45,6 +45,7 @@ from sentiment.tracking.store import (
     open_store,
     without_password,
 )
+from sentiment.training.figures import Painter
 from sentiment.training.passes import (
     ExperimentPass,
     PassSettings,
@@ -90,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
     """Open the data, the store and the pass, and see the pass to its end."""
+    painter = Painter()  # first of all, see there
     asked = {name: getattr(options, name) for name in DEFAULTS}
     asked = {name: value for name, value in asked.items() if value is not None}
     if "data" in asked:
@@ -104,7 +106,7 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
         store = opening.result()
     storage = open_storage(store.studies, options.storage)
     this_pass = enter(store, this_pass, chosen, data, terminal)
-    context = PassContext(store, this_pass, data, folds_of(data), terminal, storage)
+    context = PassContext(store, this_pass, data, folds_of(data), terminal, storage, painter)
     try:
         results = [
             search_and_register(context, algorithm, register=not options.no_register)

@@ -1,29 +1,86 @@
-"""Draw the pictures that are logged with each model.
+"""Draw the pictures that are logged with each model, here or in a process of their own.
 
-Each function returns a matplotlib `Figure`; nothing is shown or saved here. Margins are fixed: a
-layout that matplotlib works out itself takes longer than the drawing.
+Each drawing function returns a matplotlib `Figure`; nothing is shown. Margins are fixed: a layout
+that matplotlib works out itself takes longer than the drawing. matplotlib is imported when the
+first figure is drawn, which a pass of the experiment leaves to a `Painter`.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from sentiment.metrics import Floats, Interval, Labels, confusion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from optuna import Study
 
+Drawing: TypeAlias = tuple[Callable[..., "Figure | None"], tuple[Any, ...]]  # and its arguments
 # Okabe and Ito's palette (2008): told apart by colour-blind readers too
 NEGATIVE, POSITIVE, NEUTRAL = "#D55E00", "#0072B2", "#7F7F7F"
 SIZE = (6.4, 4.2)  # inches; at 100 dots per inch a picture the MLflow UI shows whole
+
+
+def draw(title: str, drawings: Mapping[str, Drawing], folder: Path) -> None:
+    """Draw figures with `title` above them, and save each in the folder as `<name>.png`."""
+    for name, (function, arguments) in drawings.items():
+        figure = function(*arguments)
+        if figure is not None:
+            figure.suptitle(title, fontsize=11)
+            figure.savefig(folder / f"{name}.png")
+
+
+class Painter:
+    """A process that draws while this one goes on.
+
+    It is forked off, so it begins with all that is imported here; that is why it should be made
+    before there are threads, open databases and locks. It ends when this process does, however
+    that ends, and lets Ctrl-C be handled here.
+    """
+
+    def __init__(self) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        process = multiprocessing.get_context("fork").Process(
+            target=_paint, args=(theirs, self._connection), daemon=True
+        )
+        process.start()
+        theirs.close()
+
+    def begin(self, title: str, drawings: Mapping[str, Drawing], folder: Path) -> None:
+        """Begin to do what `draw` does."""
+        self._connection.send((title, drawings, folder))
+
+    def finish(self) -> None:
+        """Wait until the figures are saved. Raises whatever drawing them raised."""
+        error = self._connection.recv()
+        if error is not None:
+            raise error
+
+
+def _paint(connection: Connection, other_end: Connection) -> None:
+    other_end.close()  # or the end of the other process would go unnoticed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        try:
+            asked = connection.recv()
+        except EOFError:
+            return
+        try:
+            draw(*asked)
+            connection.send(None)
+        except Exception as error:
+            connection.send(error)
 
 
 def confusion_matrix_figure(y_true: Labels, y_pred: Labels, class_names: tuple[str, ...]) -> Figure:
@@ -97,7 +154,7 @@ def parameter_importance_figure(study: Study) -> Figure | None:
 
     None when the trials do not differ enough to say anything.
     """
-    from matplotlib import pyplot
+    from matplotlib import pyplot, rc_context
     from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.visualization.matplotlib import plot_param_importances
 
@@ -111,8 +168,8 @@ def parameter_importance_figure(study: Study) -> Figure | None:
         axes.set_title("", loc="left")
         axes.set_title("Parameter importance", fontsize=11)
         axes.set(xlabel="share of the variation of the score", ylabel="")
-        axes.get_legend().remove()
-        figure = axes.figure
+        axes.legend().set_visible(False)
+        figure = pyplot.gcf()
         figure.set_size_inches(SIZE)
         figure.subplots_adjust(left=0.2)
         pyplot.close(figure)
@@ -120,6 +177,8 @@ def parameter_importance_figure(study: Study) -> Figure | None:
 
 
 def _canvas(title: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, dpi=100)
     axes = figure.subplots()
     axes.set_title(title, fontsize=11)

@@ -197,49 +197,61 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     _log_dataset(store, run_id, data)
 
 
-def log_report(
-    store: Store,
-    run_id: str,
-    fitted: FittedModel,
-    data: PreparedReviews,
-    study: Study | None = None,
-) -> None:
-    """Write tables, figures, hashes of the training texts and the list of packages on the run.
+def log_report(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
+    """Write tables, figures, hashes of the training texts and the list of packages on the run."""
+    log_tables(store, run_id, fitted, data)
+    with tempfile.TemporaryDirectory() as folder:
+        figures.draw(fitted.algorithm, drawings(fitted, data), Path(folder))
+        store.client.log_artifacts(run_id, folder, "figures")
 
-    With the `study` that found the model, a figure also shows which parameters its score depends
-    on. The history and the parallel coordinates of the search are MLflow's own charts.
-    """
-    names, truth = reviews.CLASS_NAMES, data.split.y_test
+
+def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
+    """Write tables, hashes of the training texts and the list of packages on the run."""
+    truth = data.split.y_test
     tables = {
         "audit": data.audit,
-        "per_class": evaluation.per_class_table(truth, fitted.predicted, names),
+        "per_class": evaluation.per_class_table(truth, fitted.predicted, reviews.CLASS_NAMES),
         "reliability": evaluation.reliability_table(truth, fitted.probability),
-    }
-    drawn = {
-        "confusion_matrix": figures.confusion_matrix_figure(truth, fitted.predicted, names),
-        "precision_recall": figures.precision_recall_figure(truth, fitted.decision),
-        "reliability": figures.reliability_figure(tables["reliability"], fitted.test_brier),
     }
     weights = term_weights(fitted.candidate.model)
     if weights is not None:
         terms = fitted.candidate.vectorizer.get_feature_names_out()
         tables["top_words"] = _top_words(terms, weights)
-        drawn["top_words"] = figures.top_words_figure(terms, weights)
-    importance = None if study is None else figures.parameter_importance_figure(study)
-    if importance is not None:
-        drawn["parameter_importance"] = importance
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (out / "tables").mkdir()
-        (out / "figures").mkdir()
         for name, table in tables.items():
             table.to_csv(out / f"tables/{name}.csv", index=False)
-        for name, figure in drawn.items():
-            figure.suptitle(fitted.algorithm, fontsize=11)
-            figure.savefig(out / f"figures/{name}.png")
         np.save(out / TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
         (out / "packages.txt").write_text("\n".join(installed_packages()) + "\n")
         store.client.log_artifacts(run_id, folder)
+
+
+def drawings(
+    fitted: FittedModel, data: PreparedReviews, study: Study | None = None
+) -> dict[str, figures.Drawing]:
+    """Return what to draw of a fitted model, by file name.
+
+    With the `study` that found it, also which parameters its score depends on. The history and the
+    parallel coordinates of a search are MLflow's own charts.
+    """
+    truth = data.split.y_test
+    reliability = evaluation.reliability_table(truth, fitted.probability)
+    result: dict[str, figures.Drawing] = {
+        "confusion_matrix": (
+            figures.confusion_matrix_figure,
+            (truth, fitted.predicted, reviews.CLASS_NAMES),
+        ),
+        "precision_recall": (figures.precision_recall_figure, (truth, fitted.decision)),
+        "reliability": (figures.reliability_figure, (reliability, fitted.test_brier)),
+    }
+    weights = term_weights(fitted.candidate.model)
+    if weights is not None:
+        terms = fitted.candidate.vectorizer.get_feature_names_out()
+        result["top_words"] = (figures.top_words_figure, (terms, weights))
+    if study is not None:
+        result["parameter_importance"] = (figures.parameter_importance_figure, (study,))
+    return result
 
 
 def log_model_and_card(

@@ -5,8 +5,11 @@ It can be killed between any two steps: each step looks first whether it was don
 
 from __future__ import annotations
 
+import tempfile
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -28,16 +31,18 @@ from sentiment.tracking.store import (
     git_commit,
     log_values,
 )
+from sentiment.training.figures import Painter
 from sentiment.training.fingerprint import FINGERPRINT, training_fingerprint
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.passes import PARENT_KIND, TRIAL, TRIAL_KIND, ExperimentPass, reopen
 from sentiment.training.report import (
     MODEL_URI,
     PreparedReviews,
+    drawings,
     fit_and_evaluate,
     log_model_and_card,
-    log_report,
     log_scores,
+    log_tables,
 )
 from sentiment.training.studies import best_value, open_study
 
@@ -56,6 +61,7 @@ class PassContext:
     folds: FoldMatrices
     terminal: Terminal
     storage: BaseStorage
+    painter: Painter
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,9 @@ def search_and_register(
 def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
     """Run the study to its number of trials, each a nested run of `parent`; return it.
 
-    A trial is stored with the study last, when its run is complete: a trial that was under way
-    when the process died is repeated, and its run is found again by the trial's number.
+    A trial is written while the next one is scored, and stored with the study last, when its run is
+    complete. A trial that was under way when the process died is repeated, and its run is found
+    again by the trial's number.
     """
     store, this_pass = context.store, context.this_pass
     settings = this_pass.settings
@@ -115,15 +122,26 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
         int(run.data.tags[TRIAL]): run.info.run_id
         for run in find_runs(store, algorithm, this_pass.tags(TRIAL_KIND))
     }
-    warned: list[str] = []
-    with context.terminal.search(algorithm, settings.trials) as progress:
+
+    def write(trial: FrozenTrial, folds: dict[str, float]) -> None:
+        _log_trial(context, algorithm, parent, trial, folds, known.get(trial.number))
+        stored.add_trial(trial)
+
+    with (
+        context.terminal.search(algorithm, settings.trials) as progress,
+        ThreadPoolExecutor(1) as writer,
+    ):
         progress.advance(best_value(study), len(study.trials))
+        written: Future[None] | None = None
         while progress.done < settings.trials:
-            trial, folds = _score_trial(context, algorithm, study)
-            _log_trial(context, algorithm, parent, trial, folds, known.get(trial.number))
-            stored.add_trial(trial)
-            warned += trial.user_attrs.get("warnings", [])
+            scored = _score_trial(context, algorithm, study)
+            if written is not None:
+                written.result()
+            written = writer.submit(write, *scored)
             progress.advance(best_value(study))
+        if written is not None:
+            written.result()
+    warned = [message for trial in study.trials for message in trial.user_attrs.get("warnings", [])]
     if warned:
         context.terminal.say(
             f"{algorithm}: {len(warned)} warnings in trials, the first: {warned[0]}"
@@ -216,8 +234,12 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
         },
     )
     log_scores(store, parent, fitted, data)
-    log_report(store, parent, fitted, data, study)
-    log_model_and_card(store, parent, fitted, EXAMPLES, settings.file_format)
+    with tempfile.TemporaryDirectory() as folder:
+        context.painter.begin(algorithm, drawings(fitted, data, study), Path(folder))
+        log_tables(store, parent, fitted, data)
+        log_model_and_card(store, parent, fitted, EXAMPLES, settings.file_format)
+        context.painter.finish()
+        store.client.log_artifacts(parent, folder, "figures")
 
 
 def _log_history(store: Store, parent: str, study: Study) -> None:
