@@ -47,8 +47,10 @@ def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[st
     client = store.client
     known = client.search_model_versions(f"run_id = '{run_id}'")
     number = str(known[0].version) if known else _create_version(store, run_id, model_uri, tags)
-    page = json.dumps([{"name": REGISTERED_MODEL, "version": number}])
-    client.set_logged_model_tags(model_uri.removeprefix("models:/"), {MLFLOW_MODEL_VERSIONS: page})
+    if model_uri.startswith("models:/"):  # a logged model, which has a page
+        page = json.dumps([{"name": REGISTERED_MODEL, "version": number}])
+        model_id = model_uri.removeprefix("models:/")
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: page})
     return number
 
 

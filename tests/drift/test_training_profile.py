@@ -17,6 +17,7 @@ from sentiment.data.reviews import (
     RATING_COLUMN,
     TEXT_COLUMN,
     Split,
+    data_digest,
     remove_marker,
     split_reviews,
     to_labels,
@@ -24,10 +25,17 @@ from sentiment.data.reviews import (
 from sentiment.drift.compare import check
 from sentiment.drift.features import row_features
 from sentiment.drift.reference import PROFILE, ReferenceProfile
-from sentiment.drift.training_profile import log_profile, read_profile, reference_reviews
+from sentiment.drift.training_profile import (
+    ensure_profile,
+    log_profile,
+    read_profile,
+    reference_reviews,
+)
 from sentiment.errors import ProfileError
 from sentiment.registry.lifecycle import register_version
+from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import REGISTERED_MODEL, Store, begin_run
+from text_cleaning import cleaning_fingerprint
 
 pytestmark = pytest.mark.xdist_group("drift")
 
@@ -119,6 +127,35 @@ def test_a_profile_is_read_as_it_was_logged(store: Store) -> None:
     assert read_profile(store, version).to_json() == expected.to_json()
     with pytest.raises(ProfileError, match="no reviews"):
         log_profile(store, run_id, fitted(), [], np.array([], dtype=np.int64))
+
+
+def test_a_version_that_has_none_gets_the_profile_of_the_reviews_it_was_trained_on(
+    store: Store,
+) -> None:
+    texts, labels = made_up(300, 22)
+    frame = pd.DataFrame({"text": texts, "rating": np.where(labels == 1, 5, 1), "copies": 1})
+    frame = frame.drop_duplicates("text").reset_index(drop=True)
+    split = split_reviews(frame)
+    run_id = begin_run(store, "LogisticRegression", {})
+    uri, _ = log_pipeline(store, run_id, fitted(), ["good"])
+    tags = {"cleaning_fingerprint": cleaning_fingerprint(), "data_digest": data_digest(frame)}
+    version = register_version(store, run_id, uri, tags)
+
+    other = frame.iloc[:-1]
+    assert not ensure_profile(store, version, other, split_reviews(other))
+    with pytest.raises(ProfileError, match="has no reference profile"):
+        read_profile(store, version)
+
+    assert ensure_profile(store, version, frame, split)
+    labels_of_rows = to_labels(frame["rating"])
+    copies = frame["copies"].to_numpy()
+    expected = reference_reviews(frame["text"].tolist(), labels_of_rows, copies, split)
+    profile = read_profile(store, version)
+    assert profile.to_json() == ReferenceProfile.build(fitted(), *expected).to_json()
+    store.client.log_text(run_id, "kept", PROFILE)
+    assert ensure_profile(store, version, frame, split)  # it has one: that is not looked into
+    with pytest.raises(ProfileError, match="is not JSON"):
+        read_profile(store, version)
 
 
 def test_a_version_without_a_profile_is_to_be_retrained(store: Store) -> None:
