@@ -158,6 +158,8 @@ def parameter_importance_figure(study: Study) -> Figure | None:
     from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.visualization.matplotlib import plot_param_importances
 
+    if len({trial.value for trial in study.trials if trial.value is not None}) < 2:
+        return None
     with warnings.catch_warnings(), rc_context():  # Optuna changes the style for good
         warnings.simplefilter("ignore")  # that the functions are experimental
         pyplot.switch_backend("agg")  # never a window
