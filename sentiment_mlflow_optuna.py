@@ -30,7 +30,7 @@ gc.set_threshold(50_000)
 
 from sentiment.cli.registry import promotion_command
 from sentiment.console import Terminal
-from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, load_reviews
+from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, load_reviews
 from sentiment.drift.training_profile import ensure_profile
 from sentiment.errors import EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
@@ -108,7 +108,9 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
     loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"])
     with ThreadPoolExecutor(1) as background:
         opening = background.submit(open_store, options.store)  # seconds, mostly waiting
-        data = prepare(loaded, terminal)
+        data = prepare_reviews(loaded)
+        terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
+        terminal.table("Data audit", data.audit)
         store = opening.result()
     storage = open_storage(store.studies, options.storage)
     this_pass = enter(store, this_pass, chosen, data, terminal)
@@ -144,14 +146,6 @@ def take_up(
     if this_pass is None:
         terminal.say("nothing to resume, so this is a new pass")
     return this_pass
-
-
-def prepare(loaded: LoadedReviews, terminal: Terminal) -> PreparedReviews:
-    """Split, clean and audit the reviews."""
-    data = prepare_reviews(loaded)
-    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
-    terminal.table("Data audit", data.audit)
-    return data
 
 
 def enter(

@@ -105,27 +105,11 @@ def begin_pass(store: Store, settings: PassSettings) -> ExperimentPass:
 def resume_pass(
     store: Store, pass_id: str | None, asked: Mapping[str, object]
 ) -> ExperimentPass | None:
-    """Take up an interrupted pass: lock it, and change nothing before `reopen`.
+    """Take up the interrupted pass `pass_id`, the newest by default; None when there is none.
 
-    Parameters
-    ----------
-    store : Store
-        Has the pass.
-    pass_id : str or None
-        Which one; None takes the newest.
-    asked : mapping
-        The settings that the user named.
-
-    Returns
-    -------
-    ExperimentPass or None
-        None when no pass was named and none was interrupted.
-
-    Raises
-    ------
-    ResumeError
-        There is no such pass, another process works on it, or it has other settings than asked.
-
+    `asked` has the settings that the user named. The pass is locked, and nothing changes before
+    `reopen`. Raises `ResumeError` when there is no such pass, another process works on it, or it
+    was begun with other settings.
     """
     interrupted = {run.data.tags[PASS]: run for run in interrupted_passes(store)}
     if pass_id is None:

@@ -53,20 +53,10 @@ class TrialSeededSampler(TPESampler):
 
 
 def open_storage(folder: Path, url: str | None = None) -> BaseStorage:
-    """Open the database of studies, and create it when it is missing.
+    """Open the database of studies at SQLAlchemy's `url`; create it when it is missing.
 
-    Parameters
-    ----------
-    folder : Path
-        Has the database by default: SQLite, which needs no server and survives `kill -9`.
-    url : str, optional
-        SQLAlchemy's URL of another database.
-
-    Raises
-    ------
-    StudyStorageError
-        The database does not answer, or its driver is not installed.
-
+    The default is a file in `folder`: SQLite, which needs no server and survives `kill -9`. Raises
+    `StudyStorageError` when the database does not answer, or its driver is not installed.
     """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
@@ -89,9 +79,9 @@ def open_storage(folder: Path, url: str | None = None) -> BaseStorage:
 
 
 def open_study(storage: BaseStorage, name: str, seed: int) -> tuple[Study, Study]:
-    """Return a maximising study in memory that begins with the trials of the stored one, and that.
+    """Return a maximising study in memory, begun with the trials of the stored one, and the latter.
 
-    Whoever ends a trial of the first adds it to the second (`add_trial`).
+    Each trial that ends must be added to the stored study (`add_trial`).
     """
     stored = optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True
