@@ -246,10 +246,11 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
         terminal.say(f"Version {version} is in production.", always=True)
         return
     columns = settings.text_column, settings.rating_column
-    now = f"Version {production}" if production else "No version"
+    command = promotion_command(store, version, settings.data, *columns)
+    now = f"version {production} is" if production else "no version is"
     terminal.say(
-        f"Version {version} is the challenger. {now} is in production. Promote it with:\n"
-        f"  {promotion_command(store, version, settings.data, *columns)}",
+        f"Version {version} is the challenger; {now} in production{'' if production else ' yet'}. "
+        f"Promote it with:\n  {command}",
         always=True,
     )
 

@@ -136,7 +136,7 @@ def test_the_summary_says_what_mlflow_holds(first: Pass) -> None:
     best = max(ALGORITHMS, key=lambda name: first.parent(name).data.metrics["cv_f1_macro"])
     assert f"Winner by cross-validation: {best} " in first.output
     version = ALGORITHMS.index(best) + 1
-    assert f"Version {version} is the challenger. No version is in production." in first.output
+    assert f"Version {version} is the challenger; no version is in production yet." in first.output
     assert f"python model_registry.py promote {version} --to production --store" in first.output
 
 

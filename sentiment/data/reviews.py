@@ -34,6 +34,7 @@ NEGATIVE_UP_TO = 2  # ratings 1–2 are negative, 3–5 positive, as in the guid
 CLASS_NAMES = ("negative", "positive")  # index = label
 HOLDOUT_SHARE = 0.3
 SPLIT_SEED = 42  # the published split; a search seed does not move it
+TEXT_HASHES = "training_text_hashes.npy"  # artifact of a run: `text_hashes` of its training part
 
 Labels = npt.NDArray[np.int64]
 

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.data.reviews import Split, text_hashes
+from sentiment.data.reviews import TEXT_HASHES, Split, text_hashes
 from sentiment.errors import VersionError
 from sentiment.metrics import Labels
 from sentiment.registry.gate import Verdict, judge, judge_first, too_few
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import REGISTERED_MODEL, Store
-from sentiment.training.report import TEXT_HASHES
 from text_cleaning import clean_texts, cleaning_fingerprint
 
 TIMED_TEXTS = 100  # single predictions timed, a millisecond each

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from optuna import Study
 
 MODEL_URI = TAG + "model_uri"  # set when the model is complete, so that a resumed pass skips it
-TEXT_HASHES = "training_text_hashes.npy"
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
         (out / "tables").mkdir()
         for name, table in tables.items():
             table.to_csv(out / f"tables/{name}.csv", index=False)
-        np.save(out / TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
+        np.save(out / reviews.TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
         (out / "packages.txt").write_text("\n".join(installed_packages()) + "\n")
         store.client.log_artifacts(run_id, folder)
 

@@ -167,7 +167,7 @@ def test_the_experiment_prints_a_command_that_promotes_and_promotes_by_itself(
     quick = ["--trials", "1", "--models", "NaiveBayes", "--quiet", "--data", str(noisy_reviews)]
     assert experiment.main([*quick, "--store", str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert "Version 4 is the challenger; in production is none yet. Promote it with:" in printed
+    assert "Version 4 is the challenger; no version is in production yet. Promote it with:" in printed
     command = printed.splitlines()[-1].split()
     assert command[:2] == ["python", "model_registry.py"]
     assert model_registry.main(command[2:]) == 0
