@@ -1,40 +1,38 @@
-"""The experiment: search, refit, evaluate and register the sentiment models of a pass.
+"""Run the experiment: search, refit, evaluate and register the sentiment models.
 
     python sentiment_mlflow_optuna.py                       # the reviews in data.csv
     python sentiment_mlflow_optuna.py --data my_reviews.csv
     python sentiment_mlflow_optuna.py --resume              # carry on after an interruption
 
-A pass reads and checks the reviews, cleans them once, and for each algorithm runs one Optuna
+A pass reads and checks the reviews and cleans them once. For each algorithm it runs one Optuna
 study of cross-validated trials, refits the best one on the whole training part, scores it once on
-the holdout and registers it as a version of `FlipkartSentimentModel`. With the defaults that is
-3 parent runs and 60 nested trial runs in MLflow. The version with the best cross-validation score
-becomes the challenger; `--promote` also puts it through the gate for production.
+the holdout and registers it as a version of `FlipkartSentimentModel`. With the defaults MLflow
+has 3 parent runs and 60 nested trial runs afterwards. The version with the best cross-validation
+score becomes the challenger; `--promote` also puts it through the gate for production.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import Any, NoReturn
+
+# The libraries make a million objects that stay. To look through them for rubbish again and again
+# is a fifth of the time that importing them takes.
+gc.set_threshold(50_000)
 
 from sentiment.console import Terminal
-from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, LoadedReviews, load_reviews
-from sentiment.errors import (
-    CalibrationError,
-    ConflictError,
-    RegistryError,
-    ResumeError,
-    ReviewDataError,
-    SearchError,
-    StudyStorageError,
-    TrackingError,
-)
-from sentiment.model.algorithms import ALGORITHMS, SearchSpace
+from sentiment.data.reviews import load_reviews
+from sentiment.drift.reference import ensure_reference
+from sentiment.errors import EXIT_INTERRUPTED, UserError
+from sentiment.model.algorithms import ALGORITHMS
 from sentiment.registry.console import promotion_command, show_verdict
 from sentiment.registry.lifecycle import (
     judge_version,
@@ -42,9 +40,7 @@ from sentiment.registry.lifecycle import (
     promote,
     stage_challenger,
 )
-from sentiment.tracking.artifact import FORMATS
 from sentiment.tracking.store import (
-    PROJECT,
     REGISTERED_MODEL,
     Store,
     end_run,
@@ -52,7 +48,7 @@ from sentiment.tracking.store import (
     open_store,
     without_password,
 )
-from sentiment.training.folds import FoldMatrices
+from sentiment.training.figures import Painter
 from sentiment.training.passes import (
     ExperimentPass,
     PassSettings,
@@ -62,85 +58,23 @@ from sentiment.training.passes import (
     reopen,
     resume_pass,
 )
-from sentiment.training.report import PreparedReviews, prepare_reviews
+from sentiment.training.report import PreparedReviews, folds_of, prepare_reviews
 from sentiment.training.search import PassContext, SearchResult, search_and_register
-from sentiment.training.studies import open_database, open_journal
+from sentiment.training.studies import open_storage
 from text_cleaning import cleaning_fingerprint
-
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
-INPUT_ERRORS = (
-    ReviewDataError,
-    TrackingError,
-    StudyStorageError,
-    ResumeError,
-    SearchError,
-    RegistryError,
-    ConflictError,
-    CalibrationError,
-)
-EXPERIMENTS = list(ALGORITHMS)  # each algorithm has an MLflow experiment of its name
-DEFAULTS = {
-    "data": str(PROJECT / "data.csv"),
-    "text_column": TEXT_COLUMN,
-    "rating_column": RATING_COLUMN,
-    "trials": 20,  # more gain nothing: 120 trials moved the test score by -.001
-    "models": ",".join(ALGORITHMS),
-    "seed": 42,
-    "search_space": "published",
-    "file_format": "skops",
-}
-
-
-def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line. Options of `DEFAULTS` that were not given are None."""
-    parser = argparse.ArgumentParser(
-        description="Tune, evaluate and register the sentiment models; log every trial to MLflow.",
-    )
-
-    def add(flag: str, text: str, **options: object) -> None:
-        name = str(options.get("dest", flag.strip("-").replace("-", "_")))
-        default = f" (default: {DEFAULTS[name]})" if name in DEFAULTS else ""
-        parser.add_argument(flag, help=text + default, **options)  # type: ignore[arg-type]
-
-    add("--data", "file of reviews: CSV, TSV or Parquet, gzipped or not")
-    add("--text-column", "its column of review texts")
-    add("--rating-column", "its column of ratings, 1 to 5")
-    add("--trials", "trials of each algorithm's study", type=_positive)
-    add("--models", f"algorithms, by comma, of {', '.join(ALGORITHMS)}", type=_algorithms)
-    add("--seed", "seed of the search; the split and the folds stay as published", type=int)
-    add("--search-space", "guide also tunes ngram_range and solver", choices=get_args(SearchSpace))
-    add("--format", "file of the model", choices=tuple(FORMATS), dest="file_format")
-    add("--store", "folder of mlflow.db and mlruns (default: the project's own)")
-    add("--storage", "SQLAlchemy URL of the Optuna studies (default: a journal beside the store)")
-    add(
-        "--resume",
-        "carry on the newest interrupted pass, or the one named; with its own settings",
-        nargs="?",
-        const="",
-        metavar="PASS",
-    )
-    add("--no-register", "log the models, but register no version", action="store_true")
-    add("--promote", "put the best version through the gate for production", action="store_true")
-    add("--quiet", "print the final summary only", action="store_true")
-    options = parser.parse_args(arguments)
-    if options.promote and options.no_register:
-        parser.error("--promote needs a version; leave --no-register out")
-    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a pass. Exit codes: 0 done, 2 bad input or no store, 130 interrupted."""
-    options = parse_options(arguments)
+    options = parse_experiment(arguments)
     # Libraries warn of their own futures; what concerns the user is said by our own lines.
     warnings.filterwarnings("ignore")
     signal.signal(signal.SIGTERM, _interrupt)
-    terminal = Terminal(quiet=options.quiet)
     try:
-        return run_experiment(options, terminal)
-    except INPUT_ERRORS as error:
+        return run_experiment(options, Terminal(quiet=options.quiet))
+    except UserError as error:
         print(f"sentiment_mlflow_optuna: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: nothing was begun", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -148,72 +82,106 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
     """Open the data, the store and the pass, and see the pass to its end."""
-    asked = {name: getattr(options, name) for name in DEFAULTS}
+    painter = Painter()  # first of all, see there
+    asked = {name: getattr(options, name) for name in EXPERIMENT}
     asked = {name: value for name, value in asked.items() if value is not None}
     if "data" in asked:
         asked["data"] = str(Path(asked["data"]).resolve())
-    this_pass: ExperimentPass | None = None
-    if options.resume is not None:
-        store = open_store(options.store)
-        close_interrupted(store, EXPERIMENTS)
-        this_pass = resume_pass(store, options.resume or None, asked)
-        if this_pass is None:
-            terminal.say("nothing to resume, so this is a new pass")
-    chosen = {**DEFAULTS, **asked} if this_pass is None else vars(this_pass.settings)
+    this_pass = take_up(options, asked, terminal) if options.resume is not None else None
+    chosen = {**EXPERIMENT, **asked} if this_pass is None else vars(this_pass.settings)
+
     loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"])
     with ThreadPoolExecutor(1) as background:
         opening = background.submit(open_store, options.store)  # seconds, mostly waiting
-        data, folds = prepare(loaded, terminal)
+        data = prepare_reviews(loaded)
+        terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
+        terminal.table("Data audit", data.audit)
         store = opening.result()
-    database = open_database(options.storage) if options.storage else None
-    fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint()}
-    if this_pass is None:
-        mention_interrupted(store, terminal)
-        this_pass = begin_pass(store, PassSettings(**{**chosen, **fixed}))
-    else:
-        this_pass.require(**fixed)
-        reopen(store, this_pass.run_id)
-        terminal.say(f"carrying on pass {this_pass.id}")
+    storage = open_storage(store.studies, options.storage)
+    this_pass = enter(store, this_pass, chosen, data, terminal)
+    context = PassContext(store, this_pass, data, folds_of(data), terminal, storage, painter)
     try:
-        storage = database or open_journal(this_pass.journal)
-        context = PassContext(store, this_pass, data, folds, terminal, storage)
         results = [
             search_and_register(context, algorithm, register=not options.no_register)
-            for algorithm in this_pass.settings.models.split(",")
+            for algorithm in this_pass.algorithms
         ]
-        challenge(store, this_pass, results)
-        log_summary(store, this_pass, results)
+        # the holdout is not for choosing
+        winner = max(results, key=lambda result: result.cv_f1_macro)
+        if winner.version is not None:
+            challenge(context, winner, winner.version)
+        log_summary(store, this_pass, results, winner)
     except KeyboardInterrupt:
         return stop(store, this_pass)
     except BaseException:
-        kill_running(store, this_pass.id, EXPERIMENTS)
+        kill_running(store, this_pass.id, ALGORITHMS)
         raise
-    print_summary(store, results, terminal)
-    offer(context, winner(results).version, terminal, promote_now=options.promote)
+    print_summary(store, results, winner, terminal)
+    if winner.version is not None:
+        offer(context, winner.version, promote_now=options.promote)
     return 0
 
 
-def prepare(loaded: LoadedReviews, terminal: Terminal) -> tuple[PreparedReviews, FoldMatrices]:
-    """Split, clean and audit the reviews, and build the folds every trial is scored on."""
-    data = prepare_reviews(loaded)
-    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
-    terminal.table("Data audit", data.audit)
-    return data, FoldMatrices(data.cleaned_train, data.split.y_train)
+def take_up(
+    options: argparse.Namespace, asked: dict[str, Any], terminal: Terminal
+) -> ExperimentPass | None:
+    """Take up the interrupted pass that `--resume` names; None when there is none to resume."""
+    store = open_store(options.store)
+    close_interrupted(store, ALGORITHMS)
+    this_pass = resume_pass(store, options.resume or None, asked)
+    if this_pass is None:
+        terminal.say("nothing to resume, so this is a new pass")
+    return this_pass
 
 
-def mention_interrupted(store: Store, terminal: Terminal) -> None:
-    """Close what a crash left RUNNING, and say how to go on with it."""
-    interrupted = close_interrupted(store, EXPERIMENTS)
+def enter(
+    store: Store,
+    resumed: ExperimentPass | None,
+    chosen: dict[str, Any],
+    data: PreparedReviews,
+    terminal: Terminal,
+) -> ExperimentPass:
+    """Begin a pass, or reopen the resumed one if data and cleaning are what they were."""
+    fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint()}
+    if resumed is not None:
+        resumed.require(**fixed)
+        reopen(store, resumed.run_id)
+        terminal.say(f"carrying on pass {resumed.id}")
+        return resumed
+    interrupted = close_interrupted(store, ALGORITHMS)
     if interrupted:
         terminal.say(
             f"{len(interrupted)} earlier pass(es) did not finish; --resume carries the newest on"
         )
+    return begin_pass(store, PassSettings(**{**chosen, **fixed}))
+
+
+def challenge(context: PassContext, winner: SearchResult, version: str) -> None:
+    """Make the best new version the challenger, in staging, and make its drift reference.
+
+    A resumed pass does either once.
+    """
+    store, data = context.store, context.data
+    ensure_reference(store, version, data.loaded.frame, data.split, trust_pickle=True)
+    why = f"best of pass {context.this_pass.id}, CV macro-F1 {winner.cv_f1_macro:.4f}"
+    stage_challenger(store, version, why)
+
+
+def log_summary(
+    store: Store, this_pass: ExperimentPass, results: list[SearchResult], winner: SearchResult
+) -> None:
+    """Write the scores of all models on the pass's ledger run and end it."""
+    metrics = {}
+    for result in results:
+        metrics[f"{result.algorithm}.cv_f1_macro"] = result.cv_f1_macro
+        metrics[f"{result.algorithm}.test_f1"] = result.test_f1.value
+    log_values(store, this_pass.run_id, metrics=metrics, tags={"winner": winner.algorithm})
+    end_run(store, this_pass.run_id)
 
 
 def stop(store: Store, this_pass: ExperimentPass) -> int:
     """End an interrupted pass: its open runs are KILLED, what was finished is kept."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave runs open
-    kill_running(store, this_pass.id, EXPERIMENTS)
+    kill_running(store, this_pass.id, ALGORITHMS)
     print(
         f"interrupted: pass {this_pass.id} keeps its finished trials; --resume carries it on",
         file=sys.stderr,
@@ -221,36 +189,37 @@ def stop(store: Store, this_pass: ExperimentPass) -> int:
     return EXIT_INTERRUPTED
 
 
-def log_summary(store: Store, this_pass: ExperimentPass, results: list[SearchResult]) -> None:
-    """Write the scores of all models on the pass's ledger run and end it."""
-    metrics = {}
-    for result in results:
-        metrics[f"{result.algorithm}.cv_f1_macro"] = result.cv_f1_macro
-        metrics[f"{result.algorithm}.test_f1"] = result.test_f1.value
-    log_values(store, this_pass.run_id, metrics=metrics, tags={"winner": winner(results).algorithm})
-    end_run(store, this_pass.run_id)
-
-
-def winner(results: list[SearchResult]) -> SearchResult:
-    """The model with the best cross-validation score: the holdout is not for choosing."""
-    return max(results, key=lambda result: result.cv_f1_macro)
-
-
-def challenge(store: Store, this_pass: ExperimentPass, results: list[SearchResult]) -> None:
-    """Make the best new version the challenger, in staging; a resumed pass does it once."""
-    best = winner(results)
-    if best.version is not None:
-        why = f"best of pass {this_pass.id}, CV macro-F1 {best.cv_f1_macro:.4f}"
-        stage_challenger(store, best.version, why)
-
-
-def offer(
-    context: PassContext, version: str | None, terminal: Terminal, *, promote_now: bool
+def print_summary(
+    store: Store, results: list[SearchResult], winner: SearchResult, terminal: Terminal
 ) -> None:
-    """Say what can be done with the challenger, or do it: the gate decides, not the pass."""
-    store, settings = context.store, context.this_pass.settings
-    if version is None:
-        return
+    """Say which versions there are, their scores with intervals, and where to look."""
+    lines = [
+        f"Created version '{result.version}' of model '{REGISTERED_MODEL}'."
+        for result in results
+        if result.version is not None
+    ]
+    lines += ["", "--- FINAL SUMMARY ---", ""]
+    lines += [
+        f"{result.algorithm} | CV F1={result.cv_f1_macro:.4f} | Train F1={result.train_f1:.4f} "
+        f"| Test F1={result.test_f1.value:.4f}"
+        for result in results
+    ]
+    lines += ["", "95% interval of the test score:"]
+    lines += [
+        f"  {result.algorithm:<18} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
+        for result in results
+    ]
+    lines += [
+        f"Winner by cross-validation: {winner.algorithm} ({winner.cv_f1_macro:.4f})",
+        f"Store: {without_password(store.uri)}",
+        f"Look at it: {store.ui_command()}",
+    ]
+    terminal.say("\n".join(lines), always=True)
+
+
+def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
+    """Say how to promote the challenger, or do it: the gate decides, not the pass."""
+    store, settings, terminal = context.store, context.this_pass.settings, context.terminal
     production = production_version(store)
     if promote_now and production != version:
         verdict = judge_version(store, version, context.data.split)
@@ -269,48 +238,6 @@ def offer(
         f"Promote it with:\n  {command}",
         always=True,
     )
-
-
-def print_summary(store: Store, results: list[SearchResult], terminal: Terminal) -> None:
-    """The versions created, one line a model, the intervals, the winner and where to look."""
-    lines = [
-        f"Created version '{result.version}' of model '{REGISTERED_MODEL}'."
-        for result in results
-        if result.version is not None
-    ]
-    lines += ["", "--- FINAL SUMMARY ---", ""]
-    lines += [
-        f"{result.algorithm} | CV F1={result.cv_f1_macro:.4f} | Train F1={result.train_f1:.4f} "
-        f"| Test F1={result.test_f1.value:.4f}"
-        for result in results
-    ]
-    lines += ["", "95% interval of the test score:"]
-    lines += [
-        f"  {result.algorithm:<18} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
-        for result in results
-    ]
-    best = winner(results)
-    lines += [
-        f"Winner by cross-validation: {best.algorithm} ({best.cv_f1_macro:.4f})",
-        f"Store: {without_password(store.uri)}",
-        f"Look at it: {store.ui_command()}",
-    ]
-    terminal.say("\n".join(lines), always=True)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
-    return int(text)
-
-
-def _algorithms(text: str) -> str:
-    names = [name.strip() for name in text.split(",")]
-    unknown = [name for name in names if name not in ALGORITHMS]
-    if unknown or len(set(names)) < len(names):
-        problem = f"unknown: {', '.join(unknown)}" if unknown else "one is named twice"
-        raise argparse.ArgumentTypeError(f"{problem}; expected some of {', '.join(ALGORITHMS)}")
-    return ",".join(names)
 
 
 def _interrupt(*_: object) -> NoReturn:

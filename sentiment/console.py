@@ -1,4 +1,4 @@
-"""Terminal: what a script shows while it works: lines, tables, progress bars; plain where piped."""
+"""Show what a script does: lines, tables and progress bars; plain text when piped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDEST = 10_000  # characters of a table row that is piped
 
 
 class SearchProgress:
-    """Progress of one study; `advance` after each trial with the best score so far, if any."""
+    """The progress of one study: `advance` after each trial, with the best score so far, if any."""
 
     def __init__(self, name: str, total: int, bar: Progress | None) -> None:
         self.name, self.total, self.done = name, total, 0
@@ -32,7 +32,7 @@ class SearchProgress:
             self._task = bar.add_task(name, total=total, best="")
 
     def advance(self, best: float | None, trials: int = 1) -> None:
-        """Count `trials` more as done."""
+        """Count `trials` more as done, and show `best`."""
         self.done, self.best = self.done + trials, best
         if self._bar is not None:
             shown = "" if best is None else f"best {best:.4f}"
@@ -40,7 +40,7 @@ class SearchProgress:
 
 
 class Terminal:
-    """Standard output; `quiet` leaves everything out but what is said with `always`."""
+    """Standard output. When `quiet`, only what is said with `always` is shown."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -49,14 +49,14 @@ class Terminal:
             self._console.width = WIDEST
 
     def say(self, text: str = "", *, always: bool = False) -> None:
-        """One or more lines."""
+        """Print one or more lines."""
         if always or not self._quiet:
             self._console.print(text, markup=False)
 
     def table(self, title: str, frame: pd.DataFrame) -> None:
-        """A frame as a table: whole numbers with thousands separators, shares in per cent.
+        """Print a frame: whole numbers with thousands separators, fractions in per cent.
 
-        On a terminal it is folded to fit; elsewhere every row stays on its line.
+        On a terminal the table is folded to fit; elsewhere every row stays on its line.
         """
         if self._quiet:
             return
@@ -70,7 +70,7 @@ class Terminal:
 
     @contextmanager
     def search(self, name: str, total: int) -> Iterator[SearchProgress]:
-        """Show a study's progress: a bar on a terminal, one line at its end elsewhere."""
+        """Show a study's progress: as a bar on a terminal, elsewhere as one line at its end."""
         started = time.perf_counter()
         if self._quiet or not self._console.is_terminal:
             progress = SearchProgress(name, total, None)

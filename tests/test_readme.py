@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import sentiment_mlflow_optuna
-from sentiment.training.report import TABLES
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -76,7 +75,3 @@ def test_requirements_are_exact_explained_and_the_ones_in_the_lock() -> None:
                 assert re.search(rf"^{re.escape(package)}\b", lock, re.MULTILINE), package
             else:
                 assert re.fullmatch(r"\w+>=[\d.]+,<[\d.]+", requirement.strip()), line
-
-
-def test_tables_named_here_are_the_ones_logged() -> None:
-    assert "four tables" in README and len(TABLES) == 4

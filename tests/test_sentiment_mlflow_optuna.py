@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -11,18 +12,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 from conftest import write_reviews
+from sentiment.drift.training_profile import read_profile
 
 import sentiment_mlflow_optuna as script
+from sentiment.errors import ResumeError
 from sentiment.tracking.ledger import read_events
 from sentiment.tracking.store import LEDGER, Store, find_runs, open_store
+from sentiment.training.passes import resume_pass
 
 PROJECT = Path(__file__).resolve().parent.parent
-TRIALS = 3
-MODELS = ("LogisticRegression", "NaiveBayes")
+TRIALS = 2
+MODELS = ("NaiveBayes", "LinearSVM")
 RUNS = len(MODELS) * (1 + TRIALS) + 1  # with the ledger's
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -123,12 +128,12 @@ def arguments(data: Path, store: Path, *more: str) -> list[str]:
 def killed_at(target: str, call: int, *, after: bool, options: list[str]) -> int:
     """Run the script in a forked process that kills itself at the n-th call of a function.
 
-    `target` is `module.name`; returns the process's exit code, -9 when it was killed.
+    `target` is `module.name` or `module.Class.name`. Returns the exit code, -9 when it was killed.
     """
 
     def child() -> None:
-        module_name, _, name = target.rpartition(".")
-        owner: Any = sys.modules[module_name]
+        path, _, name = target.rpartition(".")
+        owner: Any = resolve_name(path)
         original, calls = getattr(owner, name), 0
 
         def deadly(*positional: Any, **named: Any) -> Any:
@@ -200,19 +205,20 @@ def uninterrupted(
     ("target", "call", "after"),
     [
         ("sentiment_mlflow_optuna.begin_pass", 1, True),
-        ("experiment_pass.begin_run", 1, True),  # the ledger run exists, without parameters
-        ("experiment_search.begin_run", 3, True),  # a trial run exists, and is empty
-        ("experiment_search.log_values", 2, True),  # a trial run is written, and still RUNNING
-        ("experiment_search.end_run", 2, True),  # … and ended, but Optuna was not told
-        ("experiment_search.fit_and_evaluate", 1, False),
-        ("model_report.log_pipeline", 1, True),  # the model is written, but not noted on the run
-        ("model_report.model_card", 1, False),  # noted, without its card
-        ("experiment_search.register_version", 1, True),  # registered, the run still RUNNING
-        ("experiment_search.run_study", 2, False),
+        ("sentiment.training.passes.begin_run", 1, True),  # the ledger run, without parameters
+        ("sentiment.training.search.begin_run", 3, True),  # a trial run exists, and is empty
+        ("sentiment.training.search.log_values", 2, True),  # … is written, and still RUNNING
+        ("sentiment.training.search.end_run", 2, True),  # … and ended, but Optuna was not told
+        ("sentiment.training.search.fit_and_evaluate", 1, False),
+        ("sentiment.training.report.log_pipeline", 1, True),  # the model is not noted on the run
+        ("sentiment.training.report.model_card", 1, False),  # noted, without its card
+        ("sentiment.training.figures.Painter.finish", 1, False),  # figures are being drawn
+        ("sentiment.registry.lifecycle._create_version", 1, True),  # the run is still RUNNING
+        ("sentiment.training.search.run_study", 2, False),
+        ("sentiment_mlflow_optuna.ensure_profile", 1, False),
         ("sentiment_mlflow_optuna.stage_challenger", 1, False),
-        ("version_lifecycle.append", 1, True),  # in the ledger, without alias and stage
-        ("version_lifecycle.reconcile", 1, True),
-        ("registry_ledger.begin_run", 1, True),  # a claim that nobody stands behind any more
+        ("sentiment.registry.lifecycle.append", 1, True),  # in the ledger, without alias and stage
+        ("sentiment.tracking.ledger.begin_run", 1, True),  # a claim that nobody stands behind
         ("sentiment_mlflow_optuna.log_summary", 1, False),
     ],
 )
@@ -248,6 +254,13 @@ def test_a_pass_killed_anywhere_is_finished_by_resume(
     experiments = [e.experiment_id for e in store.client.search_experiments()]
     models = store.client.search_logged_models(experiments)
     assert [str(model.status).split(".")[-1] for model in models] == ["READY", "READY"]
+    pages = [json.loads(model.tags["mlflow.modelVersions"]) for model in models]
+    assert {page["version"] for (page,) in pages} == {"1", "2"}
+    assert read_profile(store, best).reviews > 0
+    for version in versions:
+        assert version.run_id is not None
+        drawn = {file.path for file in store.client.list_artifacts(version.run_id, "figures")}
+        assert drawn >= {f"figures/{name}.png" for name in ("confusion_matrix", "top_words")}
 
 
 @pytest.mark.slow
@@ -257,7 +270,7 @@ def test_an_unfinished_pass_is_closed_and_mentioned_and_its_settings_are_kept(
     folder = tmp_path / "store"
     shutil.copytree(empty_store, folder)
     options = arguments(small_reviews, folder)
-    assert killed_at("experiment_search.end_run", 2, after=False, options=options) == -9
+    assert killed_at("sentiment.training.search.end_run", 2, after=False, options=options) == -9
     store = open_store(folder)
     assert "RUNNING" in {run.info.status for run in every_run(store)}
 
@@ -275,11 +288,23 @@ def test_an_unfinished_pass_is_closed_and_mentioned_and_its_settings_are_kept(
     assert {run.info.status for run in every_run(store)} == {"FINISHED"}
 
 
+def finished_trials(folder: Path, algorithm: str) -> int:
+    if not (folder / "mlflow.db").exists():
+        return 0
+    runs = find_runs(open_store(folder), algorithm, {"flipkart.kind": "trial"})
+    return len([run for run in runs if run.info.status == "FINISHED"])
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_running(
-    small_reviews: Path, tmp_path: Path
+    empty_store: Path, small_reviews: Path, tmp_path: Path
 ) -> None:
+    """Ctrl-C reaches every process of the terminal's group, as here; the pass is refused to others.
+
+    After the interrupt it is resumed by nobody, and no process of it is left.
+    """
     folder = tmp_path / "store"
+    shutil.copytree(empty_store, folder)
     command = [sys.executable, str(PROJECT / "sentiment_mlflow_optuna.py")]
     options = ["--data", str(small_reviews), "--store", str(folder), "--trials", "500"]
     process = subprocess.Popen(
@@ -288,22 +313,29 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_running(
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    finished: list[Any] = []
-    while len(finished) < 3 and time.monotonic() < deadline:
-        time.sleep(0.5)
-        if (folder / "mlflow.db").exists():
-            finished = find_runs(
-                open_store(folder), "LogisticRegression", {"flipkart.kind": "trial"}
-            )
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    deadline = time.monotonic() + 100
+    while finished_trials(folder, "LogisticRegression") < 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (run,) = find_runs(open_store(folder), LEDGER, {"flipkart.kind": "experiment"})
+    with pytest.raises(ResumeError, match="being worked on by another process"):
+        resume_pass(open_store(folder), run.data.tags["flipkart.pass"], {})
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.startswith("interrupted: pass ") and errors.count("\n") == 1
     statuses = [run.info.status for run in every_run(open_store(folder))]
     assert "RUNNING" not in statuses
     assert statuses.count("KILLED") >= 2 and statuses.count("FINISHED") >= 3
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("a process of the pass outlives it")
 
 
 @pytest.mark.slow

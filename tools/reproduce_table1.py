@@ -36,7 +36,7 @@ from sentiment.errors import ReviewDataError  # noqa: E402
 from sentiment.metrics import CONFIDENCE, Floats, Labels, score  # noqa: E402
 from sentiment.model.algorithms import RANDOM_STATE, Candidate, build_candidate, suggest_candidate  # noqa: E402
 from sentiment.training.folds import FoldMatrices  # noqa: E402
-from sentiment.training.studies import TrialSeededSampler, chosen_trial  # noqa: E402
+from sentiment.training.studies import TrialSeededSampler  # noqa: E402
 from text_cleaning import clean_texts  # noqa: E402
 
 DECIMALS = 6  # to which the guide's train and test scores come out again
@@ -132,7 +132,7 @@ def search(algorithm: str, folds: FoldMatrices, trials: int = SEARCH_TRIALS) -> 
     for _ in range(trials):
         trial = study.ask()
         study.tell(trial, cv_score(folds, suggest_candidate(algorithm, trial)))
-    return build_candidate(algorithm, chosen_trial(study).params)
+    return build_candidate(algorithm, study.best_trial.params)
 
 
 def corrected_half_width(values: Floats, test_per_train: float) -> float:

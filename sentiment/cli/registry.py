@@ -11,6 +11,7 @@ from argparse import Namespace
 
 from sentiment.console import Terminal
 from sentiment.data.reviews import load_reviews, split_reviews
+from sentiment.drift.reference import ensure_reference
 from sentiment.errors import EXIT_REFUSED, RegistryError, VersionError
 from sentiment.registry.console import (
     change,
@@ -123,6 +124,10 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     show_verdict(verdict, terminal)
     if not (verdict.promoted or options.force):
         return EXIT_REFUSED
+    if not ensure_reference(store, version, loaded.frame, split):
+        terminal.say(
+            f"version {version} was trained on other reviews than these and has no drift reference"
+        )
     _said(promote(store, verdict, why=options.reason, force=options.force), terminal)
     return 0
 

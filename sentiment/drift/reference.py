@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import HOLDOUT_SHARE, Split
+from sentiment.data.reviews import HOLDOUT_SHARE, Split, data_digest, to_labels
 from sentiment.drift.features import (
     COUNTED,
     TOTALS,
@@ -42,7 +42,8 @@ from sentiment.drift.features import (
 from sentiment.drift.limits import LEVELS, Limits, ReviewRows, chance_limits
 from sentiment.errors import DriftReferenceError
 from sentiment.metrics import Floats, Ints
-from sentiment.tracking.store import REGISTERED_MODEL, Store
+from sentiment.tracking.artifact import load_pipeline
+from sentiment.tracking.store import Store
 from text_cleaning import cleaning_fingerprint
 
 ARTIFACT = "drift_reference.json"
@@ -244,6 +245,50 @@ def log_reference(
     store.client.log_text(run_id, reference.to_json(), ARTIFACT)
 
 
+def ensure_reference(
+    store: Store, version: str, frame: pd.DataFrame, split: Split, *, trust_pickle: bool = False
+) -> bool:
+    """Make the reference of a version that has none, and return whether it has one now.
+
+    Parameters
+    ----------
+    store : Store
+        Has the version.
+    version : str
+        Its number.
+    frame : DataFrame
+        Checked reviews, with `text`, `rating` and `copies`.
+    split : Split
+        Of this frame.
+    trust_pickle : bool, default=False
+        Load the model though it is a pickle: whoever calls has just written it.
+
+    Returns
+    -------
+    bool
+        False when the version was trained on other reviews than these: the model may know those of
+        the holdout, and every later window would seem drifted.
+
+    Raises
+    ------
+    TrackingError
+        The model cannot be loaded.
+
+    """
+    registered = store.client.get_model_version(store.settings.registered_model, version)
+    run_id = registered.run_id or ""
+    if has_reference(store, run_id):
+        return True
+    if registered.tags.get("data_digest") != data_digest(frame):
+        return False
+    reference = reference_reviews(
+        frame["text"].tolist(), to_labels(frame["rating"]), frame["copies"].to_numpy(), split
+    )
+    pipeline = load_pipeline(store, str(registered.source), trust_pickle=trust_pickle)
+    log_reference(store, run_id, pipeline, *reference)
+    return True
+
+
 def has_reference(store: Store, run_id: str) -> bool:
     """Return whether a run has a reference."""
     return ARTIFACT in [item.path for item in store.client.list_artifacts(run_id)]
@@ -254,10 +299,13 @@ def read_reference(store: Store, version: str) -> Reference:
 
     Raises `DriftReferenceError` where it has none, or one that cannot be used.
     """
-    registered = store.client.get_model_version(REGISTERED_MODEL, version)
+    registered = store.client.get_model_version(store.settings.registered_model, version)
     run_id = registered.run_id
     if not run_id or not has_reference(store, run_id):
-        raise DriftReferenceError(f"version {version}: has no drift reference; {RETRAIN}")
+        raise DriftReferenceError(
+            f"version {version}: has no drift reference; promote it with the reviews it was "
+            f"trained on, or {RETRAIN}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(store.client.download_artifacts(run_id, ARTIFACT, folder))
         text = file.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from sentiment.drift.reference import ensure_reference
 from sentiment.model.algorithms import RANDOM_STATE, Candidate, build_candidate, logged_parameters
 from sentiment.predictions.feedback import LabelledReviews
 from sentiment.registry.gate import Verdict
@@ -230,6 +231,7 @@ def log_retraining(
             FINGERPRINT: fingerprint,
         },
     )
+    ensure_reference(store, version, prepared.loaded.frame, prepared.split)
     end_run(store, run_id)
     return Outcome(run_id, version, new=True)
 
@@ -260,6 +262,8 @@ def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carr
     if not carry_out:
         return f"not carried out: {verdict.sentence()}"
     if verdict.promoted:
+        # a version of the experiment has no profile unless it was the challenger
+        ensure_reference(store, outcome.version, prepared.loaded.frame, prepared.split)
         promote(store, verdict)
     store.client.set_model_version_tag(REGISTERED_MODEL, outcome.version, GATED, verdict.sentence())
     return verdict.sentence()

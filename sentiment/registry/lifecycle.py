@@ -6,6 +6,7 @@ The ledger decides which version is in production. MLflow's aliases (`champion`,
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import warnings
@@ -35,13 +36,27 @@ STAGING_TRIES = 20  # passes that end at once stage one after the other
 
 
 def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
-    """Make the run's model a version and return its number; the same run never makes two."""
-    from mlflow.exceptions import MlflowException
+    """Make the run's model a version and return its number; the same run never makes two.
+
+    The logged model is tagged with the version, as `mlflow.register_model` does it, so that its
+    page shows it as registered.
+    """
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     client = store.client
     known = client.search_model_versions(f"run_id = '{run_id}'")
-    if known:
-        return str(known[0].version)
+    number = str(known[0].version) if known else _create_version(store, run_id, model_uri, tags)
+    if model_uri.startswith("models:/"):  # a logged model, which has a page
+        page = json.dumps([{"name": REGISTERED_MODEL, "version": number}])
+        model_id = model_uri.removeprefix("models:/")
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: page})
+    return number
+
+
+def _create_version(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
+    from mlflow.exceptions import MlflowException
+
+    client = store.client
     try:
         client.create_registered_model(
             REGISTERED_MODEL, description="Sentiment of product reviews: raw text → 0 or 1."

@@ -1,6 +1,4 @@
-"""Model card: a page in Markdown about one trained model, rebuilt from its run id alone.
-
-    python model_card.py RUN_ID [--store FOLDER]
+"""The model card: a page in Markdown about one trained model.
 
 Everything on it is read from the run in MLflow, so the card of a run is the same whenever and
 wherever it is made.
@@ -8,15 +6,12 @@ wherever it is made.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from sentiment.errors import TrackingError
-from sentiment.tracking.store import REGISTERED_MODEL, TAG, Store, open_store
+from sentiment.tracking.store import REGISTERED_MODEL, TAG, Store
 
 CARD = "model_card.md"
 SCORES = {
@@ -29,7 +24,10 @@ SCORES = {
 
 
 def model_card(store: Store, run_id: str) -> str:
-    """The card of a run of the experiment or the flow. Raises `TrackingError` for any other."""
+    """Return the card of a run of the experiment or the flow, in Markdown.
+
+    Raises `TrackingError` for any other run.
+    """
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -54,7 +52,6 @@ def model_card(store: Store, run_id: str) -> str:
         f"| {label} | {metrics[key]:.4f} "
         f"| {metrics[key + '_low']:.4f}–{metrics[key + '_high']:.4f} |"
         for label, key in SCORES.items()
-        if key in metrics  # runs from before there were probabilities
     ]
     classes = [
         f"| {row['class']} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} "
@@ -120,21 +117,3 @@ def model_card(store: Store, run_id: str) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the card of one run. Exit codes: 0 done, 2 no such run or store."""
-    parser = argparse.ArgumentParser(description="Print the model card of an MLflow run.")
-    parser.add_argument("run_id", help="id of a parent run, as the MLflow UI shows it")
-    parser.add_argument("--store", help="folder of mlflow.db and mlruns (default: the project's)")
-    options = parser.parse_args(arguments)
-    try:
-        print(model_card(open_store(options.store), options.run_id), end="")
-    except TrackingError as error:
-        print(f"model_card: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
-"""One pass of the experiment: its settings, its lock, and how an interrupted one is found again.
+"""A pass of the experiment: its settings, its lock, and how an interrupted one is found again.
 
-A pass is a run in the ledger experiment that carries its settings. While a process
-works on it, it holds `studies/<pass>.lock`, which the operating system frees when the process
-dies, however it dies; so a pass whose run is not FINISHED and whose lock is free was interrupted.
+A pass is a run in the ledger experiment that carries its settings. A process that works on it
+holds `studies/<pass>.lock`, which the operating system frees when the process dies, however it
+dies. So a pass whose run is not FINISHED and whose lock is free was interrupted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +46,8 @@ class PassSettings:
     """All that decides what a pass computes. Two passes with equal settings give equal results."""
 
     data: str  # absolute path
-    text_column: str
-    rating_column: str
+    text_column: str | None  # None: found by its name
+    rating_column: str | None
     data_digest: str
     cleaning: str
     trials: int
@@ -65,10 +65,14 @@ class ExperimentPass:
     run_id: str
     settings: PassSettings
     lock: FileLock
-    journal: Path
+
+    @property
+    def algorithms(self) -> list[str]:
+        """The names of the algorithms, in order."""
+        return self.settings.models.split(",")
 
     def tags(self, kind: str) -> dict[str, str]:
-        """The tags that find the pass's runs of one kind again."""
+        """Return the tags by which the pass's runs of one kind are found again."""
         return {PASS: self.id, KIND: kind}
 
     def require(self, **settings: object) -> None:
@@ -83,7 +87,7 @@ class ExperimentPass:
 
 
 def begin_pass(store: Store, settings: PassSettings) -> ExperimentPass:
-    """Open a new pass: take its lock, then create its run in the ledger."""
+    """Begin a new pass: take its lock, then create its run in the ledger."""
     pass_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     lock = _lock(store, pass_id)
     lock.acquire()
@@ -95,7 +99,7 @@ def begin_pass(store: Store, settings: PassSettings) -> ExperimentPass:
     }
     run_id = begin_run(store, LEDGER, tags, name=f"experiment {pass_id}")
     log_values(store, run_id, params=asdict(settings))
-    return ExperimentPass(pass_id, run_id, settings, lock, _journal(store, pass_id))
+    return ExperimentPass(pass_id, run_id, settings, lock)
 
 
 def resume_pass(
@@ -103,24 +107,28 @@ def resume_pass(
 ) -> ExperimentPass | None:
     """Take up the interrupted pass `pass_id`, the newest by default; None when there is none.
 
-    `asked` holds the settings that the user named; each must be the pass's own. Only the lock is
-    taken: nothing changes before `reopen`. Raises `ResumeError`.
+    `asked` has the settings that the user named. The pass is locked, and nothing changes before
+    `reopen`. Raises `ResumeError` when there is no such pass, another process works on it, or it
+    was begun with other settings.
     """
     interrupted = {run.data.tags[PASS]: run for run in interrupted_passes(store)}
-    if not interrupted and pass_id is None:
-        return None
-    pass_id = pass_id or list(interrupted)[-1]
+    if pass_id is None:
+        if not interrupted:
+            return None
+        pass_id = list(interrupted)[-1]
+    lock = _lock(store, pass_id)
     if pass_id not in interrupted:
+        if _exists(lock) and not _is_free(lock):
+            raise _at_work(pass_id)
         known = ", ".join(interrupted) or "none"
         raise ResumeError(f"no interrupted pass '{pass_id}' in this store; there are: {known}")
-    run = interrupted[pass_id]
-    lock = _lock(store, pass_id)
     try:
         lock.acquire(timeout=2)  # longer than another process's look at whether it is free
     except Timeout:
-        raise ResumeError(f"pass {pass_id} is being worked on by another process") from None
+        raise _at_work(pass_id) from None
+    run = interrupted[pass_id]
     settings = PassSettings(**json.loads(run.data.tags[SETTINGS]))
-    resumed = ExperimentPass(pass_id, run.info.run_id, settings, lock, _journal(store, pass_id))
+    resumed = ExperimentPass(pass_id, run.info.run_id, settings, lock)
     resumed.require(**asked)
     return resumed
 
@@ -131,24 +139,26 @@ def reopen(store: Store, run_id: str) -> None:
 
 
 def interrupted_passes(store: Store) -> list[Run]:
-    """Ledger runs of passes that ended before their time on this machine, oldest first."""
-    runs = find_runs(store, LEDGER, {KIND: EXPERIMENT_KIND})
+    """Return the ledger runs of passes that were interrupted on this machine, oldest first."""
+    # a pass of another machine has no lock here
     return [
         run
-        for run in runs
-        if run.info.status != FINISHED and _nobody_works_on(store, run.data.tags[PASS])
+        for run in find_runs(store, LEDGER, {KIND: EXPERIMENT_KIND})
+        if run.info.status != FINISHED
+        and _exists(lock := _lock(store, run.data.tags[PASS]))
+        and _is_free(lock)
     ]
 
 
-def close_interrupted(store: Store, experiments: list[str]) -> list[Run]:
-    """Mark what interrupted passes left RUNNING as KILLED; returns their ledger runs."""
+def close_interrupted(store: Store, experiments: Iterable[str]) -> list[Run]:
+    """Mark what interrupted passes left RUNNING as KILLED; return their ledger runs."""
     passes = interrupted_passes(store)
     for run in passes:
         kill_running(store, run.data.tags[PASS], experiments)
     return passes
 
 
-def kill_running(store: Store, pass_id: str, experiments: list[str]) -> None:
+def kill_running(store: Store, pass_id: str, experiments: Iterable[str]) -> None:
     """Mark every run of the pass that is RUNNING as KILLED, the ledger's last."""
     for experiment in (*experiments, LEDGER):
         for run in find_runs(store, experiment, {PASS: pass_id}):
@@ -156,11 +166,15 @@ def kill_running(store: Store, pass_id: str, experiments: list[str]) -> None:
                 store.client.set_terminated(run.info.run_id, KILLED)
 
 
-def _nobody_works_on(store: Store, pass_id: str) -> bool:
-    """Whether the pass's lock lies here and is free; a pass of another machine has none here."""
-    lock = _lock(store, pass_id)
-    if not Path(lock.lock_file).exists():
-        return False
+def _lock(store: Store, pass_id: str) -> FileLock:
+    return FileLock(store.studies / f"{pass_id}.lock")
+
+
+def _exists(lock: FileLock) -> bool:
+    return Path(lock.lock_file).exists()
+
+
+def _is_free(lock: FileLock) -> bool:
     try:
         with lock.acquire(timeout=0):
             return True
@@ -168,9 +182,5 @@ def _nobody_works_on(store: Store, pass_id: str) -> bool:
         return False
 
 
-def _lock(store: Store, pass_id: str) -> FileLock:
-    return FileLock(store.studies / f"{pass_id}.lock")
-
-
-def _journal(store: Store, pass_id: str) -> Path:
-    return store.studies / f"{pass_id}.journal"
+def _at_work(pass_id: str) -> ResumeError:
+    return ResumeError(f"pass {pass_id} is being worked on by another process")

@@ -1,19 +1,19 @@
-"""Model report: fit the chosen candidate, score it once on the holdout, write all on its run.
+"""Fit a candidate, score it once on the holdout, and write all about it on its MLflow run.
 
-Used by the experiment for each study's best trial; what is written here is what a later version
-is compared with: metrics with intervals, tables, figures, data digest, hashes of the training
-texts, the model and its card.
+The experiment does so for each study's best trial, the flow for each retraining. A later version is
+compared with what is written here: metrics with intervals, tables, figures, the data's digest,
+hashes of the training texts, the model and its card.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,6 @@ from sklearn.pipeline import Pipeline
 
 from sentiment import metrics as evaluation
 from sentiment.data import reviews
-from sentiment.drift.reference import log_reference, reference_reviews
 from sentiment.metrics import Floats, Interval, Labels
 from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
@@ -33,8 +32,10 @@ from sentiment.training.card import CARD, model_card
 from sentiment.training.folds import FoldMatrices
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
+if TYPE_CHECKING:
+    from optuna import Study
+
 MODEL_URI = TAG + "model_uri"  # set when the model is complete, so that a resumed pass skips it
-TABLES = ("audit", "per_class", "reliability", "top_words")
 
 
 @dataclass(frozen=True)
@@ -195,71 +196,61 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     _log_dataset(store, run_id, data)
 
 
-def log_report(
-    store: Store,
-    run_id: str,
-    fitted: FittedModel,
-    data: PreparedReviews,
-    trials: pd.DataFrame | None = None,
-    importances: Mapping[str, float] | None = None,
-) -> None:
-    """Write tables, figures, hashes of the training texts, packages and the drift reference.
+def log_report(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
+    """Write tables, figures, hashes of the training texts and the list of packages on the run."""
+    log_tables(store, run_id, fitted, data)
+    with tempfile.TemporaryDirectory() as folder:
+        figures.draw(fitted.algorithm, drawings(fitted, data), Path(folder))
+        store.client.log_artifacts(run_id, folder, "figures")
 
-    `trials` has `number`, `value` and a column a parameter, one row a scored trial; without a
-    search there are neither trials nor importances, and no figures of them.
-    """
+
+def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
+    """Write tables, hashes of the training texts and the list of packages on the run."""
+    truth = data.split.y_test
+    tables = {
+        "audit": data.audit,
+        "per_class": evaluation.per_class_table(truth, fitted.predicted, reviews.CLASS_NAMES),
+        "reliability": evaluation.reliability_table(truth, fitted.probability),
+    }
+    weights = calibration.term_weights(fitted.candidate.model)
+    if weights is not None:
+        terms = fitted.candidate.vectorizer.get_feature_names_out()
+        tables["top_words"] = _top_words(terms, weights)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        for kind in ("tables", "figures"):
-            (out / kind).mkdir()
-        names, truth = reviews.CLASS_NAMES, data.split.y_test
-        data.audit.to_csv(out / "tables/audit.csv", index=False)
-        table = evaluation.per_class_table(truth, fitted.predicted, names)
-        table.to_csv(out / "tables/per_class.csv", index=False)
-        reliability = evaluation.reliability_table(truth, fitted.probability)
-        reliability.to_csv(out / "tables/reliability.csv", index=False)
+        (out / "tables").mkdir()
+        for name, table in tables.items():
+            table.to_csv(out / f"tables/{name}.csv", index=False)
         np.save(out / reviews.TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
         (out / "packages.txt").write_text("\n".join(installed_packages()) + "\n")
-
-        title = fitted.algorithm
-        drawn = {
-            "confusion_matrix": figures.confusion_matrix_figure(
-                truth, fitted.predicted, names, f"{title}: holdout"
-            ),
-            "precision_recall": figures.precision_recall_figure(
-                truth, fitted.decision, f"{title}: precision and recall"
-            ),
-            "reliability": figures.reliability_figure(
-                reliability, fitted.test_brier, f"{title}: forecast and outcome"
-            ),
-        }
-        if trials is not None:
-            drawn["optimisation_history"] = figures.optimisation_history_figure(
-                trials, f"{title}: the search"
-            )
-            drawn["parallel_coordinates"] = figures.parallel_coordinates_figure(
-                trials, f"{title}: the trials"
-            )
-        if importances:
-            drawn["parameter_importance"] = figures.parameter_importance_figure(
-                dict(importances), f"{title}: what the score depends on"
-            )
-        weights = calibration.term_weights(fitted.candidate.model)
-        if weights is not None:
-            terms = fitted.candidate.vectorizer.get_feature_names_out()
-            _top_words(terms, weights).to_csv(out / "tables/top_words.csv", index=False)
-            drawn["top_words"] = figures.top_words_figure(terms, weights, f"{title}: top words")
-        for name, figure in drawn.items():
-            figure.savefig(out / f"figures/{name}.png")
         store.client.log_artifacts(run_id, folder)
-    frame = data.loaded.frame
-    reference = reference_reviews(
-        frame["text"].tolist(),
-        reviews.to_labels(frame["rating"]),
-        frame["copies"].to_numpy(),
-        data.split,
-    )
-    log_reference(store, run_id, fitted.pipeline, *reference)
+
+
+def drawings(
+    fitted: FittedModel, data: PreparedReviews, study: Study | None = None
+) -> dict[str, figures.Drawing]:
+    """Return what to draw of a fitted model, by file name.
+
+    With the `study` that found it, also which parameters its score depends on. The history and the
+    parallel coordinates of a search are MLflow's own charts.
+    """
+    truth = data.split.y_test
+    reliability = evaluation.reliability_table(truth, fitted.probability)
+    result: dict[str, figures.Drawing] = {
+        "confusion_matrix": (
+            figures.confusion_matrix_figure,
+            (truth, fitted.predicted, reviews.CLASS_NAMES),
+        ),
+        "precision_recall": (figures.precision_recall_figure, (truth, fitted.decision)),
+        "reliability": (figures.reliability_figure, (reliability, fitted.test_brier)),
+    }
+    weights = calibration.term_weights(fitted.candidate.model)
+    if weights is not None:
+        terms = fitted.candidate.vectorizer.get_feature_names_out()
+        result["top_words"] = (figures.top_words_figure, (terms, weights))
+    if study is not None:
+        result["parameter_importance"] = (figures.parameter_importance_figure, (study,))
+    return result
 
 
 def log_model_and_card(

@@ -1,21 +1,23 @@
 """One algorithm's share of a pass: its study, its trial runs, its best model, its version.
 
-Written so that it can be killed between any two steps: each looks first whether it was done.
+It can be killed between any two steps: each step looks first whether it was done.
 """
 
 from __future__ import annotations
 
-import time
+import tempfile
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from sentiment.console import Terminal
 from sentiment.errors import SearchError
-from sentiment.metrics import Floats, Interval
+from sentiment.metrics import Interval
 from sentiment.model.algorithms import build_candidate, logged_parameters, suggest_candidate
 from sentiment.registry.lifecycle import register_version
 from sentiment.tracking.store import (
@@ -29,24 +31,20 @@ from sentiment.tracking.store import (
     git_commit,
     log_values,
 )
+from sentiment.training.figures import Painter
 from sentiment.training.fingerprint import FINGERPRINT, training_fingerprint
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.passes import PARENT_KIND, TRIAL, TRIAL_KIND, ExperimentPass, reopen
 from sentiment.training.report import (
     MODEL_URI,
     PreparedReviews,
+    drawings,
     fit_and_evaluate,
     log_model_and_card,
-    log_report,
     log_scores,
+    log_tables,
 )
-from sentiment.training.studies import (
-    chosen_trial,
-    finished_trials,
-    open_study,
-    parameter_importances,
-    trial_table,
-)
+from sentiment.training.studies import best_value, open_study
 
 # Our own sentences: the input example of each model, shown in the MLflow UI.
 EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not worth the money")
@@ -63,14 +61,14 @@ class PassContext:
     folds: FoldMatrices
     terminal: Terminal
     storage: BaseStorage
+    painter: Painter
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search led to. `version` is None when nothing was registered."""
+    """The scores of an algorithm's best model. `version` is None when it was not registered."""
 
     algorithm: str
-    run_id: str
     cv_f1_macro: float
     train_f1: float
     test_f1: Interval
@@ -87,14 +85,15 @@ def search_and_register(
     """
     store, this_pass = context.store, context.this_pass
     earlier = find_runs(store, algorithm, this_pass.tags(PARENT_KIND))
-    if earlier:
-        parent = earlier[0].info.run_id
-        if earlier[0].info.status != FINISHED:
-            reopen(store, parent)
-    else:
+    finished = bool(earlier) and earlier[0].info.status == FINISHED
+    if not earlier:
         tags = {**this_pass.tags(PARENT_KIND), TAG + "git_commit": git_commit()}
         parent = begin_run(store, algorithm, tags)
-    if not (earlier and earlier[0].info.status == FINISHED):
+    else:
+        parent = earlier[0].info.run_id
+        if not finished:
+            reopen(store, parent)
+    if not finished:
         study = run_study(context, algorithm, parent)
         _log_best(context, algorithm, parent, study)
     version = _register(store, parent, this_pass) if register else None
@@ -102,7 +101,6 @@ def search_and_register(
     metrics = store.client.get_run(parent).data.metrics
     return SearchResult(
         algorithm=algorithm,
-        run_id=parent,
         cv_f1_macro=metrics["cv_f1_macro"],
         train_f1=metrics["train_f1"],
         test_f1=Interval(metrics["test_f1"], metrics["test_f1_low"], metrics["test_f1_high"]),
@@ -111,29 +109,46 @@ def search_and_register(
 
 
 def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
-    """Run the study to its number of trials, each written to MLflow before Optuna is told."""
+    """Run the study to its number of trials, each a nested run of `parent`; return it.
+
+    A trial is written while the next one is scored, and stored with the study last, when its run is
+    complete. A trial that was under way when the process died is repeated, and its run is found
+    again by the trial's number.
+    """
     store, this_pass = context.store, context.this_pass
     settings = this_pass.settings
-    study = open_study(context.storage, f"{this_pass.id}/{algorithm}", settings.seed)
+    study, stored = open_study(context.storage, f"{this_pass.id}/{algorithm}", settings.seed)
     known = {
-        run.data.tags[TRIAL]: run.info.run_id
+        int(run.data.tags[TRIAL]): run.info.run_id
         for run in find_runs(store, algorithm, this_pass.tags(TRIAL_KIND))
     }
-    warned: list[str] = []
-    with context.terminal.search(algorithm, settings.trials) as progress:
-        progress.advance(_best(study), len(finished_trials(study)))
+
+    def write(trial: FrozenTrial, folds: dict[str, float]) -> None:
+        _log_trial(context, algorithm, parent, trial, folds, known.get(trial.number))
+        stored.add_trial(trial)
+
+    with (
+        context.terminal.search(algorithm, settings.trials) as progress,
+        ThreadPoolExecutor(1) as writer,
+    ):
+        progress.advance(best_value(study), len(study.trials))
+        written: Future[None] | None = None
         while progress.done < settings.trials:
-            trial = study.ask()
-            logged = known.get(str(trial.number))
-            warned += _run_trial(context, algorithm, parent, study, trial, logged)
-            progress.advance(_best(study))
+            scored = _score_trial(context, algorithm, study)
+            if written is not None:
+                written.result()
+            written = writer.submit(write, *scored)
+            progress.advance(best_value(study))
+        if written is not None:
+            written.result()
+    warned = [message for trial in study.trials for message in trial.user_attrs.get("warnings", [])]
     if warned:
         context.terminal.say(
             f"{algorithm}: {len(warned)} warnings in trials, the first: {warned[0]}"
         )
-    if _best(study) is None:
+    if best_value(study) is None:
         end_run(store, parent, FAILED)
-        reason = finished_trials(study)[0].user_attrs["reason"]
+        reason = study.trials[0].user_attrs["reason"]
         raise SearchError(
             f"all {settings.trials} trials of {algorithm} failed, the first with: {reason}; "
             "give more reviews, or leave this algorithm out with --models"
@@ -141,103 +156,120 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
     return study
 
 
-def _run_trial(
+def _score_trial(
+    context: PassContext, algorithm: str, study: Study
+) -> tuple[FrozenTrial, dict[str, float]]:
+    """Run the study's next trial; return it and the metrics of its folds, none when it failed."""
+    trial = study.ask()
+    space = context.this_pass.settings.search_space
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            candidate = suggest_candidate(algorithm, trial, space)
+            scores = context.folds.score(candidate.vectorizer, candidate.model)
+        except Exception as error:  # whatever a trial dies of, the study goes on
+            trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
+            scores = None
+    if caught:
+        messages = {f"{item.category.__name__}: {item.message}" for item in caught}
+        trial.set_user_attr("warnings", sorted(messages))
+    if scores is None:
+        return study.tell(trial, state=TrialState.FAIL), {}
+    metrics = {f"cv_f1_fold_{fold}": float(score) for fold, score in enumerate(scores)}
+    metrics["cv_f1_macro_sd"] = float(scores.std())
+    return study.tell(trial, float(scores.mean())), metrics
+
+
+def _log_trial(
     context: PassContext,
     algorithm: str,
     parent: str,
-    study: Study,
-    trial: Trial,
+    trial: FrozenTrial,
+    folds: dict[str, float],
     run_id: str | None,
-) -> list[str]:
-    """Score one trial and log it as a nested run; a failed one is FAILED, with its reason.
+) -> None:
+    """Write a trial that ended as a nested run, FAILED with its reason when it was not scored.
 
     `run_id` is the run that an interrupted attempt at this very trial left behind.
     """
     store, this_pass = context.store, context.this_pass
-    started, clock = time.time(), time.perf_counter()
-    scores: Floats | None = None
-    reason = ""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            candidate = suggest_candidate(algorithm, trial, this_pass.settings.search_space)
-            params = logged_parameters(algorithm, candidate)
-            scores = context.folds.score(candidate.vectorizer, candidate.model)
-        except Exception as error:  # whatever a trial dies of, the study goes on
-            params = {"model": algorithm, **trial.params}
-            reason = f"{type(error).__name__}: {error}"
-    seconds = time.perf_counter() - clock
-    messages = sorted({f"{item.category.__name__}: {item.message}" for item in caught})
-
-    tags = {**this_pass.tags(TRIAL_KIND), TRIAL: str(trial.number)}
+    params: dict[str, object] = {"model": algorithm, **trial.params}
+    metrics, tags = {"duration_seconds": _seconds(trial), **folds}, {}
+    if trial.value is not None:
+        metrics["cv_f1_macro"] = trial.value
+        candidate = build_candidate(algorithm, trial.params, this_pass.settings.search_space)
+        params = {**logged_parameters(algorithm, candidate)}
+    if "reason" in trial.user_attrs:
+        tags[REASON] = trial.user_attrs["reason"]
+    if "warnings" in trial.user_attrs:
+        tags[TAG + "warnings"] = "; ".join(trial.user_attrs["warnings"])
     if run_id is None:
-        name = str(trial.number)
-        run_id = begin_run(store, algorithm, tags, name=name, parent=parent, started=started)
-    extra = {REASON: reason} if reason else {}
-    if messages:
-        extra[TAG + "warnings"] = "; ".join(messages)
-    log_values(
-        store,
-        run_id,
-        params={**params, "cleaning_fingerprint": this_pass.settings.cleaning},
-        metrics={**({} if scores is None else _score_metrics(scores)), "duration_seconds": seconds},
-        tags=extra,
-    )
-    end_run(store, run_id, FINISHED if scores is not None else FAILED)
-
-    trial.set_user_attr("seconds", seconds)
-    if scores is None:
-        trial.set_user_attr("reason", reason)
-        study.tell(trial, state=TrialState.FAIL)
-    else:
-        study.tell(trial, float(scores.mean()))
-    return messages
+        run_id = begin_run(
+            store,
+            algorithm,
+            {**this_pass.tags(TRIAL_KIND), TRIAL: str(trial.number)},
+            name=str(trial.number),
+            parent=parent,
+            started=trial.datetime_start.timestamp() if trial.datetime_start else None,
+        )
+    params["cleaning_fingerprint"] = this_pass.settings.cleaning
+    log_values(store, run_id, params=params, metrics=metrics, tags=tags)
+    end_run(store, run_id, FAILED if trial.value is None else FINISHED)
 
 
 def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -> None:
     """Refit the best trial, evaluate it, and write everything about it on the parent run."""
-    store, data = context.store, context.data
-    settings, best = context.this_pass.settings, chosen_trial(study)
+    store, data, settings = context.store, context.data, context.this_pass.settings
+    best = study.best_trial
     candidate = build_candidate(algorithm, best.params, settings.search_space)
     fitted = fit_and_evaluate(algorithm, candidate, data, context.folds)
-    trials = finished_trials(study)
+    _log_history(store, parent, study)
     log_values(
         store,
         parent,
-        metrics={
-            "cv_f1_macro": best.value or 0.0,
-            "cv_f1_macro_best": study.best_value,
-            "fit_time": sum(trial.user_attrs["seconds"] for trial in trials),
-        },
+        metrics={"fit_time": sum(_seconds(trial) for trial in study.trials)},
         tags={
-            TAG + "chosen_trial": str(best.number),
+            TAG + "best_trial": str(best.number),
             TAG + FINGERPRINT: training_fingerprint(settings.data_digest, candidate),
         },
     )
     log_scores(store, parent, fitted, data)
-    log_report(store, parent, fitted, data, trial_table(trials), parameter_importances(study))
-    log_model_and_card(store, parent, fitted, EXAMPLES, settings.file_format)
+    with tempfile.TemporaryDirectory() as folder:
+        context.painter.begin(algorithm, drawings(fitted, data, study), Path(folder))
+        log_tables(store, parent, fitted, data)
+        log_model_and_card(store, parent, fitted, EXAMPLES, settings.file_format)
+        context.painter.finish()
+        store.client.log_artifacts(parent, folder, "figures")
+
+
+def _log_history(store: Store, parent: str, study: Study) -> None:
+    """Write the best score so far as a metric by trial: the last is the best trial's score.
+
+    MLflow draws the history of the search from it. Written again, it changes nothing.
+    """
+    from mlflow.entities import Metric
+
+    history: list[Metric] = []
+    for trial in study.trials:
+        if trial.value is not None and trial.datetime_complete is not None:
+            best = max(trial.value, history[-1].value if history else trial.value)
+            ended = int(trial.datetime_complete.timestamp() * 1000)
+            history.append(Metric("cv_f1_macro", best, ended, trial.number))
+    store.client.log_batch(parent, metrics=history)
 
 
 def _register(store: Store, parent: str, this_pass: ExperimentPass) -> str:
-    run = store.client.get_run(parent)
+    data = store.client.get_run(parent).data
     tags = {
-        "model": run.data.params["model"],
-        "cv_f1_macro": f"{run.data.metrics['cv_f1_macro']:.6f}",
-        "test_f1": f"{run.data.metrics['test_f1']:.6f}",
+        "model": data.params["model"],
+        "cv_f1_macro": f"{data.metrics['cv_f1_macro']:.6f}",
+        "test_f1": f"{data.metrics['test_f1']:.6f}",
         "data_digest": this_pass.settings.data_digest,
         "cleaning_fingerprint": this_pass.settings.cleaning,
+        FINGERPRINT: data.tags[TAG + FINGERPRINT],
     }
-    if TAG + FINGERPRINT in run.data.tags:  # not in a pass that an older version of this began
-        tags[FINGERPRINT] = run.data.tags[TAG + FINGERPRINT]
-    return register_version(store, parent, run.data.tags[MODEL_URI], tags)
+    return register_version(store, parent, data.tags[MODEL_URI], tags)
 
 
-def _score_metrics(scores: Floats) -> dict[str, float]:
-    folds = {f"cv_f1_fold_{fold}": float(value) for fold, value in enumerate(scores)}
-    return {"cv_f1_macro": float(scores.mean()), "cv_f1_macro_sd": float(scores.std()), **folds}
-
-
-def _best(study: Study) -> float | None:
-    scored = [trial.value for trial in finished_trials(study) if trial.value is not None]
-    return max(scored, default=None)
+def _seconds(trial: FrozenTrial) -> float:
+    return trial.duration.total_seconds() if trial.duration else 0.0

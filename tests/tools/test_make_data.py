@@ -27,7 +27,7 @@ from sentiment.data.reviews import load_reviews
 from sentiment.model.algorithms import ALGORITHMS, build_candidate, suggest_candidate
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.report import fit_and_evaluate, prepare_reviews
-from sentiment.training.studies import TrialSeededSampler, chosen_trial
+from sentiment.training.studies import TrialSeededSampler
 
 DATA = Path(__file__).resolve().parents[2] / "data.csv"
 MARKER = "READ MORE"
@@ -147,7 +147,7 @@ def scores() -> dict[str, tuple[float, float]]:
 
         study = optuna.create_study(direction="maximize", sampler=TrialSeededSampler(42))
         study.optimize(objective, n_trials=20)
-        best = chosen_trial(study)
+        best = study.best_trial
         assert best.value is not None
         fitted = fit_and_evaluate(name, build_candidate(name, best.params), data, folds)
         result[name] = (best.value, fitted.train_f1 - fitted.test_f1.value)
