@@ -15,6 +15,7 @@ started on loopback and taken down at the end.
 # not resolve the names of the parameters' types then.
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -297,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.once:
                 parameters = parameters_of(flipkart_sentiment_flow, options)
                 return service.run_once(server, flipkart_sentiment_flow, parameters)
+            os.chdir(PROJECT)  # from where the runs find this script and the package
             return service.serve(server, deployments(options), say)
     except errors.UserError as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)

@@ -32,6 +32,7 @@ from sentiment.tracking.store import PRIVATE, PROJECT
 HOST, PORT = "127.0.0.1", 4200  # Prefect's own defaults
 START_SECONDS = 120  # a cold start takes about 10 s here; a loaded machine needs more
 STOP_SECONDS = 15
+ORPHAN_SECONDS = 5  # less than a new service takes to start
 LOOK_SECONDS = 0.25
 
 
@@ -142,16 +143,16 @@ def server_for(folder: Path, say: Callable[[str], None]) -> Iterator[Server]:
 
 
 def end_with(parent: int) -> None:
-    """Have this process end soon after its parent: with SIGTERM, then, if need be, SIGKILL.
+    """End this process when its parent is gone: with SIGTERM, and SIGKILL if that does not do.
 
-    `parent` is the id of the process that started this one, which may be gone by now.
+    `parent` is the id of the process that started this one. Returns at once; a thread watches.
     """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(LOOK_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(STOP_SECONDS)
+        time.sleep(ORPHAN_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

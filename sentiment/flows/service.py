@@ -32,7 +32,6 @@ from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
     ConcurrencyLimitStrategy,
-    FlowRun,
     StateType,
     TaskRun,
 )
@@ -55,7 +54,7 @@ from sentiment.errors import (
 )
 from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with
 from sentiment.flows.report import alert
-from sentiment.tracking.store import PROJECT, Store
+from sentiment.tracking.store import Store
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -139,9 +138,7 @@ def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]
         print(f"the run failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     finally:
-        # now, while the server is there: at exit Prefect would wait for one that is gone
-        APILogWorker.drain_all(timeout=FLUSH_SECONDS)
-        EventsWorker.drain_all(timeout=FLUSH_SECONDS)
+        _flush()
     print(f"the run took {time.perf_counter() - began:.1f} s in all; see {server.ui_url}")
     return 0
 
@@ -155,7 +152,6 @@ def serve(
     already, or if the Prefect server refuses.
     """
     os.environ[SERVICE] = str(os.getpid())
-    os.chdir(PROJECT)  # where the runs look for the script
     stopping = threading.Event()
     with (
         _only_server(server, str(deployments[0].name)),
@@ -176,16 +172,28 @@ def serve(
                     server.restart_if_ours_died()
                 if not stopping.is_set():
                     runner = _RunnerThread(client, deployments, say)
+                    say("the runner works again")
             say("stopping: no new runs; a run in progress ends first")
             stopping.clear()
-            _drain(client, runner.deployment_ids, stopping)
+            runner.finish()
+            until = time.monotonic() + DRAIN_SECONDS
+            while runner.is_alive() and time.monotonic() < until and not stopping.is_set():
+                stopping.wait(LOOK_SECONDS)
         finally:
-            runner.stop()
+            runner.cancel()
+            _flush()
     return 0
 
 
+class _Runner(Runner):
+    """Prefect's runner, but stopping it lets runs in progress end."""
+
+    async def cancel_all(self) -> None:
+        """Do nothing, where Prefect cancels the runs in progress."""
+
+
 class _RunnerThread(threading.Thread):
-    """Prefect's runner at work; it gives up, and the thread ends, when the server is away."""
+    """The runner at work; it gives up, and the thread ends, when the server is away."""
 
     def __init__(
         self,
@@ -195,13 +203,11 @@ class _RunnerThread(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         try:
-            self.runner = Runner(pause_on_shutdown=False)  # `_drain` pauses
-            self.deployment_ids = []
+            self.runner = _Runner(pause_on_shutdown=False)
             for deployment in deployments:
                 missed = _tidy_up(client, deployment, say)
                 number = self.runner.add_deployment(deployment)
                 assert isinstance(number, UUID)  # a coroutine only in asynchronous code
-                self.deployment_ids.append(number)
                 if missed and not deployment.paused:
                     client.create_flow_run_from_deployment(number)
         except HTTPError as error:
@@ -218,13 +224,20 @@ class _RunnerThread(threading.Thread):
         except Exception as error:
             print(f"the runner: {type(error).__name__}: {error}", file=sys.stderr)
 
-    def stop(self) -> None:
-        """Cancel runs that are still in progress, and end."""
+    def finish(self) -> None:
+        """Pause the deployments and end after the runs in progress."""
         while self.is_alive() and not self.runner.started:
             time.sleep(LOOK_SECONDS)
-        if self.is_alive():
+        if self.runner.started:
+            self.runner.pause_on_shutdown = True  # not before: without a server it would fail
             self.runner.execute_in_background(self.runner.astop)
-        self.join(2 * STOP_SECONDS)
+
+    def cancel(self) -> None:
+        """Cancel the runs in progress and end."""
+        self.finish()
+        if self.is_alive():
+            self.runner.execute_in_background(Runner.cancel_all, self.runner)
+            self.join(2 * STOP_SECONDS)
 
 
 def _tidy_up(
@@ -239,7 +252,11 @@ def _tidy_up(
         number = client.read_deployment_by_name(f"{deployment.flow_name}/{deployment.name}").id
     except ObjectNotFound:
         return False
-    for run in _active(client, [number]):
+    left = client.read_flow_runs(
+        deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [number]}}),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ACTIVE}}}),
+    )
+    for run in left:
         client.set_flow_run_state(run.id, Crashed(message="its service was killed"), force=True)
         say(f"run '{run.name}' was left behind by a service that was killed: closed as crashed")
     missed = 0
@@ -255,27 +272,10 @@ def _tidy_up(
     return missed > 0
 
 
-def _active(client: SyncPrefectClient, deployment_ids: Sequence[UUID]) -> list[FlowRun]:
-    """Return the deployments' runs that are under way."""
-    return client.read_flow_runs(
-        deployment_filter=DeploymentFilter.model_validate({"id": {"any_": list(deployment_ids)}}),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ACTIVE}}}),
-    )
-
-
-def _drain(
-    client: SyncPrefectClient, deployment_ids: Sequence[UUID], hurry: threading.Event
-) -> None:
-    """Pause the schedules and wait for runs in progress; a second signal ends the wait."""
-    until = time.monotonic() + DRAIN_SECONDS
-    try:
-        for number in deployment_ids:
-            client.pause_deployment(number)
-        while _active(client, deployment_ids) and time.monotonic() < until:
-            if hurry.wait(LOOK_SECONDS):
-                return
-    except (OSError, HTTPError):  # the server is away: there is nobody to ask
-        return
+def _flush() -> None:
+    """Send the last logs and events; at exit Prefect would wait for a server that is gone."""
+    APILogWorker.drain_all(timeout=FLUSH_SECONDS)
+    EventsWorker.drain_all(timeout=FLUSH_SECONDS)
 
 
 @contextmanager
