@@ -21,7 +21,7 @@ from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFi
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import Scheduled
+from prefect.states import Running, Scheduled
 from support.drift_reviews import made_up
 from support.drift_store import champion, write_answers
 from support.loop_reviews import in_other_words, write_labelled
@@ -307,7 +307,11 @@ class Service:
             *("--data", str(self.data), "--store", str(self.store_folder)),
             *("--cron", f"0 {hour} * * *", "--drift-cron", f"30 {hour} * * *", *options),
         ]
-        api = {"PREFECT_API_URL": server.api_url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+        api = {
+            "PREFECT_API_URL": server.api_url,
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PREFECT_CLIENT_MAX_RETRIES": "1",  # so that it takes seconds to give a server up
+        }
         self.began = datetime.now(UTC)
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -437,12 +441,14 @@ def test_a_service_that_was_killed_and_its_successor(
     killed.process.wait()
     missed = [trigger(client) for _ in range(3)]  # they come due while nothing is served
     wait_for(lambda: not any(alive(pid) for pid in left))  # they end by themselves
+    dead = trigger(client)  # one whose process was killed, too
+    client.set_flow_run_state(dead.id, Running(), force=True)
 
     # runs are closed, downtime is not caught up with: one run makes up for it
     service = serving("--drift", "off")
     assert "flipkart-sentiment-drift-deployment" not in service.log.read_text()
     assert deployed(client, DRIFT_CHECK).paused and not deployed(client, RETRAINING).paused
-    assert outcome(client, run) == "CRASHED"
+    assert outcome(client, run) == outcome(client, dead) == "CRASHED"
     assert {outcome(client, one) for one in missed} == {"CANCELLED"}
     made_up_for = FlowRunFilter.model_validate(
         {
@@ -460,7 +466,7 @@ def test_a_service_that_was_killed_and_its_successor(
 
     # the server goes away and comes back
     server.stop()
-    service.wait_until_it_says("the runner ended")
+    service.wait_until_it_says("the runner gave up")
     server.restart_if_ours_died()
     service.wait_until_it_says("the runner works again")
     last = running(client, service)

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -91,8 +93,8 @@ def run_script(script: str, *options: str, **env: str) -> subprocess.CompletedPr
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    """Trained by the experiment on 1,500 reviews, promoted, and served."""
-    store, data = tmp_path / "store", write_labelled(tmp_path / "reviews.csv", *made_up(1500, 1))
+    """Trained by the experiment on 1,000 reviews, promoted, and served."""
+    store, data = tmp_path / "store", write_labelled(tmp_path / "reviews.csv", *made_up(1000, 1))
     options = ("--trials", "3", "--models", "LogisticRegression", "--promote", "--quiet")
     done = run_script(
         "sentiment_mlflow_optuna.py", *options, "--data", str(data), "--store", str(store)
@@ -129,6 +131,9 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
             ALERT_WEBHOOK_URL=address,
         )
     assert [body["state"] for body in told] == ["drifted"]
+    ui = said.rpartition("see ")[2].strip()  # of the Prefect server that it started, and ended
+    with pytest.raises(URLError):
+        urlopen(ui)
     history = shop.run("sentiment.cli.registry", "history")
     assert "better than version 1" in history, said
 

@@ -165,12 +165,9 @@ def serve(
                     cron = getattr(one.schedule, "cron", one.schedule)
                     say(f"serving '{deployment.name}' on cron {cron}; Prefect UI: {server.ui_url}")
             while not stopping.wait(LOOK_SECONDS):
-                if runner.is_alive():
-                    continue
-                say("the runner ended; it is started again when the Prefect server answers")
-                while not server.answers() and not stopping.wait(LOOK_SECONDS):
-                    server.restart_if_ours_died()
-                if not stopping.is_set():
+                server.restart_if_ours_died()
+                if not runner.is_alive() and server.answers():
+                    say("the Prefect server was away: the runner is started again")
                     runner = _RunnerThread(client, deployments, say)
                     say("the runner works again")
             say("stopping: no new runs; a run in progress ends first")
@@ -215,6 +212,8 @@ class _RunnerThread(threading.Thread):
             raise ServiceError(f"the Prefect server refuses: {said}") from None
         self.context = copy_context()  # Prefect's settings
         self.start()
+        while self.is_alive() and not self.runner.started:
+            time.sleep(LOOK_SECONDS)
 
     def run(self) -> None:
         # Inherited by the runs: Ctrl-C, which reaches every process of a terminal, is not for them.
@@ -222,12 +221,10 @@ class _RunnerThread(threading.Thread):
         try:
             self.context.run(asyncio.run, self.runner.start())
         except Exception as error:
-            print(f"the runner: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"the runner gave up: {type(error).__name__}: {error}", file=sys.stderr)
 
     def finish(self) -> None:
         """Pause the deployments and end after the runs in progress."""
-        while self.is_alive() and not self.runner.started:
-            time.sleep(LOOK_SECONDS)
         if self.runner.started:
             self.runner.pause_on_shutdown = True  # not before: without a server it would fail
             self.runner.execute_in_background(self.runner.astop)
