@@ -3,8 +3,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# a Prefect server, its runners and their signals: not beside other tests
-ALONE := tests/test_ml_orchestration_flipkart.py
 DATA ?= data.csv
 ARGS ?=
 BROWSER := $(or $(CHROMIUM),$(shell command -v chromium || command -v chromium-browser || command -v google-chrome))
@@ -22,8 +20,7 @@ serve: $(READY) ## serve the production version: API and page on http://127.0.0.
 	@$(BIN)/python -m sentiment serve $(ARGS)
 
 test: $(READY) lint browser ## lint, then run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore $(ALONE) $(ARGS)
-	@$(BIN)/python -m pytest $(ALONE)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 browser: ## Chromium for the test of the page: installed where it is missing and this is Debian, as root
 	@if [ -n "$(BROWSER)" ]; then exit 0; fi; \

@@ -1,123 +1,198 @@
-"""The scheduled retraining: a Prefect flow that can improve production and never make it worse.
+"""Retrain on a schedule: a Prefect flow that can improve production and never make it worse.
 
     python ml_orchestration_flipkart.py                  # serve the deployment, every 5 minutes
     python ml_orchestration_flipkart.py --once           # one run now
     python ml_orchestration_flipkart.py --cron "0 3 * * *" --config published
 
-A run checks for drift first. Where nothing drifted and no data changed it trains nothing; else
-tasks load, clean, split, vectorize, train, evaluate and log a logistic regression on the file and
-the feedback, and the gate compares it with the production version. A second deployment checks each
-hour without training. Where `PREFECT_API_URL` names no server that answers, one is started on
-loopback and taken down at the end.
+A run checks for drift first. If nothing drifted and no data changed, there is nothing to train.
+Otherwise it loads, cleans, splits, vectorizes, trains, evaluates and logs a logistic regression on
+the file and the labelled feedback, and the gate compares it with the production version. A second
+deployment checks for drift each hour. If `PREFECT_API_URL` names no server that answers, one is
+started on loopback and taken down at the end.
 """
 
-# No `from __future__ import annotations` here: a runner loads the flow by its file's path, and then
-# Prefect could not resolve the names of the parameters' types.
+# No `from __future__ import annotations` here: Prefect loads the flow by its file's path, and could
+# not resolve the names of the parameters' types then.
 
 import argparse
-import json
+import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from prefect import Flow, flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from sentiment.cli.options import DATA, KEEP, parse_flow
+
+if __name__ == "__main__":
+    parse_flow()  # --help and wrong options answer before Prefect, which takes seconds to import
+
+from prefect import Flow, flow, task
+from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
 from pydantic import Field
 
-from sentiment import metrics as evaluation
-from sentiment.data.reviews import (
-    CLASS_NAMES,
-    RATING_COLUMN,
-    TEXT_COLUMN,
-    load_reviews,
-    split_reviews,
-)
-from sentiment.errors import ReviewDataError, ServerError, ServiceError, TrackingError
-from sentiment.flows import service as flow_service
-from sentiment.flows.alerts import alert
-from sentiment.flows.deployments import Scheduled
+from sentiment import errors
+from sentiment.data import reviews
+from sentiment.data.reviews import LoadedReviews
+from sentiment.flows import retraining, service
 from sentiment.flows.drift import (
-    DRIFT_CRON,
     DRIFT_DEPLOYMENT_NAME,
-    DRIFT_FLOW_NAME,
     DRIFTED,
-    Finding,
+    NOT_ASKED,
     check_drift,
     flipkart_drift_flow,
 )
 from sentiment.flows.prefect_server import server_for
-from sentiment.flows.report import ScheduledRun, report
-from sentiment.flows.retraining import Config
-from sentiment.flows.tasks import (
-    add_feedback,
-    choose_configuration,
-    evaluate_model,
-    load_data,
-    log_to_mlflow,
-    look_for_change,
-    preprocess_data,
-    promotion_gate,
-    split_train_test,
-    train_model,
-    vectorize_text,
-)
-from sentiment.predictions.feedback import with_feedback
+from sentiment.flows.report import ScheduledRun, leave_artifacts
+from sentiment.flows.retraining import Chosen, Outcome
+from sentiment.flows.service import FLOW, RETRIED, STEP
+from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
+from sentiment.predictions.log import default_log_url
 from sentiment.tracking.store import PROJECT, Store, open_store
-from sentiment.training.report import PreparedReviews
+from sentiment.training import report as training
+from sentiment.training.report import FittedModel, Matrices, PreparedReviews
+from text_cleaning import clean_texts
 
 FLOW_NAME = "Flipkart Sentiment Analysis Flow (Logistic)"
 DEPLOYMENT_NAME = "flipkart-sentiment-logistic-deployment"
-CRON = "*/5 * * * *"
-KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
-NOT_ASKED = Finding(None, ("not checked: drift is off",))
 
 
-@flow(
-    name=FLOW_NAME,
-    description="Retrains the logistic regression where that is due; the gate decides whether it "
-    "goes to production.",
-    log_prints=True,
-    on_failure=[alert],
-    on_crashed=[alert],
-)
+@task(**RETRIED)
+def choose_configuration(store: str | None, config: retraining.Config) -> tuple[Store, Chosen]:
+    """Open the tracking store, close runs that a crash left open, and choose what to train."""
+    opened = open_store(store)
+    retraining.close_dead_runs(opened)
+    chosen = retraining.choose(opened, config)
+    print(f"configuration: {chosen.origin}")
+    return opened, chosen
+
+
+@task(**RETRIED)
+def load_data(data: str, text_column: str | None, rating_column: str | None) -> LoadedReviews:
+    """Read and check the file of reviews."""
+    loaded = reviews.load_reviews(data, text_column, rating_column)
+    print(f"{loaded.source.name}: {loaded.dropped()}")
+    return loaded
+
+
+@task(**STEP)
+def add_feedback(store: Store, loaded: LoadedReviews, log_url: str | None) -> LabelledReviews:
+    """Add the reviews whose labels came by `/feedback`; go on without them if the log is away."""
+    try:
+        labelled = with_feedback(loaded, read_feedback(log_url or default_log_url(store.folder)))
+    except errors.PredictionLogError as error:
+        print(f"without the feedback: {error}")
+        return with_feedback(loaded)
+    print(labelled.note or "no feedback yet")
+    return labelled
+
+
+@task(**RETRIED)
+def look_for_change(
+    store: Store, chosen: Chosen, labelled: LabelledReviews, exactly: bool
+) -> Outcome | None:
+    """Return the version that training now would only repeat, or None: then train."""
+    unchanged = retraining.unchanged_since(store, chosen.candidate, labelled, exactly=exactly)
+    if unchanged is not None:
+        print(f"nothing to train: {unchanged.sentence()}")
+    return unchanged
+
+
+@task(**STEP)
+def preprocess_data(loaded: LoadedReviews) -> list[str]:
+    """Clean every text by itself, so nothing leaks from the holdout."""
+    return clean_texts(loaded.frame["text"])
+
+
+@task(**STEP)
+def split_train_test(loaded: LoadedReviews, cleaned: list[str]) -> PreparedReviews:
+    """Split 70/30 within each class at seed 42, as everywhere in the project, and audit."""
+    return training.combine(loaded, cleaned, reviews.split_reviews(loaded.frame))
+
+
+@task(**STEP)
+def vectorize_text(chosen: Chosen, prepared: PreparedReviews) -> Matrices:
+    """Fit TF-IDF on the training part and turn both parts into matrices."""
+    return training.vectorize(chosen.candidate, prepared)
+
+
+@task(**STEP)
+def train_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -> None:
+    """Fit the logistic regression, in place, on the training part."""
+    chosen.candidate.model.fit(matrices.train, prepared.split.y_train)
+
+
+@task(**STEP)
+def evaluate_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -> FittedModel:
+    """Calibrate the model and score it on both parts."""
+    folds = training.folds_of(prepared)
+    fitted = training.evaluate(retraining.ALGORITHM, chosen.candidate, prepared, matrices, folds)
+    print(f"Train F1 Score: {fitted.train_f1:.4f}")
+    print(f"Test F1 Score : {fitted.test_f1.value:.4f}")
+    return fitted
+
+
+@task(**RETRIED)
+def log_to_mlflow(
+    store: Store,
+    chosen: Chosen,
+    fitted: FittedModel,
+    prepared: PreparedReviews,
+    labelled: LabelledReviews,
+) -> Outcome:
+    """Log the run, and register a version if data, configuration or code changed."""
+    run = (str(flow_run.id), str(flow_run.ui_url or ""))
+    outcome = retraining.log_retraining(store, chosen, fitted, prepared, labelled, run)
+    print(outcome.sentence())
+    return outcome
+
+
+@task(**RETRIED)
+def promotion_gate(
+    store: Store, outcome: Outcome, prepared: PreparedReviews, promote: bool, keep: int
+) -> str:
+    """Compare a new version with production, promote it if it is better, retire old versions."""
+    verdict = retraining.pass_gate(store, outcome, prepared, carry_out=promote)
+    print(verdict)
+    for retired in retraining.retire_versions(store, keep):
+        print(f"retired version {retired}")
+    return verdict
+
+
+@flow(name=FLOW_NAME, **FLOW)
 def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one change for a run
-    data: str = str(PROJECT / "data.csv"),
-    config: Config = "champion",
+    data: str = DATA,
+    config: retraining.Config = "champion",
     promote: bool = True,
     keep: Annotated[int, Field(ge=1)] = KEEP,
     store: str | None = None,
-    text_column: str = TEXT_COLUMN,
-    rating_column: str = RATING_COLUMN,
+    text_column: str | None = None,
+    rating_column: str | None = None,
     drift: Literal["check", "off"] = "check",
     log_url: str | None = None,
 ) -> str:
-    """Retrain once, where drift or other data ask for it, and return the verdict in a sentence.
+    """Retrain the logistic regression if that is due; the gate decides on its promotion.
 
     Args:
         data: file of reviews (CSV, TSV or Parquet).
-        config: `champion` takes production's own parameters, `published` the guide's.
+        config: `champion` takes the parameters of production, `published` those of the guide.
         promote: let the gate promote; otherwise its verdict is only reported.
         keep: versions to keep besides those with an alias or a past in production.
         store: folder of mlflow.db and mlruns; the project's own when empty.
-        text_column: the file's column of review texts.
-        rating_column: the file's column of ratings, 1 to 5.
-        drift: `off` trains on the file in any case, without a check and without feedback.
+        text_column: the file's column of review texts; found by its name when empty.
+        rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
+        drift: `off` trains in any case, on the file alone, without a check.
         log_url: the prediction log; the SQLite file beside the store when empty.
 
     """
-    began = time.perf_counter()
-    found = check_drift(store, log_url) if drift == "check" else NOT_ASKED
+    checked = drift == "check"
+    found = check_drift(store, log_url) if checked else NOT_ASKED
     opened, chosen = choose_configuration(store, config)
     loaded = load_data(data, text_column, rating_column)
-    labelled = add_feedback(opened, loaded, log_url) if drift == "check" else with_feedback(loaded)
+    labelled = add_feedback(opened, loaded, log_url) if checked else with_feedback(loaded)
     outcome, fitted = None, None
-    if found.verdict is not None:  # a check that could not be made keeps nothing from being trained
+    if found.verdict is not None:  # if the check could not be made, train
         outcome = look_for_change(opened, chosen, labelled, exactly=found.verdict == DRIFTED)
     cleaned = preprocess_data(labelled.loaded)
     prepared = split_train_test(labelled.loaded, cleaned)
@@ -126,146 +201,67 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         train_model(chosen, prepared, matrices)
         fitted = evaluate_model(chosen, prepared, matrices)
         outcome = log_to_mlflow(opened, chosen, fitted, prepared, labelled)
-    verdict = promotion_gate(opened, outcome, prepared, promote=promote, keep=keep)
-    run = ScheduledRun(found.lines, chosen, labelled, fitted, outcome, verdict)
-    leave_artifacts(opened, run, prepared)
-    print(f"this run took {time.perf_counter() - began:.1f} s")
+    verdict = promotion_gate(opened, outcome, prepared, promote, keep)
+    run = ScheduledRun(found.lines, chosen, labelled, prepared, fitted, outcome, verdict)
+    leave_artifacts(opened, run)
     return verdict
 
 
-def leave_artifacts(store: Store, run: ScheduledRun, prepared: PreparedReviews) -> None:
-    """Leave the report and, of a model, the confusion matrix of this run in the Prefect UI."""
-    create_markdown_artifact(report(store, run), key="retraining-report", description=run.verdict)
-    if run.fitted is None:
-        return
-    counts = evaluation.confusion(prepared.split.y_test, run.fitted.predicted).astype(int)
-    rows = [
-        {
-            "true": name,
-            **{f"predicted {other}": int(n) for other, n in zip(CLASS_NAMES, row, strict=True)},
-        }
-        for name, row in zip(CLASS_NAMES, counts, strict=True)
-    ]
-    create_table_artifact(rows, key="confusion-matrix", description="holdout, reviews")
-
-
-def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description="Retrain the logistic regression on a schedule, through the promotion gate."
-    )
-    parser.add_argument("--cron", default=CRON, help="schedule (default: %(default)s)")
-    parser.add_argument(
-        "--drift-cron",
-        default=DRIFT_CRON,
-        help="schedule of the drift check alone (default: %(default)s)",
-    )
-    parser.add_argument("--once", action="store_true", help="one run now, then exit")
-    data = str(PROJECT / "data.csv")
-    parser.add_argument("--data", default=data, help="file of reviews (default: %(default)s)")
-    parser.add_argument(
-        "--text-column", default=TEXT_COLUMN, help="its column of texts (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rating-column",
-        default=RATING_COLUMN,
-        help="its column of ratings (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--config",
-        choices=("champion", "published"),
-        default="champion",
-        help="parameters of production, or of the published flow (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--drift",
-        choices=("check", "off"),
-        default="check",
-        help="check for drift first, and train where it or other data ask for it; off always "
-        "trains, on the file alone (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--log-url",
-        help="prediction log (default: SQLite beside the store); a password is better kept in "
-        "PGPASSWORD, since the Prefect UI shows this",
-    )
-    parser.add_argument("--no-promote", action="store_true", help="only report the verdict")
-    kept = "versions to keep in the registry (default: %(default)s)"
-    parser.add_argument("--keep", type=int, default=KEEP, help=kept)
-    parser.add_argument("--serve-child", help=argparse.SUPPRESS)  # the runner's own process
-    parser.add_argument(
-        "--store", help="folder of mlflow.db and mlruns (default: the project's own)"
-    )
-    return parser.parse_args(arguments)
-
-
-def flow_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """The options as parameters of the flow, with absolute paths: a runner works elsewhere."""
-    return {
-        "data": str(Path(options.data).resolve()),
-        "config": options.config,
-        "promote": not options.no_promote,
-        "keep": options.keep,
-        "store": None if options.store is None else str(Path(options.store).resolve()),
-        "text_column": options.text_column,
-        "rating_column": options.rating_column,
-        "drift": options.drift,
-        "log_url": options.log_url,
-    }
-
-
-def schedules(options: argparse.Namespace) -> list[Scheduled]:
-    """The two deployments; that of the drift check has no schedule where it is off."""
-    parameters = flow_parameters(options)
-    of_check = {name: parameters[name] for name in ("store", "log_url")}
-    cron = options.drift_cron if options.drift == "check" else None
+def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
+    """Return the retraining and the drift check, which is paused with `--drift off`."""
+    # A limit each: a common one would cancel every check, since some retraining is due just then.
     return [
-        Scheduled(FLOW_NAME, DEPLOYMENT_NAME, options.cron, parameters),
-        Scheduled(DRIFT_FLOW_NAME, DRIFT_DEPLOYMENT_NAME, cron, of_check),
+        RunnerDeployment.from_flow(
+            flipkart_sentiment_flow,
+            DEPLOYMENT_NAME,
+            cron=options.cron,
+            paused=False,
+            parameters=parameters_of(flipkart_sentiment_flow, options),
+            concurrency_limit=service.ONE_AT_A_TIME,
+        ),
+        RunnerDeployment.from_flow(
+            flipkart_drift_flow,
+            DRIFT_DEPLOYMENT_NAME,
+            cron=options.drift_cron,
+            paused=options.drift == "off",
+            parameters=parameters_of(flipkart_drift_flow, options),
+            concurrency_limit=service.ONE_AT_A_TIME,
+        ),
     ]
+
+
+def parameters_of(one: Flow[Any, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Return those options that are parameters of the flow; they have the same names."""
+    return {name: getattr(options, name) for name in one.parameters.properties}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the deployments, or run once.
-
-    Exit codes: 0 done, 1 the one run failed, 2 bad input, no store or no server, 130 interrupted.
-    """
-    options = parse_options(arguments)
-    if options.serve_child:
-        flows: dict[str, Flow[Any, Any]] = {
-            FLOW_NAME: flipkart_sentiment_flow,
-            DRIFT_FLOW_NAME: flipkart_drift_flow,
-        }
-        served = [Scheduled(**one) for one in json.loads(options.serve_child)]
-        flow_service.serve_child(flows, served)
-        return 0
+    """Serve the deployments, or run once; return the exit code."""
+    options = parse_flow(arguments)
     try:
-        flow_service.check_cron("--cron", options.cron)
-        flow_service.check_cron("--drift-cron", options.drift_cron)
-        if options.keep < 1:
-            raise ServiceError(f"--keep {options.keep}: expected 1 or more")
-        # a schedule that could only fail is refused at once, in one line
-        split_reviews(load_reviews(options.data, options.text_column, options.rating_column).frame)
+        service.check_cron("--cron", options.cron)
+        service.check_cron("--drift-cron", options.drift_cron)
+        # refuse at once, in one line, a schedule whose runs could only fail
+        loaded = reviews.load_reviews(options.data, options.text_column, options.rating_column)
+        reviews.split_reviews(loaded.frame)
         store = open_store(options.store)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the service has its own
-        with (
-            flow_service.only_one(store),
-            server_for(store.folder / ".prefect", say=_say) as server,
-        ):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+        with service.only_one(store), server_for(store.folder / ".prefect", say) as server:
             if options.once:
-                return flow_service.run_once(
-                    server, flipkart_sentiment_flow, flow_parameters(options)
-                )
-            return flow_service.serve(server, Path(__file__), schedules(options), say=_say)
-    except (ReviewDataError, TrackingError, ServerError, ServiceError) as error:
+                parameters = parameters_of(flipkart_sentiment_flow, options)
+                return service.run_once(server, flipkart_sentiment_flow, parameters)
+            os.chdir(PROJECT)  # from where the runs find this script and the package
+            return service.serve(server, deployments(options), say)
+    except errors.UserError as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return error.exit_code
     except (KeyboardInterrupt, TerminationSignal):
         print("interrupted: production is as it was", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return errors.EXIT_INTERRUPTED
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line at once, also where the output is a file."""
     print(text, flush=True)
 
 

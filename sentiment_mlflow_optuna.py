@@ -11,7 +11,6 @@ has 3 parent runs and 60 nested trial runs afterwards. The version with the best
 score becomes the challenger; `--promote` also puts it through the gate for production.
 """
 
-# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
@@ -24,9 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
-# The libraries make a million objects that stay. To look through them for rubbish again and again
-# is a fifth of the time that importing them takes.
-gc.set_threshold(50_000)
+from sentiment.cli.options import EXPERIMENT, parse_experiment
+
+if __name__ == "__main__":
+    parse_experiment()  # --help and wrong options answer before the libraries are imported
+    # Libraries make a million objects that stay. To look through them for rubbish again and again
+    # is a fifth of the time that importing them takes.
+    gc.set_threshold(50_000)
 
 from sentiment.console import Terminal
 from sentiment.data.reviews import load_reviews

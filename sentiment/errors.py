@@ -18,8 +18,7 @@
     ├── SearchError              not one trial of a study could be scored
     ├── ServingConfigError       the server cannot be set up like this
     ├── ServerError              a server (ours or Prefect's) cannot start
-    ├── DeploymentError          the Prefect server refuses
-    └── ServiceError             the flow cannot be served as asked
+    └── ServiceError             the flow cannot be served as asked, or Prefect's server refuses
 
 Library code raises these; `cli` and the two scripts print the message on stderr and leave with the
 exit code. Nothing is changed where one is raised: no half-written run, version or file.
@@ -113,9 +112,5 @@ class ServerError(UserError):
     """A server cannot start."""
 
 
-class DeploymentError(UserError):
-    """The Prefect server refuses."""
-
-
 class ServiceError(UserError):
-    """The flow cannot be served as asked."""
+    """The flow cannot be served as asked, or Prefect's server refuses."""

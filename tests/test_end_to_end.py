@@ -139,7 +139,7 @@ def test_the_summary_says_what_mlflow_holds(first: Pass) -> None:
     assert f"Winner by cross-validation: {best} " in first.output
     version = ALGORITHMS.index(best) + 1
     assert f"Version {version} is the challenger; no version is in production yet." in first.output
-    assert f"python model_registry.py promote {version} --to production --store" in first.output
+    assert f"python -m sentiment promote {version} --to production --store" in first.output
 
 
 def test_a_parent_holds_scores_tables_figures_dataset_and_packages(

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from conftest import write_reviews
-from sentiment.drift.training_profile import read_profile
 
 import sentiment_mlflow_optuna as script
+from sentiment.drift.reference import read_reference
 from sentiment.errors import ResumeError
 from sentiment.tracking.ledger import read_events
 from sentiment.tracking.store import LEDGER, Store, find_runs, open_store
@@ -215,7 +215,7 @@ def uninterrupted(
         ("sentiment.training.figures.Painter.finish", 1, False),  # figures are being drawn
         ("sentiment.registry.lifecycle._create_version", 1, True),  # the run is still RUNNING
         ("sentiment.training.search.run_study", 2, False),
-        ("sentiment_mlflow_optuna.ensure_profile", 1, False),
+        ("sentiment_mlflow_optuna.ensure_reference", 1, False),
         ("sentiment_mlflow_optuna.stage_challenger", 1, False),
         ("sentiment.registry.lifecycle.append", 1, True),  # in the ledger, without alias and stage
         ("sentiment.tracking.ledger.begin_run", 1, True),  # a claim that nobody stands behind
@@ -256,7 +256,7 @@ def test_a_pass_killed_anywhere_is_finished_by_resume(
     assert [str(model.status).split(".")[-1] for model in models] == ["READY", "READY"]
     pages = [json.loads(model.tags["mlflow.modelVersions"]) for model in models]
     assert {page["version"] for (page,) in pages} == {"1", "2"}
-    assert read_profile(store, best).reviews > 0
+    assert read_reference(store, best).reviews > 0
     for version in versions:
         assert version.run_id is not None
         drawn = {file.path for file in store.client.list_artifacts(version.run_id, "figures")}

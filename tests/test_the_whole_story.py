@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -91,8 +93,8 @@ def run_script(script: str, *options: str, **env: str) -> subprocess.CompletedPr
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    """Trained by the experiment on 1,500 reviews, promoted, and served."""
-    store, data = tmp_path / "store", write_labelled(tmp_path / "reviews.csv", *made_up(1500, 1))
+    """Trained by the experiment on 1,000 reviews, promoted, and served."""
+    store, data = tmp_path / "store", write_labelled(tmp_path / "reviews.csv", *made_up(1000, 1))
     options = ("--trials", "3", "--models", "LogisticRegression", "--promote", "--quiet")
     done = run_script(
         "sentiment_mlflow_optuna.py", *options, "--data", str(data), "--store", str(store)
@@ -116,7 +118,7 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
         shop.tell(answer["request_id"], position, int(labels[position]))
 
     # that is noticed
-    report = json.loads(shop.run("sentiment.cli.drift", "--json", expected=3))
+    report = json.loads(shop.run("drift", "--json", expected=3))
     assert report["verdict"] == "drifted"
     named = {signal["name"]: signal["state"] for signal in report["signals"]}
     assert named["unknown_words"] == "drifted"
@@ -129,7 +131,10 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
             ALERT_WEBHOOK_URL=address,
         )
     assert [body["state"] for body in told] == ["drifted"]
-    history = shop.run("sentiment.cli.registry", "history")
+    ui = said.rpartition("see ")[2].strip()  # of the Prefect server that it started, and ended
+    with pytest.raises(URLError):
+        urlopen(ui)
+    history = shop.run("history")
     assert "better than version 1" in history, said
 
     # the server, which nobody restarted, answers with the new version, and answers better
@@ -139,7 +144,7 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
     assert after > before + 0.1, (before, after)
 
     # and the way back is open: the old version gives the very answers it gave
-    shop.run("sentiment.cli.registry", "rollback")
+    shop.run("rollback")
     shop.wait_for_version("1")
     again = shop.ask(held_back)
     assert again["predictions"] == first["predictions"]

@@ -84,7 +84,7 @@ def fill(
 
 def check(folder: Path, url: str) -> tuple[float, float, float, str]:
     """Check the whole log; return seconds, CPU seconds, peak memory in MiB, and the second line."""
-    command = [sys.executable, "-m", "sentiment.cli.drift", "--store", str(folder)]
+    command = [sys.executable, "-m", "sentiment", "drift", "--store", str(folder)]
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(

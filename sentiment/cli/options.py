@@ -117,10 +117,11 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
 
 
 def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the options of `ml_orchestration_flipkart.py`."""
+    """Parse the options of `ml_orchestration_flipkart.py`; paths are made absolute."""
     parser = Parser(
         prog="ml_orchestration_flipkart.py",
         description="Retrain the model on a schedule, through the promotion gate.",
+        epilog="Exit codes: 0 done, 1 the one run failed, 2 bad input, 130 interrupted.",
     )
     add = parser.add_argument
     add("--once", action="store_true", help="run once now, then exit")
@@ -131,7 +132,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="CRON",
         help="schedule of the drift check (default: 0 * * * *)",
     )
-    add("--data", default=DATA, metavar="FILE", help="reviews (default: data.csv)")
+    add("--data", type=absolute, default=DATA, metavar="FILE", help="reviews (default: data.csv)")
     _add_columns(parser)
     add(
         "--config",
@@ -152,10 +153,9 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="prediction log (default: SQLite beside the store); better keep a password in "
         "PGPASSWORD, since the Prefect UI shows this",
     )
-    add("--no-promote", action="store_true", help="only report the gate's verdict")
+    add("--no-promote", dest="promote", action="store_false", help="only report the gate's verdict")
     add("--keep", type=count, default=KEEP, metavar="N", help="versions to keep (default: 50)")
     _add_store(parser)
-    add("--serve-child", help=argparse.SUPPRESS)  # the runner's own process
     return parser.parse_args(arguments)
 
 
@@ -305,7 +305,7 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
 
 def _add_store(parser: Parser) -> None:
     help_text = "folder of mlflow.db and mlruns/ (default: the project's own)"
-    parser.add_argument("--store", metavar="FOLDER", help=help_text)
+    parser.add_argument("--store", type=absolute, metavar="FOLDER", help=help_text)
 
 
 def _add_log(parser: Parser) -> None:
@@ -332,6 +332,11 @@ def _add_min_reviews(parser: Parser) -> None:
         metavar="N",
         help=f"fewer are not enough for a verdict (default: {MIN_REVIEWS})",
     )
+
+
+def absolute(text: str) -> str:
+    """Return the path as an absolute one."""
+    return str(Path(text).resolve())
 
 
 def whole(text: str) -> int:

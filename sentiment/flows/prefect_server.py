@@ -1,4 +1,8 @@
-"""Prefect server: use the one that answers, or start one on loopback and take it down again."""
+"""Find the Prefect server to use: the one that is named and answers, or one of our own on loopback.
+
+Our own server is a child process. It ends by itself when the process that started it is gone,
+however that died, so that a `kill -9` leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -7,173 +11,167 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.request import urlopen
+
+from filelock import FileLock
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_API_KEEPALIVE_TIMEOUT,
+    PREFECT_SERVER_LOGGING_LEVEL,
+    temporary_settings,
+)
 
 from sentiment.errors import ServerError
-from sentiment.tracking.store import PRIVATE
+from sentiment.tracking.store import PRIVATE, PROJECT
 
 HOST, PORT = "127.0.0.1", 4200  # Prefect's own defaults
-START_SECONDS = 120  # a cold start takes about 10–20 s here; a loaded machine needs more
+START_SECONDS = 120  # a cold start takes about 10 s here; a loaded machine needs more
 STOP_SECONDS = 15
-PID_FILE = "server.pid"
+ORPHAN_SECONDS = 5  # less than a new service takes to start
+LOOK_SECONDS = 0.25
 
 
-@dataclass
 class Server:
-    """A server that answers; `process` is None when it is not ours."""
+    """A Prefect server at `api_url`; our own has a `process`, and a `folder` for its files."""
 
-    api_url: str
-    folder: Path | None = None
-    process: subprocess.Popen[bytes] | None = None
+    def __init__(self, api_url: str, folder: Path | None = None) -> None:
+        self.api_url = api_url
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def ui_url(self) -> str:
-        """Where the Prefect UI is."""
+        """Return the address of the Prefect UI."""
         return self.api_url.removesuffix("/api")
 
-    def start(self) -> None:
-        """Start the server as a process in a session of its own, its output in `server.log`."""
-        assert self.folder is not None, "a server that is not ours has no folder"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        port = self.api_url.removesuffix("/api").rpartition(":")[2]
-        command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", port]
+    def answers(self, timeout: float = 2.0) -> bool:
+        """Return whether the Prefect API answers within `timeout` seconds."""
+        try:
+            with urlopen(f"{self.api_url}/health", timeout=timeout) as response:
+                return bool(response.status == 200)
+        except (OSError, ValueError):
+            return False
+
+    def restart_if_ours_died(self) -> None:
+        """Start our own server again, on its port, if its process ended and the port is free."""
+        if self.process is not None and self.process.poll() is not None:
+            with suppress(OSError):
+                self._start(socket.create_server((HOST, int(self.ui_url.rpartition(":")[2]))))
+
+    def stop(self) -> None:
+        """End our own server, and kill it if it does not end within `STOP_SECONDS`."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    @classmethod
+    def own(cls, folder: Path) -> Server:
+        """Start a server on loopback, with Prefect's usual port unless that is taken.
+
+        The database is in `folder` unless `PREFECT_HOME` is set, the output in `server.log` there.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            listening = socket.create_server((HOST, PORT))
+        except OSError:
+            listening = socket.create_server((HOST, 0))
+        server = cls(f"http://{HOST}:{listening.getsockname()[1]}/api", folder)
+        server._start(listening)
+        return server
+
+    def _start(self, listening: socket.socket) -> None:
+        assert self.folder is not None, "only our own server is started"
+        number = listening.fileno()  # inherited, so that nobody else can take the port meanwhile
+        arguments = [str(number), str(os.getpid()), str(self.folder)]
         env = {**PRIVATE, "PREFECT_HOME": str(self.folder), **os.environ}
-        with self.log.open("ab") as output:
+        with listening, (self.folder / "server.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *command],
+                [sys.executable, "-m", "sentiment.flows.prefect_server", *arguments],
+                cwd=PROJECT,
                 env={**env, "PREFECT_API_URL": self.api_url},
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                pass_fds=[number],
+                start_new_session=True,  # Ctrl-C reaches it only through us
             )
-        (self.folder / PID_FILE).write_text(f"{self.process.pid} {self.api_url}")
 
-    @property
-    def log(self) -> Path:
-        """What the server printed."""
-        return (self.folder or Path()) / "server.log"
-
-    def restart_if_ours_died(self) -> None:
-        """Start our own server again when its process is gone."""
-        if self.process is not None and self.process.poll() is not None:
-            self.start()
-
-
-def answers(api_url: str, timeout: float = 2.0) -> bool:
-    """Whether a Prefect API answers there in time."""
-    try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=timeout) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+    def wait_until_it_answers(self, say: Callable[[str], None]) -> None:
+        """Wait for our own server, and say so every 5 seconds. Raises `ServerError`."""
+        began, said = time.monotonic(), 0
+        while not self.answers(timeout=1.0):
+            seconds = time.monotonic() - began
+            if self.process is None or self.process.poll() is not None or seconds > START_SECONDS:
+                raise ServerError(
+                    f"the Prefect server did not start within {seconds:.0f} s; its output is in "
+                    f"{self.folder}/server.log"
+                )
+            if seconds // 5 > said:
+                said = int(seconds // 5)
+                say(f"waiting for the Prefect server, {seconds:.0f} s …")
+            time.sleep(LOOK_SECONDS)
 
 
 @contextmanager
 def server_for(folder: Path, say: Callable[[str], None]) -> Iterator[Server]:
-    """The server that `PREFECT_API_URL` names, else one of our own for the length of the block.
+    """Yield the server that `PREFECT_API_URL` names, or our own where none answers there.
 
-    Our own keeps its database in `folder` unless `PREFECT_HOME` is set. It runs in a session of
-    its own, so that Ctrl-C reaches it only through us. Raises `ServerError`.
+    Within the block Prefect's clients talk to it. Our own is taken down at the end. Raises
+    `ServerError`.
     """
     named = os.environ.get("PREFECT_API_URL")
-    if named and answers(named):
-        yield Server(named)
-        return
-    if named:
-        say(f"no Prefect server answers at {named}")
-    _stop_orphan(folder, say)
-    port = PORT if _free(PORT) else _any_free_port()
-    server = Server(f"http://{HOST}:{port}/api", folder)
-    server.start()
+    server = Server(named) if named else None
+    if server is None or not server.answers():
+        if named:
+            say(f"no Prefect server answers at {named}")
+        server = Server.own(folder)
     try:
-        _wait_until_it_answers(server, say)
-        yield server
-    finally:
         if server.process is not None:
-            stop_group(server.process)
-        (folder / PID_FILE).unlink(missing_ok=True)
+            server.wait_until_it_answers(say)
+        with temporary_settings({PREFECT_API_URL: server.api_url}):
+            yield server
+    finally:
+        server.stop()
 
 
-def _wait_until_it_answers(server: Server, say: Callable[[str], None]) -> None:
-    started = time.monotonic()
-    said = 0
-    time.sleep(1)  # one that finds its port taken meanwhile is gone by then
-    while _ended(server) or not answers(server.api_url, timeout=1.0):
-        seconds = time.monotonic() - started
-        if _ended(server) or seconds > START_SECONDS:
-            raise ServerError(
-                f"the Prefect server did not start within {seconds:.0f} s; its output is in "
-                f"{server.log}"
-            )
-        if seconds // 5 > said:
-            said = int(seconds // 5)
-            say(f"waiting for the Prefect server, {seconds:.0f} s …")
-        time.sleep(0.25)
+def end_with(parent: int) -> None:
+    """End this process when its parent is gone: with SIGTERM, and SIGKILL if that does not do.
+
+    `parent` is the id of the process that started this one. Returns at once; a thread watches.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ORPHAN_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _ended(server: Server) -> bool:
-    return server.process is None or server.process.poll() is not None
+def run_server(listening: int, parent: int, folder: Path) -> None:
+    """Run a Prefect server in this process, on a socket that it inherited, until it is ended."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    end_with(parent)
+    with FileLock(folder / "server.lock"):  # one whose parent was killed may still be ending
+        config = uvicorn.Config(
+            create_app(final=True),
+            timeout_keep_alive=PREFECT_SERVER_API_KEEPALIVE_TIMEOUT.value(),
+            log_level=PREFECT_SERVER_LOGGING_LEVEL.value().lower(),
+        )
+        uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 
 
-def _stop_orphan(folder: Path, say: Callable[[str], None]) -> None:
-    """End the server of a service that was killed: two on one database would both schedule."""
-    try:
-        pid, api_url = (folder / PID_FILE).read_text().split()
-    except (OSError, ValueError):
-        return
-    if not answers(api_url) or "prefect" not in _command(int(pid)):
-        return
-    say("a Prefect server was left behind by a service that was killed: ended")
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(int(pid), sign)
-        except (ProcessLookupError, PermissionError):
-            return
-        until = time.monotonic() + STOP_SECONDS
-        while answers(api_url, timeout=1.0) and time.monotonic() < until:
-            time.sleep(0.25)
-
-
-def _command(pid: int) -> str:
-    """The command line of a process; where it cannot be told, one is taken for a server of ours."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except FileNotFoundError:
-        return "" if Path("/proc/self").exists() else "prefect"
-
-
-def stop_group(process: subprocess.Popen[bytes], first: int = signal.SIGTERM) -> None:
-    """End a process that leads its own session, with its children; kill what does not end."""
-    for sign in (first, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(STOP_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _any_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+if __name__ == "__main__":
+    run_server(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

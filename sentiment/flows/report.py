@@ -1,34 +1,69 @@
-"""Retraining report: one scheduled run in Markdown, for the Prefect UI."""
+"""Tell people what a scheduled run did: a report in the Prefect UI, an alert to a webhook.
+
+`ALERT_WEBHOOK_URL` is told of runs that fail and of changes of the drift verdict.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.logging.loggers import flow_run_logger
+
+from sentiment.data.reviews import CLASS_NAMES
 from sentiment.flows.retraining import Chosen, Outcome
+from sentiment.metrics import confusion
 from sentiment.predictions.feedback import LabelledReviews
 from sentiment.tracking.store import Store
-from sentiment.training.report import FittedModel
+from sentiment.training.report import FittedModel, PreparedReviews
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+    from prefect.flows import Flow
 
 LOCAL_UI = "http://127.0.0.1:5000"  # where `make mlflow-ui` serves a local store
+WEBHOOK_SECONDS = 5
+Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
 
 @dataclass(frozen=True)
 class ScheduledRun:
-    """What one run did; `drift` is what the check said, and `fitted` None where nothing was."""
+    """What one run did: `drift` is what the check said; `fitted` is None if nothing was trained."""
 
     drift: Sequence[str]
     chosen: Chosen
     labelled: LabelledReviews
+    prepared: PreparedReviews
     fitted: FittedModel | None
     outcome: Outcome
     verdict: str
 
 
+def leave_artifacts(store: Store, run: ScheduledRun) -> None:
+    """Leave the report and, of a new model, the confusion matrix in the Prefect UI."""
+    create_markdown_artifact(report(store, run), key="retraining-report", description=run.verdict)
+    if run.fitted is None:
+        return
+    counts = confusion(run.prepared.split.y_test, run.fitted.predicted).astype(int)
+    rows = [
+        {
+            "true": name,
+            **{f"predicted {other}": int(n) for other, n in zip(CLASS_NAMES, row, strict=True)},
+        }
+        for name, row in zip(CLASS_NAMES, counts, strict=True)
+    ]
+    create_table_artifact(rows, key="confusion-matrix", description="holdout, reviews")
+
+
 def report(store: Store, run: ScheduledRun) -> str:
-    """The run in Markdown: what drifted → what was trained → the verdict; scores; where to look."""
+    """Return the run in Markdown: drift, what was trained with which scores, the verdict."""
     labelled, outcome = run.labelled, run.outcome
-    trained = "nothing was trained" if run.fitted is None else "logistic regression"
     return "\n".join(
         [
             f"**{run.verdict}**",
@@ -39,14 +74,14 @@ def report(store: Store, run: ScheduledRun) -> str:
             "",
             "### What was trained",
             "",
-            f"- Outcome: {trained}, {outcome.sentence()}",
+            f"- Outcome: {'' if run.fitted else 'nothing to train: '}{outcome.sentence()}",
             f"- Configuration: {run.chosen.origin}",
             f"- Data: `{labelled.loaded.source.name}`, digest `{labelled.digest}`, "
             f"{labelled.loaded.dropped()}",
             *([f"- Feedback: {labelled.note}"] if labelled.note else []),
             f"- MLflow run: {run_link(store, outcome.run_id)}",
             "",
-            *([] if run.fitted is None else [_scores(run.fitted), ""]),
+            *([_scores(run.fitted), ""] if run.fitted else []),
             "### Verdict",
             "",
             run.verdict,
@@ -55,12 +90,12 @@ def report(store: Store, run: ScheduledRun) -> str:
 
 
 def lines_section(lines: Sequence[str]) -> str:
-    """A first line that says it, and the others below it as a list."""
+    """Return lines as Markdown: the first as a paragraph, the others as a list below it."""
     return "\n".join([lines[0], "", *(f"- {line}" for line in lines[1:])]).rstrip()
 
 
 def run_link(store: Store, run_id: str) -> str:
-    """A run of the store as a link to the MLflow UI."""
+    """Return a Markdown link to a run in the MLflow UI."""
     ui = store.uri if store.uri.startswith("http") else LOCAL_UI
     experiment = store.client.get_run(run_id).info.experiment_id
     return f"[{run_id}]({ui}/#/experiments/{experiment}/runs/{run_id})"
@@ -84,3 +119,31 @@ def _scores(fitted: FittedModel) -> str:
             ),
         ]
     )
+
+
+def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Hook of a run that failed or crashed: log it and post it. Nothing is raised."""
+    message = ((state.message or "").splitlines() or [""])[0]
+    log = flow_run_logger(flow_run, flow)
+    log.error("run %s: %s: %s", flow_run.id, state.name, message)
+    post(flow.name, str(flow_run.id), str(state.name), message, log)
+
+
+def post(flow: str, run: str, state: str, message: str, log: Log) -> bool:
+    """Post a JSON object of these four to `ALERT_WEBHOOK_URL`; return whether it was taken.
+
+    Without the variable nobody is told. An error is logged, not raised.
+    """
+    url = os.environ.get("ALERT_WEBHOOK_URL")
+    if not url:
+        return False
+    body = {"flow": flow, "run": run, "state": state, "message": message}
+    try:
+        request = urllib.request.Request(
+            url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS).close()
+    except (OSError, ValueError) as error:
+        log.error("the alert could not be posted: %s", error)
+        return False
+    return True

@@ -1,6 +1,6 @@
-"""Retraining: which configuration a scheduled run trains, and whether anything changed since.
+"""Retrain: choose a configuration, see whether anything changed, log, pass the gate, retire.
 
-No Prefect here: the flow in `ml_orchestration_flipkart.py` calls these functions from its tasks.
+No Prefect here: the tasks in `ml_orchestration_flipkart.py` call these functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 from sentiment.drift.reference import ensure_reference
 from sentiment.model.algorithms import RANDOM_STATE, Candidate, build_candidate, logged_parameters
 from sentiment.predictions.feedback import LabelledReviews
-from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
     judge_version,
     production_version,
@@ -58,20 +57,19 @@ ALGORITHM = "LogisticRegression"
 RETRAINING_KIND = "retraining"
 CONFIG_PARAMETER = "config"  # on runs of the flow: which of the two it trained
 GATED = "gate"  # tag of a version: the verdict that was carried out
-# Tags of a version: the file's share of its data, and how many reviews of it are from feedback
+# Tags of a version: digest of the file without feedback, and how many reviews feedback added
 FILE_DIGEST, FEEDBACK = "file_digest", "feedback"
-# New labels make other data of the same file once they are so large a share of it. If each did,
-# there would be a new version every five minutes, and none would answer enough reviews to be
-# watched for drift; like this their number grows with the logarithm of the data.
+# New labels count as a change of the data from this share on. If each label did, there would be a
+# new version every five minutes, and none would answer enough reviews to be watched for drift.
 GROWTH = 0.05
 RUN_TAG = TAG + "flow_run"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a retraining left in MLflow; `new` says whether `version` was registered just now.
+    """The run and the version that a retraining made, or, if not `new`, those it would repeat.
 
-    `waiting` is how many reviews were labelled since, too few to be trained on now.
+    `waiting` is how many labels came since, too few to train on.
     """
 
     run_id: str
@@ -80,23 +78,23 @@ class Outcome:
     waiting: int = 0
 
     def sentence(self) -> str:
-        """The outcome as one line."""
+        """Return the outcome as a clause, without a full stop."""
         if self.new:
             return f"registered version {self.version} of {REGISTERED_MODEL}"
-        but = f" but for {self.waiting:,} new labels, which wait for more" if self.waiting else ""
-        return f"unchanged since version {self.version}{but}"
+        few = f" ({self.waiting:,} new labels are too few)" if self.waiting else ""
+        return f"version {self.version} already covers this data{few}"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A configuration to train, and in words where it comes from."""
+    """A configuration to train; `origin` says in words where it comes from."""
 
     candidate: Candidate
     config: Config
     origin: str
 
     def parameters(self) -> dict[str, str | int | float]:
-        """What identifies the configuration, as it is logged."""
+        """Return the parameters to log, which identify the configuration."""
         of_vectorizer = self.candidate.vectorizer.get_params(deep=False)
         return {
             **logged_parameters(ALGORITHM, self.candidate),
@@ -107,10 +105,10 @@ class Chosen:
 
 
 def published_candidate() -> Candidate:
-    """The published flow's configuration.
+    """Return the configuration of the published flow.
 
-    Its `stop_words="english"` deletes *not*, which the cleaning keeps on purpose: on the reviews
-    it was published with that costs about .04 of macro-F1.
+    Its `stop_words="english"` deletes *not*, which the cleaning keeps on purpose. On the reviews
+    it was published with, that costs about .04 of macro-F1.
     """
     return Candidate(
         TfidfVectorizer(
@@ -123,14 +121,13 @@ def published_candidate() -> Candidate:
 
 
 def choose(store: Store, config: Config) -> Chosen:
-    """The configuration to train.
+    """Return the configuration to train.
 
-    `champion` takes the production version's own parameters when it is a logistic regression,
-    else those of the best logistic regression of the experiment by cross-validation, else, where
-    nothing was run yet, the published ones.
+    `champion` takes the parameters of the production version if that is a logistic regression,
+    else those of the search with the best cross-validated score, else the published ones.
     """
     if config == "published":
-        return Chosen(published_candidate(), "published", "the published configuration")
+        return Chosen(published_candidate(), "published", "the published one")
     production = production_version(store)
     version = registered_versions(store).get(production or "")
     if version is not None and version.run_id:  # it may have been deleted by hand
@@ -161,10 +158,10 @@ def _from_run(run: Run, origin: str) -> Chosen:
 def unchanged_since(
     store: Store, candidate: Candidate, labelled: LabelledReviews, *, exactly: bool = True
 ) -> Outcome | None:
-    """The newest version that training now would only repeat, as an outcome, or None.
+    """Return the newest version that training now would only repeat, or None.
 
-    Any version counts, whoever registered it and wherever it is now. With `exactly` all data must
-    be the same; without, a few labels more (less than `GROWTH`) are no change.
+    Every version counts, whoever registered it and whatever became of it. With `exactly` all data
+    must be the same; without it, new labels up to a share of `GROWTH` are no change.
     """
     for number, version in reversed(registered_versions(store).items()):
         tags = version.tags
@@ -181,7 +178,7 @@ def unchanged_since(
 
 
 def close_dead_runs(store: Store) -> None:
-    """Mark runs as KILLED that a crash left RUNNING; only one retraining runs at a time."""
+    """Mark runs as KILLED that a crash left RUNNING; no other retraining can be under way."""
     for run in find_runs(store, LEDGER, {KIND: RETRAINING_KIND}):
         if run.info.status == RUNNING:
             end_run(store, run.info.run_id, KILLED)
@@ -195,10 +192,10 @@ def log_retraining(
     labelled: LabelledReviews,
     flow_run: tuple[str, str],
 ) -> Outcome:
-    """Write the run and, when anything changed, its model and a version; safe to repeat.
+    """Write the run and, if anything changed, its model and a version. Safe to repeat.
 
     `prepared` are the `labelled` reviews. `flow_run` is the id and the address of the Prefect run;
-    the id finds the MLflow run again when a first attempt broke off.
+    a second attempt finds the MLflow run of the first by this id.
     """
     flow_run_id, flow_run_url = flow_run
     fingerprint = training_fingerprint(labelled.digest, chosen.candidate)
@@ -211,7 +208,8 @@ def log_retraining(
     log_values(store, run_id, params=chosen.parameters())
     log_report(store, run_id, fitted, prepared)
     unchanged = unchanged_since(store, chosen.candidate, labelled)
-    if unchanged is not None and not _registered_by(store, run_id):
+    registered = bool(store.client.search_model_versions(f"run_id = '{run_id}'"))
+    if unchanged is not None and not registered:  # else this is a second attempt
         log_values(store, run_id, tags={TAG + "unchanged_since": unchanged.version})
         end_run(store, run_id)
         return replace(unchanged, run_id=run_id)
@@ -237,22 +235,22 @@ def log_retraining(
 
 
 def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carry_out: bool) -> str:
-    """The gate's verdict on a version in a sentence, carried out when `carry_out`.
+    """Judge a version, promote it if it passes, and return the verdict in a sentence.
 
-    A version passes the gate once: its verdict, once carried out, is a tag of it, so that one
-    whose run broke off before, or was not to be promoted then, is judged by the next run. Raises
-    `ConflictError` when somebody else's promotion came first.
+    Without `carry_out` the verdict is only reported. A verdict that was carried out is a tag of the
+    version, so a version is judged once; one whose run broke off before is judged by the next run.
+    Raises `ConflictError` if another promotion came first.
     """
-    reconcile(store)  # what a crash left between the ledger and the aliases
+    reconcile(store)  # a crash may have left the aliases behind the ledger
     if outcome.version == production_version(store):
         return f"{outcome.sentence()}: it is in production"
     if outcome.version in registry_state(store).promoted:
-        # somebody rolled it back, or put another in its place: that is not undone here
+        # it was rolled back or replaced by hand: that is not undone here
         return f"{outcome.sentence()}: it was in production before"
     version = registered_versions(store)[outcome.version]
     if GATED in version.tags:
         return f"{outcome.sentence()}: {version.tags[GATED]}"
-    verdict: Verdict = judge_version(store, outcome.version, prepared.split)
+    verdict = judge_version(store, outcome.version, prepared.split)
     log_values(
         store,
         outcome.run_id,
@@ -272,7 +270,7 @@ def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carr
 def retire_versions(store: Store, keep: int) -> list[str]:
     """Delete the oldest versions beyond `keep` and return their numbers.
 
-    A version with an alias, or that was ever in production, is never deleted and not counted.
+    A version that has an alias, or was ever in production, is neither deleted nor counted.
     """
     aliased = set(store.client.get_registered_model(REGISTERED_MODEL).aliases.values())
     held = registry_state(store).promoted | {str(version) for version in aliased}
@@ -281,7 +279,3 @@ def retire_versions(store: Store, keep: int) -> list[str]:
     for version in retired:
         store.client.delete_model_version(REGISTERED_MODEL, version.version)
     return [str(version.version) for version in retired]
-
-
-def _registered_by(store: Store, run_id: str) -> bool:
-    return bool(store.client.search_model_versions(f"run_id = '{run_id}'"))

@@ -1,45 +1,110 @@
-"""Flow service: run a flow once, or keep deployments served until a signal ends it.
+"""Run flows: how tasks are retried, one run now, or scheduled runs until a signal ends the service.
 
-The runner that executes scheduled runs is a child process in a session of its own, so that Ctrl-C
-reaches this process alone, which then lets a run in progress end before it takes things down.
+In a service Prefect's runner works in a thread and executes each run in a process of its own.
+Ctrl-C and SIGTERM let a run in progress end first; a second one cancels it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from contextvars import copy_context
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from filelock import FileLock, Timeout
-from prefect import serve as serve_deployments
+from httpx import HTTPError
+from mlflow.exceptions import MlflowException
+from prefect import State, Task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    StateType,
+    TaskRun,
+)
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.runner import Runner
+from prefect.states import Cancelled, Crashed
+from prefect.tasks import exponential_backoff
 
-from sentiment.errors import DeploymentError, ReviewDataError, ServiceError, TrackingError
-from sentiment.flows.deployments import POLL_SECONDS, Scheduled, deployments, drain, tidy_up
-from sentiment.flows.prefect_server import Server, answers, stop_group
-from sentiment.tracking.store import PRIVATE, PROJECT, Store
+from sentiment.errors import (
+    ConflictError,
+    PredictionLogError,
+    ReviewReadError,
+    ServiceError,
+    TrackingError,
+    UserError,
+    VersionError,
+)
+from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with
+from sentiment.flows.report import alert
+from sentiment.tracking.store import Store
 
 if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
     from prefect.flows import Flow
 
-DEPLOYED_SECONDS = 90  # the child imports Prefect, MLflow and scikit-learn first
-DRAIN_LOGS_SECONDS = 10
+RETRIES = 3  # 2, 4 and 8 seconds apart: a server that restarts is back by then
+LOOK_SECONDS = 0.5
+FLUSH_SECONDS = 10  # for the last logs and events of a run
+DRAIN_SECONDS = 600  # a run takes seconds; one that hangs must not keep the service up for ever
+SERVICE = "FLOW_SERVICE_PID"  # what a run's process is told of the service that started it
+ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+
+# What waiting may mend: a server, a database or a disk that is away.
+AWAY = (
+    *(OSError, MlflowException, TrackingError, ReviewReadError),
+    *(PredictionLogError, ConflictError),
+)
+
+
+def is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Return whether a failed task is tried again: never for wrong data or a bug."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, AWAY) and not isinstance(error, VersionError)
+
+
+def end_with_service(*_: object) -> None:
+    """Hook of a run that starts: end the run's process when the service that started it is gone."""
+    if SERVICE in os.environ:
+        end_with(int(os.environ[SERVICE]))
+
+
+# The options of every task and flow. No result is stored, or hashed for a cache: frames and
+# matrices are passed on in memory only.
+STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+RETRIED: dict[str, Any] = {
+    **STEP,
+    "retries": RETRIES,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_condition_fn": is_transient,
+}
+FLOW: dict[str, Any] = {
+    "log_prints": True,
+    "on_running": [end_with_service],
+    "on_failure": [alert],
+    "on_crashed": [alert],
+}
+# Of a deployment: a run that comes due while another is under way is cancelled, not queued.
+ONE_AT_A_TIME = ConcurrencyLimitConfig(
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+)
 
 
 def check_cron(option: str, cron: str) -> None:
@@ -52,145 +117,162 @@ def check_cron(option: str, cron: str) -> None:
         ) from None
 
 
-def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> int:
-    """Run the flow in this process, visible on the server; 0 when it ended well, else 1.
+@contextmanager
+def only_one(store: Store) -> Iterator[None]:
+    """Hold the store's lock for services and single runs. Raises `ServiceError` if it is taken."""
+    with _held(store.studies / "flow.lock", f"the store in {store.folder}"):
+        yield
 
-    Raises what concerns the user: `ReviewDataError`, `TrackingError`.
+
+def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> int:
+    """Run the flow in this process, visible on the server; return 0 if it succeeded, else 1.
+
+    Raises `UserError` where the flow does: that needs no traceback.
     """
-    started = time.perf_counter()
-    with temporary_settings({PREFECT_API_URL: server.api_url}):
-        try:
-            flow(**parameters)
-        except (ReviewDataError, TrackingError):
-            raise  # one line for the user already
-        except Exception as error:  # Prefect has printed it whole
-            print(f"the run failed: {type(error).__name__}: {error}", file=sys.stderr)
-            return 1
-        finally:
-            # now, while the server is there: at exit Prefect would wait for one that is gone
-            APILogWorker.drain_all(timeout=DRAIN_LOGS_SECONDS)
-            EventsWorker.drain_all(timeout=DRAIN_LOGS_SECONDS)
-    print(f"the run took {time.perf_counter() - started:.1f} s in all; see {server.ui_url}")
+    began = time.perf_counter()
+    try:
+        flow(**parameters)
+    except UserError:
+        raise
+    except Exception as error:  # Prefect has printed the traceback
+        print(f"the run failed: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        _flush()
+    print(f"the run took {time.perf_counter() - began:.1f} s in all; see {server.ui_url}")
     return 0
 
 
 def serve(
-    server: Server,
-    script: Path,
-    scheduled: Sequence[Scheduled],
-    say: Callable[[str], None],
+    server: Server, deployments: Sequence[RunnerDeployment], say: Callable[[str], None]
 ) -> int:
-    """Serve the deployments until SIGTERM or Ctrl-C, then let runs in progress end; returns 0.
+    """Serve the deployments until SIGTERM or Ctrl-C, let runs in progress end, and return 0.
 
-    One that has no schedule is not served, and is paused where an earlier service left it. Raises
-    `ServiceError` when the first is served already, or the server refuses.
+    A paused deployment can only be run by hand. Raises `ServiceError` if the first is served
+    already, or if the Prefect server refuses.
     """
+    os.environ[SERVICE] = str(os.getpid())
     stopping = threading.Event()
-    served = [one for one in scheduled if one.cron]
     with (
-        _only_server(server, served[0].deployment),
+        _only_server(server, str(deployments[0].name)),
         _on_signals(stopping),
-        _client(server) as client,
+        get_client(sync_client=True) as client,
     ):
-        missed = _tidied(client, scheduled, say)
-        command = [
-            *(sys.executable, str(script), "--serve-child"),
-            json.dumps([asdict(one) for one in served]),
-        ]
-        env = {**PRIVATE, **os.environ, "PREFECT_API_URL": server.api_url}
-        child = _start(command, env)
+        runner = _RunnerThread(client, deployments, say)
         try:
-            _wait_until_deployed(client, served, child, stopping)
-            for one, ours in zip(served, deployments(client, served), strict=True):
-                if ours is not None and one.deployment in missed:
-                    client.create_flow_run_from_deployment(ours.id)
-                say(f"serving '{one.deployment}' on cron {one.cron}; Prefect UI: {server.ui_url}")
-            while not stopping.wait(POLL_SECONDS):
-                if child.poll() is None:
-                    continue
-                say("the runner ended; it is started again when the Prefect server answers")
-                while not answers(server.api_url) and not stopping.wait(POLL_SECONDS):
-                    server.restart_if_ours_died()
-                stop_group(child, signal.SIGINT)  # what is left of its runs
-                if not stopping.is_set():
-                    _tidied(client, scheduled, say)
-                    child = _start(command, env)
+            for deployment in deployments:
+                for one in () if deployment.paused else deployment.schedules or ():
+                    cron = getattr(one.schedule, "cron", one.schedule)
+                    say(f"serving '{deployment.name}' on cron {cron}; Prefect UI: {server.ui_url}")
+            while not stopping.wait(LOOK_SECONDS):
+                server.restart_if_ours_died()
+                if not runner.is_alive() and server.answers():
+                    say("the Prefect server was away: the runner is started again")
+                    runner = _RunnerThread(client, deployments, say)
+                    say("the runner works again")
             say("stopping: no new runs; a run in progress ends first")
             stopping.clear()
-            drain(client, served, stopping)
+            runner.finish()
+            until = time.monotonic() + DRAIN_SECONDS
+            while runner.is_alive() and time.monotonic() < until and not stopping.is_set():
+                stopping.wait(LOOK_SECONDS)
         finally:
-            stop_group(child, signal.SIGINT)  # a runner takes SIGTERM with a warning of its own
+            runner.cancel()
+            _flush()
     return 0
 
 
-def serve_child(flows: Mapping[str, Flow[Any, Any]], scheduled: Sequence[Scheduled]) -> None:
-    """What the runner's process does: create the deployments and execute their scheduled runs.
+class _Runner(Runner):
+    """Prefect's runner, but stopping it lets runs in progress end."""
 
-    It ends by itself when the service that started it is gone, however that died. `flows` are those
-    of this process, by name.
+    async def cancel_all(self) -> None:
+        """Do nothing, where Prefect cancels the runs in progress."""
+
+
+class _RunnerThread(threading.Thread):
+    """The runner at work; it gives up, and the thread ends, when the server is away."""
+
+    def __init__(
+        self,
+        client: SyncPrefectClient,
+        deployments: Sequence[RunnerDeployment],
+        say: Callable[[str], None],
+    ) -> None:
+        super().__init__(daemon=True)
+        try:
+            self.runner = _Runner(pause_on_shutdown=False)
+            for deployment in deployments:
+                missed = _tidy_up(client, deployment, say)
+                number = self.runner.add_deployment(deployment)
+                assert isinstance(number, UUID)  # a coroutine only in asynchronous code
+                if missed and not deployment.paused:
+                    client.create_flow_run_from_deployment(number)
+        except HTTPError as error:
+            said = str(error).splitlines()[0]
+            raise ServiceError(f"the Prefect server refuses: {said}") from None
+        self.context = copy_context()  # Prefect's settings
+        self.start()
+        while self.is_alive() and not self.runner.started:
+            time.sleep(LOOK_SECONDS)
+
+    def run(self) -> None:
+        # Inherited by the runs: Ctrl-C, which reaches every process of a terminal, is not for them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.context.run(asyncio.run, self.runner.start())
+        except Exception as error:
+            print(f"the runner gave up: {type(error).__name__}: {error}", file=sys.stderr)
+
+    def finish(self) -> None:
+        """Pause the deployments and end after the runs in progress."""
+        if self.runner.started:
+            self.runner.pause_on_shutdown = True  # not before: without a server it would fail
+            self.runner.execute_in_background(self.runner.astop)
+
+    def cancel(self) -> None:
+        """Cancel the runs in progress and end."""
+        self.finish()
+        if self.is_alive():
+            self.runner.execute_in_background(Runner.cancel_all, self.runner)
+            self.join(2 * STOP_SECONDS)
+
+
+def _tidy_up(
+    client: SyncPrefectClient, deployment: RunnerDeployment, say: Callable[[str], None]
+) -> bool:
+    """Close what an earlier service left behind, and return whether runs came due since.
+
+    A dead run would hold the one place for ever, and hours of downtime would be caught up with:
+    so the runs that came due are cancelled, and the caller makes one in their stead.
     """
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    made: list[Any] = [
-        flows[one.flow].to_deployment(
-            one.deployment,
-            cron=one.cron,
-            paused=False,
-            parameters=dict(one.parameters),
-            # One run of each at a time: one that is due while another is under way is cancelled,
-            # not queued. A limit for both would have cancelled each check, since some retraining
-            # is always due at the same minute.
-            concurrency_limit=ConcurrencyLimitConfig(
-                limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-            ),
-        )
-        for one in scheduled
-    ]
-    serve_deployments(
-        *made,
-        print_starting_message=False,
-        pause_on_shutdown=False,  # `drain` does it; a runner that dies late must not
-    )
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def _tidied(
-    client: SyncPrefectClient, scheduled: Sequence[Scheduled], say: Callable[[str], None]
-) -> set[str]:
-    """The deployments of which runs came due since they were served; all are tidied up."""
     try:
-        return {one.deployment for one in scheduled if tidy_up(client, one, say)}
-    except DeploymentError as error:
-        raise ServiceError(str(error)) from None
+        number = client.read_deployment_by_name(f"{deployment.flow_name}/{deployment.name}").id
+    except ObjectNotFound:
+        return False
+    left = client.read_flow_runs(
+        deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [number]}}),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ACTIVE}}}),
+    )
+    for run in left:
+        client.set_flow_run_state(run.id, Crashed(message="its service was killed"), force=True)
+        say(f"run '{run.name}' was left behind by a service that was killed: closed as crashed")
+    missed = 0
+    while due := client.get_scheduled_flow_runs_for_deployments([number], datetime.now(UTC)):
+        for late in due:
+            client.set_flow_run_state(
+                late.id, Cancelled(message="due while not served"), force=True
+            )
+        missed += len(due)
+    if missed:
+        what = f"{missed} runs of '{deployment.name}'"
+        say(f"{what} came due while nothing served them: one run makes up for all")
+    return missed > 0
 
 
-def _wait_until_deployed(
-    client: SyncPrefectClient,
-    served: Sequence[Scheduled],
-    child: subprocess.Popen[bytes],
-    stopping: threading.Event,
-) -> None:
-    def stamps() -> list[Any]:
-        return [found and found.updated for found in deployments(client, served)]
-
-    before = stamps()
-    until = time.monotonic() + DEPLOYED_SECONDS
-    while not stopping.wait(POLL_SECONDS):
-        if all(now != then for now, then in zip(stamps(), before, strict=True)):
-            return
-        if child.poll() is not None or time.monotonic() > until:
-            raise ServiceError("the runner did not create its deployments; its output is above")
-
-
-@contextmanager
-def only_one(store: Store) -> Iterator[None]:
-    """Hold the store's lock for services and single runs. Raises `ServiceError` when it is held."""
-    with _held(store.studies / "flow.lock", f"the store in {store.folder}"):
-        yield
+def _flush() -> None:
+    """Send the last logs and events; at exit Prefect would wait for a server that is gone."""
+    APILogWorker.drain_all(timeout=FLUSH_SECONDS)
+    EventsWorker.drain_all(timeout=FLUSH_SECONDS)
 
 
 @contextmanager
@@ -204,9 +286,9 @@ def _only_server(server: Server, deployment: str) -> Iterator[None]:
 
 @contextmanager
 def _held(file: Path, what: str) -> Iterator[None]:
-    lock = FileLock(file)
+    lock = FileLock(file, timeout=0)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire()
     except Timeout:
         raise ServiceError(
             f"another process serves {what}: start the run in its UI, or end it first"
@@ -226,16 +308,3 @@ def _on_signals(event: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
-
-
-@contextmanager
-def _client(server: Server) -> Iterator[SyncPrefectClient]:
-    with (
-        temporary_settings({PREFECT_API_URL: server.api_url}),
-        get_client(sync_client=True) as client,
-    ):
-        yield client
-
-
-def _start(command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, env=env, cwd=PROJECT, start_new_session=True)

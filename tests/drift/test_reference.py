@@ -20,6 +20,7 @@ from sentiment.data.reviews import (
     RATING_COLUMN,
     TEXT_COLUMN,
     Split,
+    data_digest,
     remove_marker,
     split_reviews,
     to_labels,
@@ -30,6 +31,7 @@ from sentiment.drift.reference import (
     ARTIFACT,
     Reference,
     common_terms,
+    ensure_reference,
     has_reference,
     log_reference,
     read_reference,
@@ -38,6 +40,7 @@ from sentiment.drift.reference import (
 from sentiment.drift.signals import SIGNALS
 from sentiment.errors import DriftReferenceError
 from sentiment.registry.lifecycle import register_version
+from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import REGISTERED_MODEL, Store, begin_run
 from text_cleaning import clean_texts, cleaning_fingerprint
 
@@ -249,8 +252,36 @@ def test_a_reference_is_read_as_it_was_logged(store: Store) -> None:
         log_reference(store, run_id, fitted(), [], np.array([], dtype=np.int64))
 
 
+def test_a_version_that_has_none_gets_the_reference_of_the_reviews_it_was_trained_on(
+    store: Store,
+) -> None:
+    texts, labels = made_up(300, 22)
+    frame = pd.DataFrame({"text": texts, "rating": np.where(labels == 1, 5, 1), "copies": 1})
+    frame = frame.drop_duplicates("text").reset_index(drop=True)
+    split = split_reviews(frame)
+    run_id = begin_run(store, "LogisticRegression", {})
+    uri, _ = log_pipeline(store, run_id, fitted(), ["good"])
+    tags = {"cleaning_fingerprint": cleaning_fingerprint(), "data_digest": data_digest(frame)}
+    version = register_version(store, run_id, uri, tags)
+
+    other = frame.iloc[:-1]
+    assert not ensure_reference(store, version, other, split_reviews(other))
+    with pytest.raises(DriftReferenceError, match="has no drift reference"):
+        read_reference(store, version)
+
+    assert ensure_reference(store, version, frame, split)
+    copies = frame["copies"].to_numpy()
+    expected = reference_reviews(frame["text"].tolist(), to_labels(frame["rating"]), copies, split)
+    found = read_reference(store, version)
+    assert found.to_json() == Reference.build(fitted(), *expected).to_json()
+    store.client.log_text(run_id, "kept", ARTIFACT)
+    assert ensure_reference(store, version, frame, split)  # it has one: that is not looked into
+    with pytest.raises(DriftReferenceError, match="is not JSON"):
+        read_reference(store, version)
+
+
 def test_a_reference_that_cannot_be_used_names_the_version(store: Store) -> None:
-    with pytest.raises(DriftReferenceError, match=r"^version 2: has no drift reference; retrain"):
+    with pytest.raises(DriftReferenceError, match=r"^version 2: has no drift reference; promote"):
         read_reference(store, "2")
     bare = store.client.create_model_version(REGISTERED_MODEL, "nowhere", None)
     with pytest.raises(DriftReferenceError, match=r"^version 3: has no drift reference"):

@@ -70,8 +70,9 @@ def test_the_configuration_follows_production_then_the_search_then_the_guide(
     store = open_store(tmp_path)
     assert retraining.choose(store, "champion").config == "published"  # nothing was run yet
 
-    options = ["--data", str(prepared.loaded.source), "--store", str(tmp_path), "--trials", "3"]
-    assert sentiment_mlflow_optuna.main([*options, "--quiet"]) == 0
+    options = ["--data", str(prepared.loaded.source), "--store", str(tmp_path), "--trials", "2"]
+    models = ["--models", f"{ALGORITHM},NaiveBayes", "--quiet"]
+    assert sentiment_mlflow_optuna.main([*options, *models]) == 0
     parents = find_runs(store, ALGORITHM, {"flipkart.kind": "search"})
     searched = parents[0].data.params
     chosen = retraining.choose(store, "champion")
@@ -111,7 +112,7 @@ def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
     assert len(find_runs(store, LEDGER, {"flipkart.flow_run": "run-1"})) == 1
     unchanged = retrain(store, published(), prepared, "run-2")
     assert (unchanged.version, unchanged.new) == ("1", False)
-    assert unchanged.sentence() == "unchanged since version 1"
+    assert unchanged.sentence() == "version 1 already covers this data"
 
     params = {"C": 1.0, "max_features": 3000, "min_df": 3, "max_df": 0.9}
     other = Chosen(build_candidate(ALGORITHM, params), "champion", "x")
@@ -144,7 +145,7 @@ def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
     assert retraining.pass_gate(store, first, more, carry_out=True) == "refused: no evidence"
     monkeypatch.undo()
     said = retraining.pass_gate(store, first, more, carry_out=True)
-    assert said == "unchanged since version 2: refused: no evidence"
+    assert said == "version 2 already covers this data: refused: no evidence"
 
     # the oldest go; what is or was in production, or holds an alias, stays and is not counted
     assert retraining.retire_versions(store, keep=1) == ["1"]
@@ -176,7 +177,7 @@ def test_a_few_new_labels_wait_for_more_unless_all_of_them_are_asked_for(
     few = with_feedback(loaded, feedback(7))
     found = retraining.unchanged_since(store, candidate, few, exactly=False)
     assert found is not None
-    assert found.sentence() == "unchanged since version 1 but for 7 new labels, which wait for more"
+    assert found.sentence() == "version 1 already covers this data (7 new labels are too few)"
 
     merged = prepare_reviews(labelled.loaded)
     assert retrain(store, published(), merged, "run-2", labelled).version == "2"
@@ -203,7 +204,7 @@ def test_a_few_new_labels_wait_for_more_unless_all_of_them_are_asked_for(
     rollback(store)
     unchanged = Outcome("", "2", new=False)
     said = retraining.pass_gate(store, unchanged, merged, carry_out=True)
-    assert said == "unchanged since version 2: it was in production before"
+    assert said == "version 2 already covers this data: it was in production before"
     assert production_version(store) == "1"
 
 

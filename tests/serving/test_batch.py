@@ -318,7 +318,7 @@ def test_what_fails_half_way_leaves_the_older_file(
 def test_a_killed_run_leaves_nothing_under_the_name(store: Store, tmp_path: Path) -> None:
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     write(source, "text\n" + "good great broken\n" * 200_000)
-    command = [sys.executable, "-m", "sentiment.cli.serve", "--store", store.folder, "score"]
+    command = [sys.executable, "-m", "sentiment", "score", "--store", store.folder]
     with subprocess.Popen(
         [*map(str, command), "--in", source, "--out", target], stdout=subprocess.DEVNULL
     ) as process:
@@ -343,7 +343,7 @@ def test_the_command_scores_and_says_what_is_wrong(
     source = write(tmp_path / "in.csv", f'text\n"{GOOD_TEXT}"\n')
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return run_script("sentiment.cli.serve", "--store", store.folder, "score", *arguments)
+        return run_script("sentiment", "score", "--store", store.folder, *arguments)
 
     done = run("--in", source, "--out", tmp_path / "out.parquet")
     assert (done.returncode, done.stderr) == (0, "")
