@@ -28,3 +28,51 @@ def named(script: str) -> list[str]:
     if script.endswith(".py"):
         return [str(PROJECT / script)]
     return ["-m", "sentiment", *([] if script == "sentiment" else [script])]
+
+
+def write_reviews(file: Path, rows: int = 400, seed: int = 0) -> Path:
+    """Reviews of our own making that a model can learn, about one in four negative."""
+    rng = random.Random(seed)
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow(["Review text", "Ratings"])
+        for number in range(rows):
+            negative = number % 4 == 0
+            words = rng.sample(BAD if negative else GOOD, 2) + rng.sample(THINGS, 2)
+            if rng.random() < 0.2:  # some say both, so that no score is perfect
+                words.append(rng.choice(GOOD if negative else BAD))
+            rng.shuffle(words)
+            rating = rng.choice([1, 2]) if negative else rng.choice([3, 4, 5])
+            writer.writerow([f"{' '.join(words)} {number}READ MORE", rating])
+    return file
+
+
+@pytest.fixture(scope="session")
+def small_reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of 400 reviews, enough for every model to learn something within a second."""
+    return write_reviews(tmp_path_factory.mktemp("data") / "reviews.csv")
+
+
+@pytest.fixture(autouse=True)
+def no_tracking_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The tests never write to a store that the user's environment names."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run one of the project's scripts in a process of its own, from another folder."""
+
+    def run(script: str, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *named(script), *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return run
