@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the line and leave."""
         program = self.prog.removeprefix("python -m ").removesuffix(".py")
-        self.exit(EXIT_BAD_INPUT, f"{program}: {message[:300]}; see --help\n")
+        self.exit(EXIT_BAD_INPUT, f"{program}: {message[:200]}; see --help\n")
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -124,11 +124,9 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     show_verdict(verdict, terminal)
     if not (verdict.promoted or options.force):
         return EXIT_REFUSED
-    if not ensure_reference(store, version, loaded.frame, split):
-        terminal.say(
-            f"version {version} was trained on other reviews than these and has no drift reference"
-        )
     _said(promote(store, verdict, why=options.reason, force=options.force), terminal)
+    if missing := ensure_reference(store, version, loaded.frame, split):
+        terminal.say(missing)
     return 0
 
 

@@ -40,7 +40,7 @@ from sentiment.drift.features import (
     row_features,
 )
 from sentiment.drift.limits import LEVELS, Limits, ReviewRows, chance_limits
-from sentiment.errors import DriftReferenceError
+from sentiment.errors import CalibrationError, DriftReferenceError, TrackingError
 from sentiment.metrics import Floats, Ints
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import Store
@@ -247,8 +247,11 @@ def log_reference(
 
 def ensure_reference(
     store: Store, version: str, frame: pd.DataFrame, split: Split, *, trust_pickle: bool = False
-) -> bool:
-    """Make the reference of a version that has none, and return whether it has one now.
+) -> str:
+    """Make the reference of a version that has none, and return why it still has none, or "".
+
+    It can only be made of the reviews the version was trained on: it may know those of another
+    holdout, and every later window would seem drifted.
 
     Parameters
     ----------
@@ -263,30 +266,22 @@ def ensure_reference(
     trust_pickle : bool, default=False
         Load the model though it is a pickle: whoever calls has just written it.
 
-    Returns
-    -------
-    bool
-        False when the version was trained on other reviews than these: the model may know those of
-        the holdout, and every later window would seem drifted.
-
-    Raises
-    ------
-    TrackingError
-        The model cannot be loaded.
-
     """
     registered = store.client.get_model_version(store.settings.registered_model, version)
     run_id = registered.run_id or ""
     if has_reference(store, run_id):
-        return True
+        return ""
     if registered.tags.get("data_digest") != data_digest(frame):
-        return False
+        return f"version {version} has no drift reference: it was trained on other reviews"
     reference = reference_reviews(
         frame["text"].tolist(), to_labels(frame["rating"]), frame["copies"].to_numpy(), split
     )
-    pipeline = load_pipeline(store, str(registered.source), trust_pickle=trust_pickle)
-    log_reference(store, run_id, pipeline, *reference)
-    return True
+    try:
+        pipeline = load_pipeline(store, str(registered.source), trust_pickle=trust_pickle)
+        log_reference(store, run_id, pipeline, *reference)
+    except (TrackingError, CalibrationError) as error:
+        return f"version {version} has no drift reference: {error}"
+    return ""
 
 
 def has_reference(store: Store, run_id: str) -> bool:

@@ -200,7 +200,7 @@ def test_rows_that_cannot_be_read_are_shown_and_left_unscored(client: FlaskClien
         "3 fields, expected 2",
         "a quote is not closed or not doubled",
         "byte 0xe9 is not UTF-8",
-        "has 501 characters",
+        "is too long",
     ]
     rows = rows_of(page)
     assert [row["label"] for row in rows] == ["positive", *[""] * 5, "negative"]
