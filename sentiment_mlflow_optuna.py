@@ -19,7 +19,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,7 +51,6 @@ from sentiment.tracking.store import (
     open_store,
     without_password,
 )
-from sentiment.training.figures import Painter
 from sentiment.training.passes import (
     ExperimentPass,
     PassSettings,
@@ -64,6 +63,7 @@ from sentiment.training.passes import (
 from sentiment.training.report import PreparedReviews, folds_of, prepare_reviews
 from sentiment.training.search import PassContext, SearchResult, search_and_register
 from sentiment.training.studies import open_storage
+from sentiment.training.worker import Worker
 from text_cleaning import cleaning_fingerprint
 
 
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
     """Open the data, the store and the pass, and see the pass to its end."""
-    painter = Painter()  # first of all, see there
+    worker = Worker()  # first of all, see there
     asked = {name: getattr(options, name) for name in EXPERIMENT}
     asked = {name: value for name, value in asked.items() if value is not None}
     if "data" in asked:
@@ -94,28 +94,26 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
     chosen = {**EXPERIMENT, **asked} if this_pass is None else vars(this_pass.settings)
 
     loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"])
-    with ThreadPoolExecutor(1) as background:
-        opening = background.submit(open_store, options.store)  # seconds, mostly waiting
-        data = prepare_reviews(loaded)
-        terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
-        terminal.table("Data audit", data.audit)
-        store = opening.result()
+    worker.open_store(options.store)  # a new one takes seconds
+    data = prepare_reviews(loaded)
+    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
+    terminal.table("Data audit", data.audit)
+    store = open_store(options.store)
+    worker.finish()
     storage = open_storage(store.studies, options.storage)
     this_pass = enter(store, this_pass, chosen, data, terminal)
-    context = PassContext(store, this_pass, data, folds_of(data), terminal, storage, painter)
+    context = PassContext(store, this_pass, data, folds_of(data), terminal, storage, worker)
     try:
-        results = [
-            search_and_register(context, algorithm, register=not options.no_register)
-            for algorithm in this_pass.algorithms
-        ]
+        results = search_and_register(context, register=not options.no_register)
         # the holdout is not for choosing
         winner = max(results, key=lambda result: result.cv_f1_macro)
         if winner.version is not None:
             challenge(context, winner, winner.version)
         log_summary(store, this_pass, results, winner)
     except KeyboardInterrupt:
-        return stop(store, this_pass)
+        return stop(context)
     except BaseException:
+        worker.end()
         kill_running(store, this_pass.id, ALGORITHMS)
         raise
     print_summary(store, results, winner, terminal)
@@ -164,7 +162,9 @@ def challenge(context: PassContext, winner: SearchResult, version: str) -> None:
     A resumed pass does either once.
     """
     store, data = context.store, context.data
-    ensure_reference(store, version, data.loaded.frame, data.split, trust_pickle=True)
+    reference = partial(ensure_reference, trust_pickle=True)  # the worker has written it itself
+    context.worker.begin(reference, version, data.loaded.frame, data.split)
+    context.worker.finish()
     why = f"best of pass {context.this_pass.id}, CV macro-F1 {winner.cv_f1_macro:.4f}"
     stage_challenger(store, version, why)
 
@@ -181,12 +181,14 @@ def log_summary(
     end_run(store, this_pass.run_id)
 
 
-def stop(store: Store, this_pass: ExperimentPass) -> int:
+def stop(context: PassContext) -> int:
     """End an interrupted pass: its open runs are KILLED, what was finished is kept."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave runs open
-    kill_running(store, this_pass.id, ALGORITHMS)
+    context.worker.end()
+    kill_running(context.store, context.this_pass.id, ALGORITHMS)
     print(
-        f"interrupted: pass {this_pass.id} keeps its finished trials; --resume carries it on",
+        f"interrupted: pass {context.this_pass.id} keeps its finished trials; --resume carries it "
+        "on",
         file=sys.stderr,
     )
     return EXIT_INTERRUPTED

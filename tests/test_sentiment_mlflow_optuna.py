@@ -126,24 +126,29 @@ def arguments(data: Path, store: Path, *more: str) -> list[str]:
 
 
 def killed_at(target: str, call: int, *, after: bool, options: list[str]) -> int:
-    """Run the script in a forked process that kills itself at the n-th call of a function.
+    """Run the script in a forked process that is killed at the n-th call of a function.
 
-    `target` is `module.name` or `module.Class.name`. Returns the exit code, -9 when it was killed.
+    `target` is `module.name` or `module.Class.name`; the call may be in the process that writes the
+    models. Returns the exit code, -9 when it was killed.
     """
 
     def child() -> None:
         path, _, name = target.rpartition(".")
         owner: Any = resolve_name(path)
-        original, calls = getattr(owner, name), 0
+        original, calls, main = getattr(owner, name), 0, os.getpid()
+
+        def kill() -> None:
+            os.kill(main, signal.SIGKILL)
+            time.sleep(60)  # the other process ends by itself, as its owner is gone
 
         def deadly(*positional: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == call and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
+                kill()
             result = original(*positional, **named)
             if calls == call and after:
-                os.kill(os.getpid(), signal.SIGKILL)
+                kill()
             return result
 
         setattr(owner, name, deadly)
@@ -212,10 +217,10 @@ def uninterrupted(
         ("sentiment.training.search.fit_and_evaluate", 1, False),
         ("sentiment.training.report.log_pipeline", 1, True),  # the model is not noted on the run
         ("sentiment.training.report.model_card", 1, False),  # noted, without its card
-        ("sentiment.training.figures.Painter.finish", 1, False),  # figures are being drawn
+        ("sentiment.training.search.draw", 1, False),  # figures are being drawn
         ("sentiment.registry.lifecycle._create_version", 1, True),  # the run is still RUNNING
         ("sentiment.training.search.run_study", 2, False),
-        ("sentiment_mlflow_optuna.ensure_reference", 1, False),
+        ("sentiment.drift.reference.log_reference", 1, False),
         ("sentiment_mlflow_optuna.stage_challenger", 1, False),
         ("sentiment.registry.lifecycle.append", 1, True),  # in the ledger, without alias and stage
         ("sentiment.tracking.ledger.begin_run", 1, True),  # a claim that nobody stands behind

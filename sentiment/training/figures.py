@@ -1,17 +1,14 @@
-"""Draw the pictures that are logged with each model, here or in a process of their own.
+"""Draw the pictures that are logged with each model.
 
 Each drawing function returns a matplotlib `Figure`; nothing is shown. Margins are fixed: a layout
 that matplotlib works out itself takes longer than the drawing. matplotlib is imported when the
-first figure is drawn, which a pass of the experiment leaves to a `Painter`.
+first figure is drawn, which a pass of the experiment leaves to its `Worker`.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -38,49 +35,6 @@ def draw(title: str, drawings: Mapping[str, Drawing], folder: Path) -> None:
         if figure is not None:
             figure.suptitle(title, fontsize=11)
             figure.savefig(folder / f"{name}.png")
-
-
-class Painter:
-    """A process that draws while this one goes on.
-
-    It is forked off, so it begins with all that is imported here; that is why it should be made
-    before there are threads, open databases and locks. It ends when this process does, however
-    that ends, and lets Ctrl-C be handled here.
-    """
-
-    def __init__(self) -> None:
-        self._connection, theirs = multiprocessing.Pipe()
-        process = multiprocessing.get_context("fork").Process(
-            target=_paint, args=(theirs, self._connection), daemon=True
-        )
-        process.start()
-        theirs.close()
-
-    def begin(self, title: str, drawings: Mapping[str, Drawing], folder: Path) -> None:
-        """Begin to do what `draw` does."""
-        self._connection.send((title, drawings, folder))
-
-    def finish(self) -> None:
-        """Wait until the figures are saved. Raises whatever drawing them raised."""
-        error = self._connection.recv()
-        if error is not None:
-            raise error
-
-
-def _paint(connection: Connection, other_end: Connection) -> None:
-    other_end.close()  # or the end of the other process would go unnoticed
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    while True:
-        try:
-            asked = connection.recv()
-        except EOFError:
-            return
-        try:
-            draw(*asked)
-            connection.send(None)
-        except Exception as error:
-            connection.send(error)
 
 
 def confusion_matrix_figure(y_true: Labels, y_pred: Labels, class_names: tuple[str, ...]) -> Figure:

@@ -1,4 +1,4 @@
-"""One algorithm's share of a pass: its study, its trial runs, its best model, its version.
+"""Search the algorithms of a pass: study, trial runs, best model and version of each.
 
 It can be killed between any two steps: each step looks first whether it was done.
 """
@@ -31,12 +31,20 @@ from sentiment.tracking.store import (
     git_commit,
     log_values,
 )
-from sentiment.training.figures import Painter
+from sentiment.training.figures import Drawing, draw
 from sentiment.training.fingerprint import FINGERPRINT, training_fingerprint
 from sentiment.training.folds import FoldMatrices
-from sentiment.training.passes import PARENT_KIND, TRIAL, TRIAL_KIND, ExperimentPass, reopen
+from sentiment.training.passes import (
+    PARENT_KIND,
+    TRIAL,
+    TRIAL_KIND,
+    ExperimentPass,
+    PassSettings,
+    reopen,
+)
 from sentiment.training.report import (
     MODEL_URI,
+    FittedModel,
     PreparedReviews,
     drawings,
     fit_and_evaluate,
@@ -45,6 +53,7 @@ from sentiment.training.report import (
     log_tables,
 )
 from sentiment.training.studies import best_value, open_study
+from sentiment.training.worker import Worker
 
 # Our own sentences: the input example of each model, shown in the MLflow UI.
 EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not worth the money")
@@ -61,7 +70,7 @@ class PassContext:
     folds: FoldMatrices
     terminal: Terminal
     storage: BaseStorage
-    painter: Painter
+    worker: Worker
 
 
 @dataclass(frozen=True)
@@ -75,14 +84,34 @@ class SearchResult:
     version: str | None
 
 
-def search_and_register(
-    context: PassContext, algorithm: str, *, register: bool = True
-) -> SearchResult:
-    """Search one algorithm, log its best model on a parent run, and register it.
+def search_and_register(context: PassContext, *, register: bool = True) -> list[SearchResult]:
+    """Search each algorithm of the pass, log its best model on a parent run, and register it.
 
-    What an earlier attempt at the same pass finished is not done again. Raises `SearchError` when
-    not one trial could be scored.
+    The worker writes each model while the next algorithm is searched. What an earlier attempt at
+    the same pass finished is not done again. Raises `SearchError` when not one trial of an
+    algorithm could be scored.
     """
+    algorithms = context.this_pass.algorithms
+    parents: list[str] = []
+    try:
+        for algorithm in algorithms:
+            parents.append(_search(context, algorithm, register=register))
+    except Exception:
+        for _ in parents:  # what was found before is kept
+            context.worker.finish()
+        raise
+    versions = [context.worker.finish() for _ in parents]
+    results = []
+    for algorithm, parent, version in zip(algorithms, parents, versions, strict=True):
+        metrics = context.store.client.get_run(parent).data.metrics
+        interval = Interval(*(metrics[name] for name in ("test_f1", "test_f1_low", "test_f1_high")))
+        scores = metrics["cv_f1_macro"], metrics["train_f1"], interval
+        results.append(SearchResult(algorithm, *scores, version))
+    return results
+
+
+def _search(context: PassContext, algorithm: str, *, register: bool) -> str:
+    """Search one algorithm, let the worker begin to write its best model; return the parent run."""
     store, this_pass = context.store, context.this_pass
     earlier = find_runs(store, algorithm, this_pass.tags(PARENT_KIND))
     finished = bool(earlier) and earlier[0].info.status == FINISHED
@@ -93,19 +122,36 @@ def search_and_register(
         parent = earlier[0].info.run_id
         if not finished:
             reopen(store, parent)
+    model = None
     if not finished:
         study = run_study(context, algorithm, parent)
-        _log_best(context, algorithm, parent, study)
-    version = _register(store, parent, this_pass) if register else None
+        fitted = _log_best(context, algorithm, parent, study)
+        model = fitted, drawings(fitted, context.data, study)
+    context.worker.begin(finish_model, this_pass.settings, parent, model, register)
+    return parent
+
+
+def finish_model(
+    store: Store,
+    settings: PassSettings,
+    parent: str,
+    model: tuple[FittedModel, dict[str, Drawing]] | None,
+    register: bool,
+) -> str | None:
+    """Write figures, model and card on the parent run, register the model and end the run.
+
+    Without a `model` all was written by an earlier attempt. Return the version's number, None when
+    it is not to be registered.
+    """
+    if model is not None:
+        fitted, drawn = model
+        with tempfile.TemporaryDirectory() as folder:
+            draw(fitted.algorithm, drawn, Path(folder))
+            store.client.log_artifacts(parent, folder, "figures")
+        log_model_and_card(store, parent, fitted, EXAMPLES, settings.file_format)
+    version = _register(store, parent, settings) if register else None
     end_run(store, parent)
-    metrics = store.client.get_run(parent).data.metrics
-    return SearchResult(
-        algorithm=algorithm,
-        cv_f1_macro=metrics["cv_f1_macro"],
-        train_f1=metrics["train_f1"],
-        test_f1=Interval(metrics["test_f1"], metrics["test_f1_low"], metrics["test_f1_high"]),
-        version=version,
-    )
+    return version
 
 
 def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
@@ -217,8 +263,8 @@ def _log_trial(
     end_run(store, run_id, FAILED if trial.value is None else FINISHED)
 
 
-def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -> None:
-    """Refit the best trial, evaluate it, and write everything about it on the parent run."""
+def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -> FittedModel:
+    """Refit the best trial, score it, and write scores and tables on the parent run."""
     store, data, settings = context.store, context.data, context.this_pass.settings
     best = study.best_trial
     candidate = build_candidate(algorithm, best.params, settings.search_space)
@@ -234,12 +280,8 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
         },
     )
     log_scores(store, parent, fitted, data)
-    with tempfile.TemporaryDirectory() as folder:
-        context.painter.begin(algorithm, drawings(fitted, data, study), Path(folder))
-        log_tables(store, parent, fitted, data)
-        log_model_and_card(store, parent, fitted, EXAMPLES, settings.file_format)
-        context.painter.finish()
-        store.client.log_artifacts(parent, folder, "figures")
+    log_tables(store, parent, fitted, data)
+    return fitted
 
 
 def _log_history(store: Store, parent: str, study: Study) -> None:
@@ -258,14 +300,14 @@ def _log_history(store: Store, parent: str, study: Study) -> None:
     store.client.log_batch(parent, metrics=history)
 
 
-def _register(store: Store, parent: str, this_pass: ExperimentPass) -> str:
+def _register(store: Store, parent: str, settings: PassSettings) -> str:
     data = store.client.get_run(parent).data
     tags = {
         "model": data.params["model"],
         "cv_f1_macro": f"{data.metrics['cv_f1_macro']:.6f}",
         "test_f1": f"{data.metrics['test_f1']:.6f}",
-        "data_digest": this_pass.settings.data_digest,
-        "cleaning_fingerprint": this_pass.settings.cleaning,
+        "data_digest": settings.data_digest,
+        "cleaning_fingerprint": settings.cleaning,
         FINGERPRINT: data.tags[TAG + FINGERPRINT],
     }
     return register_version(store, parent, data.tags[MODEL_URI], tags)

@@ -1,23 +1,15 @@
-"""The figures: what they show, and the process that draws them beside a pass."""
+"""The figures: what they show."""
 
 from __future__ import annotations
-
-import multiprocessing
-import os
-import signal
-import time
-from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 import optuna
 import pandas as pd
-import pytest
 from matplotlib.figure import Figure
 
 from sentiment.metrics import Interval
 from sentiment.training import figures
-from sentiment.training.figures import Drawing, Painter, draw
+from sentiment.training.figures import Drawing
 
 TRUTH = np.array([0, 0, 0, 1, 1, 1, 1, 1])
 PREDICTED = np.array([0, 0, 1, 1, 1, 1, 1, 0])
@@ -79,47 +71,3 @@ def test_parameter_importance_or_none_where_trials_say_nothing() -> None:
 
 def broken() -> Figure:
     raise ValueError("no ink")
-
-
-def test_a_painter_draws_what_draw_does_and_passes_errors_on(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    there.mkdir()
-    draw("Model", {"matrix": CONFUSION}, here)
-    painter = Painter()
-    painter.begin("Model", {"broken": (broken, ())}, there)
-    with pytest.raises(ValueError, match="no ink"):
-        painter.finish()
-    painter.begin("Model", {"matrix": CONFUSION}, there)
-    painter.finish()
-    assert (there / "matrix.png").read_bytes() == (here / "matrix.png").read_bytes()
-
-
-def test_a_painter_ends_when_its_owner_is_killed() -> None:
-    context = multiprocessing.get_context("fork")
-    mine, theirs = context.Pipe(duplex=False)
-
-    def owner(connection: Connection) -> None:
-        Painter()
-        (painter,) = multiprocessing.active_children()
-        connection.send(painter.pid)
-        signal.pause()
-
-    process = context.Process(target=owner, args=(theirs,))
-    process.start()
-    assert mine.poll(60)
-    painter, deadline = mine.recv(), time.monotonic() + 60
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(30)
-    while Path(f"/proc/{painter}").exists() and not is_zombie(painter):
-        assert time.monotonic() < deadline, "the painter outlives its owner"
-        time.sleep(0.05)
-
-
-def is_zombie(pid: int) -> bool:
-    """Whether the process has ended and nobody has asked for its exit code, as in a container."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

@@ -1,0 +1,109 @@
+"""Write models and figures in a second process, while this one searches on.
+
+worker = Worker()
+worker.open_store(folder)
+worker.begin(function, *arguments)     # there: function(store, *arguments)
+worker.finish()                        # its result, or the error it raised
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from sentiment.errors import SearchError
+from sentiment.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from sentiment.tracking.store import Store
+
+POLL_SECONDS = 0.1  # between two looks whether the owner still lives
+
+
+class Worker:
+    """A forked process that does one job after the other, with an MLflow store of its own.
+
+    It begins with all that is imported here, so it should be made before there are threads, open
+    databases and locks. It ends when this process does, however that ends, and leaves Ctrl-C to
+    this one.
+    """
+
+    def __init__(self) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(theirs, self._connection), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def open_store(self, folder: str | None) -> None:
+        """Begin to open the store, which is made when it is new; `finish` raises its errors."""
+        self._connection.send((None, (folder,)))
+
+    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Queue the call of a module's function with the store and these arguments."""
+        self._connection.send((function, arguments))
+
+    def finish(self) -> Any:
+        """Wait for the oldest job that is not finished, and return its result.
+
+        Raises what the job raised, and `SearchError` when the process was killed.
+        """
+        try:
+            result, error = self._connection.recv()
+        except EOFError:
+            raise SearchError(
+                "the process that writes the models was killed; --resume carries the pass on"
+            ) from None
+        if error is not None:
+            raise error
+        return result
+
+    def end(self) -> None:
+        """Kill the process, whatever it is doing: a resumed pass does it again."""
+        self._process.kill()
+        self._process.join()
+
+
+def _work(connection: Connection, other_end: Connection) -> None:
+    other_end.close()  # or the end of the other process would go unnoticed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    store: Store | None = None
+    while True:
+        try:
+            function, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            if function is None:
+                store, result = open_store(*arguments), None
+            else:
+                result = function(store, *arguments)
+            connection.send((result, None))
+        except Exception as error:
+            connection.send((None, _sendable(error)))
+
+
+def _end_with(owner: int) -> None:
+    """End at once when the owner is gone: a resumed pass may do the same work by then."""
+    while os.getppid() == owner:
+        time.sleep(POLL_SECONDS)
+    os._exit(1)
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return the error if it survives being sent, else one of its text."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
