@@ -240,9 +240,9 @@ def _log_trial(
     """
     store, this_pass = context.store, context.this_pass
     params: dict[str, object] = {"model": algorithm, **trial.params}
-    metrics, tags = {"duration_seconds": _seconds(trial), **folds}, {}
+    metrics, tags = {**folds, "duration_seconds": _seconds(trial)}, {}
     if trial.value is not None:
-        metrics["cv_f1_macro"] = trial.value
+        metrics = {"cv_f1_macro": trial.value, **metrics}  # first: MLflow's comparison opens on it
         candidate = build_candidate(algorithm, trial.params, this_pass.settings.search_space)
         params = {**logged_parameters(algorithm, candidate)}
     if "reason" in trial.user_attrs:
