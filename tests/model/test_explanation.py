@@ -37,6 +37,8 @@ def test_words_and_terms_of_a_cleaned_text() -> None:
     assert sorted(terms.found) == [(0, 3, 3), (1, 1, 1), (2, 0, 1)]
     assert terms.known_words == 3  # the second "not" is part of nothing
     assert Explainer(KNOWN, WEIGHTS).terms("") == Terms([], [])
+    one = np.array([1.0])  # without weights nothing is explained
+    assert Explainer(KNOWN).contributions("bad", "bad", Terms(["bad"], []), one, one) == ()
 
 
 def test_contributions_by_hand() -> None:
@@ -50,12 +52,6 @@ def test_contributions_by_hand() -> None:
         Contribution("good", 1.5, ((17, 21),)),
         Contribution("not good", -1.0, ((11, 21),)),  # "NOT a good"
     )
-
-
-def test_without_weights_nothing_is_explained() -> None:
-    explainer = Explainer(KNOWN)
-    one = np.array([1.0])
-    assert explainer.contributions("bad", "bad", Terms(["bad"], []), np.array([0]), one) == ()
 
 
 def test_stop_words_of_the_vectorizer_are_no_words() -> None:
@@ -144,7 +140,7 @@ def test_places_in_texts_of_all_kinds() -> None:
     """
     rng = random.Random(4)
     several, deleted = 0, 0
-    for _ in range(3_000):
+    for _ in range(1_000):
         count = rng.randint(1, 8)
         gaps = [rng.choice(BETWEEN) + rng.choice(BETWEEN) for _ in range(count + 1)]
         text, same = gaps[0], gaps[0]
@@ -163,7 +159,7 @@ def test_places_in_texts_of_all_kinds() -> None:
             assert [
                 inside(one, place) for place in locate_words(one, cleaned, cleaned.split())
             ] == [inside(one, place) for place in expected], ascii(one)
-    assert several > 1_000 and deleted > 1_000  # such texts did come up
+    assert several > 300 and deleted > 300  # such texts did come up
 
 
 def inside(text: str, place: tuple[int, int]) -> tuple[int, int]:

@@ -92,19 +92,13 @@ def test_scores_equal_cross_val_score(
     name: str, corpus: tuple[list[str], Any], folds: FoldMatrices
 ) -> None:
     vectorizer = TfidfVectorizer(**PARAMETERS[name])
-    for model in MODELS.values():
+    for model in MODELS.values() if name in ("defaults", "published") else [MODELS["LR"]]:
         ours = folds.score(vectorizer, model)
         assert ours.tolist() == plain(*corpus, vectorizer, model).tolist(), (name, model)
+        assert not hasattr(model, "classes_") and not hasattr(vectorizer, "vocabulary_")
 
 
-def test_other_folds_equal_cross_val_score(corpus: tuple[list[str], Any]) -> None:
-    cv = StratifiedKFold(3, shuffle=True, random_state=7)
-    folds = FoldMatrices(*corpus, n_splits=3, random_state=7)
-    expected = plain(*corpus, TfidfVectorizer(), MODELS["LR"], cv)
-    assert folds.score(TfidfVectorizer(), MODELS["LR"]).tolist() == expected.tolist()
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     texts=st.lists(
         st.lists(st.sampled_from(WORDS[:9]), min_size=1, max_size=6).map(" ".join),
@@ -169,13 +163,6 @@ def test_decisions_are_those_of_the_fold_that_held_the_text_out(
     )
     ours = folds.decisions(TfidfVectorizer(), MODELS[name])
     np.testing.assert_allclose(ours, expected, atol=1e-6)
-
-
-def test_estimators_are_not_changed(corpus: tuple[list[str], Any]) -> None:
-    vectorizer, model = TfidfVectorizer(min_df=2), MultinomialNB()
-    FoldMatrices(*corpus).score(vectorizer, model)
-    assert set(vars(vectorizer)) == set(vars(TfidfVectorizer()))
-    assert not hasattr(model, "classes_")
 
 
 # --- what trials share ------------------------------------------------------------------------
@@ -370,20 +357,12 @@ def test_impossible_parameters_fail_as_in_scikit_learn(
             score(TfidfVectorizer(**parameters), MultinomialNB())
 
 
-@pytest.mark.parametrize("vectorizer", [CountVectorizer(), TfidfVectorizer(vocabulary=["good"])])
-def test_a_vectorizer_that_chooses_its_terms_otherwise_is_refused(
-    vectorizer: Any, folds: FoldMatrices
-) -> None:
-    with pytest.raises(TypeError, match="expected a TfidfVectorizer without vocabulary"):
-        folds.score(vectorizer, MODELS["NB"])
-
-
-def test_texts_and_labels_of_different_number() -> None:
+def test_what_cannot_be_folded_is_refused(folds: FoldMatrices) -> None:
+    for vectorizer in (CountVectorizer(), TfidfVectorizer(vocabulary=["good"])):
+        with pytest.raises(TypeError, match="expected a TfidfVectorizer without vocabulary"):
+            folds.score(vectorizer, MODELS["NB"])
     with pytest.raises(ValueError, match="3 texts but 2 labels"):
         FoldMatrices(["a", "b", "c"], np.array([0, 1]))
-
-
-def test_fewer_texts_of_every_class_than_folds() -> None:
     with pytest.raises(ValueError, match="n_splits"):
         FoldMatrices(["aa", "bb", "cc", "dd"], np.array([0, 0, 1, 1]))
 
