@@ -35,8 +35,9 @@ def test_sample_size_by_hand() -> None:
     assert ab_statistics.required_sample_size(0.85, 0.03) == (2036, 2036)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.7])
-@pytest.mark.parametrize(("baseline", "effect"), [(0.85, 0.03), (0.9, -0.03), (0.95, 0.02)])
+@pytest.mark.parametrize(
+    ("baseline", "effect", "share"), [(0.85, 0.03, 0.1), (0.9, -0.03, 0.2), (0.95, 0.02, 0.7)]
+)
 def test_sample_size_for_unequal_arms_is_that_of_the_textbook(
     share: float, baseline: float, effect: float
 ) -> None:
@@ -68,25 +69,23 @@ def test_a_sample_size_of_nonsense_is_refused(changed: dict[str, float], message
         ab_statistics.required_sample_size(**values)
 
 
-@pytest.mark.parametrize(
-    ("baseline", "effect", "share"), [(0.85, 0.03, 0.5), (0.85, 0.05, 0.3), (0.7, -0.04, 0.5)]
-)
+@pytest.mark.parametrize(("baseline", "effect", "share"), [(0.85, 0.03, 0.5), (0.7, -0.04, 0.3)])
 def test_the_sample_has_the_power_it_promises(baseline: float, effect: float, share: float) -> None:
     """And the always-valid test, looked at 20 times, has it with twice that sample."""
     rng = np.random.default_rng(1)
     total = sum(ab_statistics.required_sample_size(baseline, effect, share=share))
     found = []
     for test, users, simulations in (
-        (simulate_ab.naive_test, np.array([total]), 10_000),
-        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(total), 2_000),
-        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(2 * total), 2_000),
+        (simulate_ab.naive_test, np.array([total]), 4_000),
+        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(total), 1_000),
+        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(2 * total), 1_000),
     ):
         rates = (baseline, baseline + effect)
         found.append(simulate_ab.share_rejected(test, rates, share, users, simulations, rng))
     once, sequential, sequential_twice = found
-    # Three standard errors of 10,000 simulations are .012; statsmodels' normal approximation of a
+    # Three standard errors of 4,000 simulations are .019; statsmodels' normal approximation of a
     # binomial adds some thousandths.
-    assert once == pytest.approx(0.8, abs=0.02)
+    assert once == pytest.approx(0.8, abs=0.025)
     assert 0.3 < sequential < once
     assert sequential_twice > 0.8
 
@@ -178,29 +177,9 @@ def test_the_simulation_has_the_error_rates_of_the_textbook() -> None:
     rng = np.random.default_rng(2)
     for users, expected in ((np.array([20_000]), 0.05), (simulate_ab.even_looks(20_000), 0.248)):
         found = simulate_ab.share_rejected(
-            simulate_ab.naive_test, (0.7, 0.7), 0.5, users, 10_000, rng
+            simulate_ab.naive_test, (0.7, 0.7), 0.5, users, 4_000, rng
         )
-        assert found == pytest.approx(expected, abs=0.015)
-
-
-@pytest.mark.parametrize("share", [0.5, 0.2])
-@pytest.mark.parametrize("accuracy", [0.7, 0.85, 0.95])
-def test_equal_arms_looked_at_20_times_are_rarely_called_different(
-    accuracy: float, share: float
-) -> None:
-    """The plain z-test, looked at as often, does it four times as often as allowed."""
-    found = {}
-    for name, test in (
-        ("always valid", simulate_ab.always_valid_test(0.0)),
-        ("naive", simulate_ab.naive_test),
-    ):
-        rng = np.random.default_rng(3)
-        users = simulate_ab.even_looks(10_000)
-        found[name] = simulate_ab.share_rejected(
-            test, (accuracy, accuracy), share, users, 4_000, rng
-        )
-    assert found["always valid"] <= 0.05
-    assert found["naive"] > 0.2
+        assert found == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -208,10 +187,7 @@ def test_equal_arms_looked_at_20_times_are_rarely_called_different(
     [
         (0.85, 0.85, 0.5),
         (0.95, 0.95, 0.2),
-        (0.95, 0.95, 0.05),
-        (0.98, 0.98, 0.2),
-        (0.85, 0.88, 0.2),
-        (0.95, 0.9, 0.2),
+        (0.98, 0.98, 0.05),
         (0.9, 0.98, 0.2),
     ],
 )
@@ -250,7 +226,7 @@ def test_as_many_more_users_as_it_says_show_the_difference(share: float) -> None
         (0.86, 0.86 + ab_statistics.EFFECT),
         share,
         np.array([champion + challenger]),
-        10_000,
+        4_000,
         np.random.default_rng(5),
     )
     assert found == pytest.approx(0.8, abs=0.03)  # the two rates added blur the spread
@@ -275,46 +251,32 @@ def test_the_split_by_hand(units: tuple[int, int], share: float, chi_square: flo
     assert ab_statistics.split_p_value(units, share) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("units", "share", "p"),
-    [
-        ((9, 0), 0.5, None),  # 4.5 an arm are too few for the test
-        ((20, 3), 0.2, None),  # 4.6 for the challenger
-        ((0, 0), 0.5, None),
-        ((100, 0), 0.0, None),
-        ((0, 99), 1.0, None),
-        ((99, 1), 0.0, 0.0),
-        ((1, 99), 1.0, 0.0),
-    ],
-)
-def test_a_split_of_few_users_or_of_none_to_an_arm(
-    units: tuple[int, int], share: float, p: float | None
-) -> None:
-    assert ab_statistics.split_p_value(units, share) == p
+def test_a_split_of_few_users_or_of_none_to_an_arm() -> None:
+    for units, share in (((9, 0), 0.5), ((20, 3), 0.2), ((0, 0), 0.5), ((100, 0), 0.0)):
+        assert ab_statistics.split_p_value(units, share) is None  # below 5 expected, or none
+    assert ab_statistics.split_p_value((0, 99), 1.0) is None
+    for units, share in (((99, 1), 0.0), ((1, 99), 1.0)):
+        assert ab_statistics.split_p_value(units, share) == 0.0
 
 
 # --- the verdict ---
 
 
-def test_verdicts_in_words() -> None:
+def test_verdicts() -> None:
     better = ab_statistics.judge((1000, 1000), *counts((800, 1000), (890, 1000)), 0.5)
     assert better.verdict == "challenger better" and better.difference is not None
-    assert better.sentence == (
-        "challenger better: accuracy +0.090, always-valid 95% interval "
-        f"+{better.difference.low:.3f}…+{better.difference.high:.3f}"
-    )
+    assert f"+0.090, always-valid 95% interval +{better.difference.low:.3f}…" in better.sentence
     worse = ab_statistics.judge((1000, 1000), *counts((890, 1000), (800, 1000)), 0.5, 0.001)
-    assert worse.sentence.startswith(
-        "champion better: accuracy −0.090, always-valid 99.9% interval −0.1"
-    )
+    assert worse.verdict == "champion better"
+    assert "−0.090, always-valid 99.9% interval −0.1" in worse.sentence
     unsure = ab_statistics.judge((1000, 1000), *counts((850, 1000), (850, 1000)), 0.5)
     # half the interval: variance 2 · .848606 · .151394 / 1004 = .00025592 and, as above, .0496
     # with 80 %: at a variance of .0658 · .03² = .0000592 half the interval and .8416 standard
     # errors, .02353 + .00648, make .03; 2 · .12847 / .0000592 = 4,340 an arm
-    assert unsure.sentence.startswith("no difference shown yet: accuracy +0.000, always-valid 95%")
+    assert unsure.verdict == "no difference shown yet"
     assert "−0.050…+0.050" in unsure.sentence and unsure.sentence.count("3,300") == 2
     long = ab_statistics.judge((9000, 9000), *counts((7650, 9000), (7650, 9000)), 0.5)
-    assert "a difference of 0.03 would have been detected by now with 80%" in long.sentence
+    assert "a difference of 0.03 would have been detected" in long.sentence
 
 
 def test_too_few_labels_and_a_wrong_split_come_before_any_difference() -> None:
@@ -323,11 +285,12 @@ def test_too_few_labels_and_a_wrong_split_come_before_any_difference() -> None:
     assert re.findall(r"\d+", few.sentence) == ["60", "49", "66", "43", "50", "5", "5"]
     wrong = ab_statistics.judge((1800, 1200), *counts((800, 1000), (890, 1000)), 0.5)
     assert wrong.verdict == "the split is not as configured" and wrong.difference is not None
-    assert "1,200 of 3,000 users came to the challenger, 50.0% should" in wrong.sentence
-    assert "(p < 0.0001)" in wrong.sentence
+    assert "1,200 of 3,000 users" in wrong.sentence and "(p < 0.0001)" in wrong.sentence
+    nothing = counts((0, 0), (0, 0))
     # 77 too many of 2,750: 77² / 2200 + 77² / 550 = 13.475, p = 2 (1 − Φ(3.671)) = .00024
-    close = ab_statistics.judge((2123, 627), *counts((0, 0), (0, 0)), 0.2)
-    assert "627 of 2,750 users" in close.sentence and "(p = 0.0002)" in close.sentence
+    assert "(p = 0.0002)" in ab_statistics.judge((2123, 627), *nothing, 0.2).sentence
+    # 51 of 1,000: 51² / 500 · 2 = 10.4, p = .00126: rare, but it may well be chance
+    assert ab_statistics.judge((551, 449), *nothing, 0.5).verdict == "not enough labels yet"
 
 
 # --- the script ---
