@@ -36,11 +36,11 @@ from sentiment.data.reviews import load_reviews
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS
-from sentiment.registry.console import promotion_command, show_verdict
 from sentiment.registry.lifecycle import (
     judge_version,
     production_version,
     promote,
+    promotion_command,
     stage_challenger,
 )
 from sentiment.tracking.store import (
@@ -226,7 +226,7 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
     production = production_version(store)
     if promote_now and production != version:
         verdict = judge_version(store, version, context.data.split)
-        show_verdict(verdict, terminal)
+        verdict.show(terminal)
         if verdict.promoted:
             promote(store, verdict)
         production = production_version(store)
