@@ -44,7 +44,6 @@ from sentiment.registry.lifecycle import (
     stage_challenger,
 )
 from sentiment.tracking.store import (
-    REGISTERED_MODEL,
     Store,
     end_run,
     log_values,
@@ -197,7 +196,7 @@ def print_summary(
 ) -> None:
     """Say which versions there are, their scores with intervals, and where to look."""
     lines = [
-        f"Created version '{result.version}' of model '{REGISTERED_MODEL}'."
+        f"Created version '{result.version}' of model '{store.settings.registered_model}'."
         for result in results
         if result.version is not None
     ]

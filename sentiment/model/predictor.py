@@ -26,7 +26,7 @@ from sentiment.model.calibration import Calibration, read_calibration
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
-from sentiment.tracking.store import REGISTERED_MODEL, Store, without_password
+from sentiment.tracking.store import Store, without_password
 from text_cleaning import clean_texts, cleaning_fingerprint
 
 if TYPE_CHECKING:
@@ -138,16 +138,16 @@ def find_version(store: Store, name: str) -> ModelVersion:
 
     Raises `UnknownVersionError` when there is none, `ServingError` when the registry is away.
     """
+    model = store.settings.registered_model
     try:
         if name.isdecimal():
-            return store.client.get_model_version(REGISTERED_MODEL, name)
-        return store.client.get_model_version_by_alias(REGISTERED_MODEL, name)
+            return store.client.get_model_version(model, name)
+        return store.client.get_model_version_by_alias(model, name)
     except Exception as error:  # MLflow's own, or what the database or the network raises
         code = getattr(error, "error_code", "")
         if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no such name
             raise UnknownVersionError(
-                f"no version '{name}' of {REGISTERED_MODEL}; see what there is with "
-                "`python -m sentiment list`"
+                f"no version '{name}' of {model}; see what there is with `python -m sentiment list`"
             ) from None
         raise ServingError(f"the registry does not answer: {one_line(error)}") from None
 
@@ -167,7 +167,7 @@ def load_version(store: Store, name: str) -> LoadedVersion:
             f"{cleaning_fingerprint()}); retrain it, or serve it with the code it was trained with"
         )
     try:
-        pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}/{version}")
+        pipeline = load_pipeline(store, f"models:/{found.name}/{version}")
         calibration = read_calibration(pipeline.steps[-1][1])
         metrics = store.client.get_run(found.run_id).data.metrics if found.run_id else {}
         scores = {
