@@ -31,19 +31,12 @@ def frame(rows: Sequence[tuple[str, str, int | None, int | None, float]]) -> pd.
     return pd.DataFrame(rows, columns=COLUMNS).astype({"label": "Int64", "true_label": "Int64"})
 
 
-def arm_rows(arm: str, wrong: int, users: int, begin: float = 0.0) -> pd.DataFrame:
+def arm_rows(arm: str, wrong: int, users: int) -> pd.DataFrame:
     """One labelled answer a user, every third of class 0; the first `wrong` of them are wrong."""
+    true = [int(number % 3 > 0) for number in range(users)]
+    given = [1 - label if number < wrong else label for number, label in enumerate(true)]
     return frame(
-        [
-            (
-                f"{arm}{number}",
-                arm,
-                int(number % 3 > 0) if number >= wrong else int(number % 3 == 0),
-                int(number % 3 > 0),
-                begin + number,
-            )
-            for number in range(users)
-        ]
+        [(f"{arm}{number}", arm, given[number], true[number], number) for number in range(users)]
     )
 
 
@@ -262,22 +255,10 @@ def review(
     text: str | None = None,
 ) -> list[dict[str, object]]:
     """The champion's and the shadow's row of one review, of a user of its own."""
-    return [
-        {
-            "unit": f"u{number}",
-            "request_id": f"r{number // 2}",
-            "position": number % 2,
-            "arm": arm,
-            "label": label,
-            "probability": probability,
-            "true_label": true_label,
-            "text": text,
-            "at": float(number),
-        }
-        for arm, label, probability in zip(
-            ("champion", "shadow"), labels, probabilities, strict=True
-        )
-    ]
+    place = {"request_id": f"r{number // 2}", "position": number % 2, "at": float(number)}
+    both = {"unit": f"u{number}", "true_label": true_label, "text": text, **place}
+    answers = zip(("champion", "shadow"), labels, probabilities, strict=True)
+    return [{**both, "arm": a, "label": label, "probability": p} for a, label, p in answers]
 
 
 SHADOWED = pd.DataFrame(

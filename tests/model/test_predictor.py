@@ -14,7 +14,6 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import PROJECT
 from sklearn.base import clone
@@ -72,10 +71,6 @@ def opinions() -> LoadedVersion:
     worse = [f"{word} {thing}" for thing in things for word in ("not good", "bad", "not great")]
     labels = np.array([1] * len(texts) + [0] * len(worse))
     pipeline = fit_calibrated("LogisticRegression", texts + worse, labels)
-    return unregistered(pipeline)
-
-
-def unregistered(pipeline: Pipeline) -> LoadedVersion:
     return LoadedVersion("0", "LogisticRegression", pipeline, {}, "", "", "", "", None)
 
 
@@ -103,18 +98,6 @@ def test_probabilities_are_the_pipelines_to_the_last_bit(
     assert set(labels) == {0, 1}
     assert labels == version.pipeline.predict([text for text, _ in known]).tolist()
     assert labels == [int(p.probability >= version.threshold) for _, p in known]
-
-
-def test_probabilities_are_those_of_mlflows_own_loading(
-    made: Store, loaded: dict[str, LoadedVersion]
-) -> None:
-    use_uri(made.uri)
-    pyfunc = mlflow.pyfunc.load_model(f"models:/{made.settings.registered_model}/2")
-    frame = pd.DataFrame({"text": [GOOD_TEXT, BAD_TEXT, "<b>good</b> 😍 box"]})
-    predictions = loaded["2"].predict(frame["text"].tolist())
-    theirs = pyfunc.get_raw_model().predict_proba(frame)[:, 1].tolist()
-    assert [prediction.probability for prediction in predictions] == theirs
-    assert [p.label for p in predictions] == pyfunc.predict(frame).tolist()
 
 
 @pytest.mark.parametrize("number", VERSIONS)

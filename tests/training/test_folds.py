@@ -219,31 +219,22 @@ def test_folds_run_in_threads(corpus: tuple[list[str], Any]) -> None:
     assert folds.score(TfidfVectorizer(), Waiting(alpha=1)).tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        LinearSVC(C=5, random_state=42),
-        LogisticRegression(C=20, solver="liblinear", l1_ratio=1, random_state=42),
-    ],
-)
-def test_fits_that_draw_random_numbers_run_one_after_another(model: Any) -> None:
+def test_fits_that_draw_random_numbers_run_one_after_another() -> None:
     """More terms than texts, so that LinearSVC chooses the dual."""
     wide = write_texts(150, 3, [a + b for a in WORDS for b in WORDS[:12]])
-    threads, at_once = [0], [0]
-    kind = type(model)
+    at_once = []
 
-    class Watched(kind):  # type: ignore[misc, valid-type]
+    class Watched(LinearSVC):  # type: ignore[misc]
         def fit(self, X: Any, y: Any) -> Any:
-            threads[0] += 1
-            at_once[0] = max(at_once[0], threads[0])
+            at_once.append(1)
             time.sleep(0.01)
             done = super().fit(X, y)
-            threads[0] -= 1
+            assert at_once == [1]
+            at_once.clear()
             return done
 
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2))
+    vectorizer, model = TfidfVectorizer(ngram_range=(1, 2)), LinearSVC(C=5, random_state=42)
     ours = FoldMatrices(*wide, n_jobs=4).score(vectorizer, Watched(**model.get_params()))
-    assert at_once == [1]
     assert ours.tolist() == plain(*wide, vectorizer, model).tolist()
 
 
