@@ -148,11 +148,12 @@ class FoldMatrices:
         digest = blake2b(b"".join(columns.tobytes() for columns in chosen)).digest()
         key = (analysis, repr(weighting), digest)
         if key not in self._kept:
-            made = self._kept[key] = []
+            made = []  # kept when it is whole: a parameter out of its range fails here
             for columns, (train, test) in zip(chosen, self._parts, strict=True):
                 of_fold, weigh = counts.matrix[:, columns], TfidfTransformer(**weighting)
                 # document frequencies are the training part's
                 made.append((weigh.fit_transform(of_fold[train]), weigh.transform(of_fold[test])))
+            self._kept[key] = made
         self._kept.move_to_end(key)
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)

@@ -122,11 +122,8 @@ def test_a_refusal_is_exit_code_1_and_changes_nothing(run: Command, store: Store
     before = snapshot(store)
     code, printed, errors = run("promote", "3", "--to", "production")  # the same model
     assert (code, errors) == (1, "") and "refused: no evidence of improvement" in printed
-    assert run("promote", "2", "--to", "production") == (
-        0,
-        "version 2 is in production already\n",
-        "",
-    )
+    already = "version 2 is in production already\n"
+    assert run("promote", "2", "--to", "production") == (0, already, "")
     assert snapshot(store) == before
 
     model = store.settings.registered_model
