@@ -82,7 +82,7 @@ def test_what_the_interval_of_the_difference_must_lie_above(
 
 
 @pytest.mark.parametrize(("fewer", "promoted"), [(0, True), (2, True), (6, False), (10, False)])
-def test_on_new_data_macro_f1_may_fall_by_a_point(fewer: int, promoted: bool) -> None:
+def test_on_new_data_macro_f1_may_fall_by_the_margin(fewer: int, promoted: bool) -> None:
     """`fewer` positive reviews are those that only production gets right."""
     predicted = answers(80, 800 - fewer), PRODUCTION
     verdict = judge(VERSIONS, TRUTH, predicted, EQUAL_TIMES, same_data=False)
