@@ -36,15 +36,14 @@ from sentiment.data.reviews import load_reviews
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS
-from sentiment.registry.console import promotion_command, show_verdict
 from sentiment.registry.lifecycle import (
     judge_version,
     production_version,
     promote,
+    promotion_command,
     stage_challenger,
 )
 from sentiment.tracking.store import (
-    REGISTERED_MODEL,
     Store,
     end_run,
     log_values,
@@ -199,7 +198,7 @@ def print_summary(
 ) -> None:
     """Say which versions there are, their scores with intervals, and where to look."""
     lines = [
-        f"Created version '{result.version}' of model '{REGISTERED_MODEL}'."
+        f"Created version '{result.version}' of model '{store.settings.registered_model}'."
         for result in results
         if result.version is not None
     ]
@@ -228,7 +227,7 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
     production = production_version(store)
     if promote_now and production != version:
         verdict = judge_version(store, version, context.data.split)
-        show_verdict(verdict, terminal)
+        verdict.show(terminal)
         if verdict.promoted:
             promote(store, verdict)
         production = production_version(store)

@@ -60,14 +60,12 @@ def f1_macro(matrix: Floats) -> Floats:
 
 def accuracy(matrix: Floats) -> Floats:
     """Return the share of rows predicted right, 0–1."""
-    hits = np.trace(matrix, axis1=-2, axis2=-1)
-    return np.asarray(hits / matrix.sum(axis=(-2, -1)))
+    return np.asarray(np.trace(matrix, axis1=-2, axis2=-1) / matrix.sum(axis=(-2, -1)))
 
 
 def recall_negative(matrix: Floats) -> Floats:
     """Return the share of the negative rows (label 0) that are predicted negative, 0–1."""
-    row = matrix[..., 0, :].sum(axis=-1)
-    hits = matrix[..., 0, 0]
+    hits, row = matrix[..., 0, 0], matrix[..., 0, :].sum(axis=-1)
     return np.asarray(np.divide(hits, row, out=np.zeros_like(row), where=row > 0))
 
 
@@ -93,13 +91,11 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the metric with its 95 % percentile interval (Efron & Tibshirani 1993, ch. 13).
 
-    Raises `ValueError` without rows, as every bootstrap here does.
+    Raises `ValueError` without rows.
     """
-    matrix = confusion(y_true, y_pred)
-    draws = _resample(matrix.ravel(), resamples, np.random.default_rng(seed)).reshape(
-        -1, *matrix.shape
-    )
-    return _interval(METRICS[metric](matrix), METRICS[metric](draws))
+    matrix, measure = confusion(y_true, y_pred), METRICS[metric]
+    draws = _resample(matrix, resamples, np.random.default_rng(seed))
+    return _interval(measure(matrix), measure(draws))
 
 
 def paired_difference(
@@ -117,16 +113,13 @@ def paired_difference(
     hard cancels out.
     """
     # 2 × 2 × 2 cells: true label, first prediction, other prediction
-    cells = np.bincount(
-        np.asarray(y_true) * 4 + np.asarray(y_pred) * 2 + np.asarray(y_other), minlength=8
+    cells = np.asarray(y_true) * 4 + np.asarray(y_pred) * 2 + np.asarray(y_other)
+    cube = np.bincount(cells, minlength=8).reshape(2, 2, 2).astype(np.float64)
+    value, draws = (
+        METRICS[metric](counts.sum(axis=-1)) - METRICS[metric](counts.sum(axis=-2))
+        for counts in (cube, _resample(cube, resamples, np.random.default_rng(seed)))
     )
-    cube = cells.reshape(2, 2, 2).astype(np.float64)
-    draws = _resample(cube.ravel(), resamples, np.random.default_rng(seed)).reshape(-1, 2, 2, 2)
-    measure = METRICS[metric]
-    return _interval(
-        measure(cube.sum(axis=-1)) - measure(cube.sum(axis=-2)),
-        measure(draws.sum(axis=-1)) - measure(draws.sum(axis=-2)),
-    )
+    return _interval(value, draws)
 
 
 def unpaired_difference(
@@ -137,13 +130,9 @@ def unpaired_difference(
     Both are confusion matrices, rows true, of two independent samples; each is resampled by itself.
     """
     # one stream for both: the second sample's draws continue where the first one's end
-    rng = np.random.default_rng(seed)
-    measure = METRICS[metric]
-    draws = [
-        measure(_resample(cells.ravel(), RESAMPLES, rng).reshape(-1, *cells.shape))
-        for cells in (matrix, other)
-    ]
-    return _interval(measure(matrix) - measure(other), draws[0] - draws[1])
+    measure, rng = METRICS[metric], np.random.default_rng(seed)
+    draws, other_draws = (measure(_resample(cells, RESAMPLES, rng)) for cells in (matrix, other))
+    return _interval(measure(matrix) - measure(other), draws - other_draws)
 
 
 def wilson_interval(hits: int, rows: int) -> Interval | None:
@@ -167,8 +156,6 @@ def brier_interval(y_true: Labels, probability: Floats, *, seed: int = 42) -> In
     of label 1 scores s(1 - s).
     """
     squared = (np.asarray(probability) - np.asarray(y_true)) ** 2
-    if len(squared) == 0:
-        raise ValueError("no rows to resample; expected at least one prediction")
     rng, rows = np.random.default_rng(seed), len(squared)
     means = [squared[rng.integers(0, rows, rows)].mean() for _ in range(BRIER_RESAMPLES)]
     return _interval(squared.mean(), np.asarray(means))
@@ -181,12 +168,10 @@ def reliability_table(y_true: Labels, probability: Floats, bins: int = 10) -> pd
     reviews with label 1) and `reviews`. Groups of equal probabilities become one.
     """
     edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
-    group = np.searchsorted(edges, probability, side="right")
-    frame = pd.DataFrame({"group": group, "forecast": probability, "share": y_true})
-    table = frame.groupby("group").agg(
-        forecast=("forecast", "mean"), share=("share", "mean"), reviews=("share", "size")
+    groups = pd.DataFrame({"forecast": probability, "share": y_true}).groupby(
+        np.searchsorted(edges, probability, side="right")
     )
-    return table.reset_index(drop=True)
+    return groups.mean().assign(reviews=groups.size()).reset_index(drop=True)
 
 
 def per_class_table(y_true: Labels, y_pred: Labels, class_names: tuple[str, ...]) -> pd.DataFrame:
@@ -204,11 +189,13 @@ def per_class_table(y_true: Labels, y_pred: Labels, class_names: tuple[str, ...]
     )
 
 
-def _resample(cells: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    rows = int(cells.sum())
+def _resample(counts: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """Return tables like this one, shape (resamples, *shape), each of as many rows drawn anew."""
+    rows = int(counts.sum())
     if rows == 0:
         raise ValueError("no rows to resample; expected at least one prediction")
-    return rng.multinomial(rows, cells / rows, size=resamples).astype(np.float64)
+    draws = rng.multinomial(rows, counts.ravel() / rows, size=resamples)
+    return draws.reshape(-1, *counts.shape).astype(np.float64)
 
 
 def _interval(value: Floats, draws: Floats) -> Interval:

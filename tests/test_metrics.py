@@ -37,9 +37,8 @@ def test_metrics_by_hand() -> None:
     assert evaluation.confusion(TRUE, PREDICTED).tolist() == [[2, 1], [2, 5]]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_metrics_agree_with_scikit_learn(seed: int) -> None:
-    true, predicted, _ = random_labels(500, seed)
+def test_metrics_agree_with_scikit_learn() -> None:
+    true, predicted, _ = random_labels(500, 0)
     expected = {
         "f1_macro": f1_score(true, predicted, average="macro"),
         "accuracy": accuracy_score(true, predicted),
@@ -82,19 +81,11 @@ def test_interval_agrees_with_resampling_the_rows() -> None:
     true, predicted, _ = random_labels(400, 3)
     (draws,) = resampled_f1(np.random.default_rng(7), true, predicted)
     interval = evaluation.bootstrap_interval(true, predicted, resamples=4_000)
+    assert interval == evaluation.bootstrap_interval(true, predicted, resamples=4_000)
     assert interval.value == pytest.approx(f1_score(true, predicted, average="macro"))
     assert [interval.low, interval.high] == pytest.approx(
         np.percentile(draws, [2.5, 97.5]), abs=0.004
     )
-
-
-def test_accuracy_interval_agrees_with_the_normal_approximation() -> None:
-    true = np.ones(10_000, dtype=int)
-    predicted = np.concatenate([np.ones(8_000, dtype=int), np.zeros(2_000, dtype=int)])
-    interval = evaluation.bootstrap_interval(true, predicted, "accuracy", resamples=10_000)
-    half_width = 1.959964 * np.sqrt(0.8 * 0.2 / 10_000)  # = 0.00784
-    assert interval.low == pytest.approx(0.8 - half_width, abs=4e-4)
-    assert interval.high == pytest.approx(0.8 + half_width, abs=4e-4)
 
 
 def test_paired_difference_agrees_with_resampling_the_rows() -> None:
@@ -129,31 +120,18 @@ def test_unpaired_difference_agrees_with_resampling_each_sample_by_itself() -> N
     )
 
 
-@pytest.mark.parametrize(("hits", "rows"), [(8, 10), (0, 10), (10, 10), (1, 3), (970, 1_000)])
-def test_wilson_interval_is_that_of_statsmodels(hits: int, rows: int) -> None:
-    interval = evaluation.wilson_interval(hits, rows)
-    assert interval is not None and interval.value == hits / rows
-    assert (interval.low, interval.high) == pytest.approx(
-        proportion_confint(hits, rows, method="wilson"), abs=1e-12
-    )
-    assert interval.low >= 0 and interval.high <= 1
-
-
-def test_wilson_interval_by_hand() -> None:
+def test_wilson_interval_by_hand_and_by_statsmodels() -> None:
     # (8 + 1.9207) / 13.8415 = .71674; 1.95996 / 13.8415 · √(10 · .8 · .2 + .9604) = .22658
     interval = evaluation.wilson_interval(8, 10)
     assert interval is not None
     assert (interval.low, interval.high) == pytest.approx((0.49016, 0.94332), abs=1e-5)
+    for hits, rows in ((0, 10), (10, 10), (970, 1_000)):
+        interval = evaluation.wilson_interval(hits, rows)
+        assert interval is not None and interval.value == hits / rows
+        theirs = proportion_confint(hits, rows, method="wilson")
+        assert (interval.low, interval.high) == pytest.approx(theirs, abs=1e-12)
+        assert interval.low >= 0 and interval.high <= 1
     assert evaluation.wilson_interval(0, 0) is None
-
-
-def test_intervals_are_repeatable_and_move_with_the_seed() -> None:
-    true, predicted, _ = random_labels(300, 1)
-    assert evaluation.bootstrap_interval(true, predicted) == evaluation.bootstrap_interval(
-        true, predicted
-    )
-    other = evaluation.bootstrap_interval(true, predicted, seed=1)
-    assert other != evaluation.bootstrap_interval(true, predicted)
 
 
 def test_per_class_table_agrees_with_scikit_learn() -> None:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -62,7 +61,8 @@ class Comparison:
 
     `accuracy_difference` decides the verdict; its interval is always valid at level 1 - `alpha`.
     `f1_difference` has a 95 % interval for one look. `split_p` is the chance of such a split under
-    `share`. What cannot be said yet is None. `sentence` is the verdict with its figures.
+    `share`. What cannot be said yet is None, nothing is NaN. `sentence` is the verdict with its
+    figures.
     """
 
     champion: ArmScores
@@ -74,10 +74,6 @@ class Comparison:
     f1_difference: Interval | None
     verdict: str
     sentence: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all fields, ready for JSON; nothing is NaN."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -96,10 +92,6 @@ class ShadowAgreement:
     labelled_units: int
     f1_difference: Interval | None
     sentence: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all fields, ready for JSON; nothing is NaN."""
-        return asdict(self)
 
 
 def assign_arm(unit: str, experiment: str, share: float) -> str:
@@ -127,11 +119,10 @@ def compare_arms(answers: pd.DataFrame, *, share: float, alpha: float = 0.05) ->
     if not 0 <= share <= 1 or not 0 < alpha < 1:
         raise ValueError(f"expected share and alpha between 0 and 1, found {share} and {alpha}")
     rows = _ordered(answers)
-    scored = _scored(rows)
-    units = rows.drop_duplicates("unit")["arm"].value_counts()
+    scored, first = _scored(rows), rows.drop_duplicates("unit")
     parts = [scored[scored["arm"] == arm] for arm in ARMS]
     champion, challenger = (
-        _arm_scores(arm, rows[rows["arm"] == arm], int(units.get(arm, 0)), part)
+        _arm_scores(arm, rows[rows["arm"] == arm], int((first["arm"] == arm).sum()), part)
         for arm, part in zip(ARMS, parts, strict=True)
     )
     matrices = [confusion(_labels(part, "true_label"), _labels(part, "label")) for part in parts]
@@ -187,14 +178,12 @@ def disagreements(answers: pd.DataFrame, limit: int = 50) -> pd.DataFrame:
     `shadow_probability`, `true_label`. A missing text or true label is None. Reviews that either
     left without a label are left out.
     """
-    pairs = _pairs(answers)
-    pairs = pairs.dropna(subset=["champion_label", "shadow_label"])
+    pairs = _pairs(answers).dropna(subset=["champion_label", "shadow_label"])
     pairs = pairs[pairs["champion_label"] != pairs["shadow_label"]]
     apart = (pairs["champion_probability"] - pairs["shadow_probability"]).abs()
     pairs = pairs.loc[apart.sort_values(ascending=False, kind="stable").index[:limit]]
     for column in ("text", "true_label"):
-        known = pairs[column].astype(object)
-        pairs[column] = known.where(known.notna(), None)
+        pairs[column] = pairs[column].astype(object).where(pairs[column].notna(), None)
     names = [f"{arm}_{what}" for what in ("label", "probability") for arm in (CHAMPION, SHADOW)]
     return pairs[[*PAIR, "text", *names, "true_label"]].reset_index(drop=True)
 
@@ -204,8 +193,8 @@ def shadow_agreement(answers: pd.DataFrame) -> ShadowAgreement:
     pairs = _pairs(answers)
     both = pairs.dropna(subset=["champion_label", "shadow_label"])
     first = both.drop_duplicates("unit")
-    same = int((first["champion_label"] == first["shadow_label"]).sum())
-    agreed = wilson_interval(same, len(first))
+    same = first["champion_label"] == first["shadow_label"]
+    agreed = wilson_interval(int(same.sum()), len(first))
     known = both.dropna(subset=["true_label"]).drop_duplicates("unit")
     truth, shadow = _labels(known, "true_label"), _labels(known, "shadow_label")
     difference = None
@@ -259,13 +248,10 @@ def _scored(rows: pd.DataFrame) -> pd.DataFrame:
 def _pairs(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the reviews that both the champion and the shadow answered, oldest first."""
     rows = _checked(answers, (*SCORED_COLUMNS, *PAIR, "probability"), optional=("text",))
-    champion, shadow = (
-        rows[rows["arm"] == arm].rename(
-            columns={name: f"{arm}_{name}" for name in ("label", "probability")}
-        )
-        for arm in (CHAMPION, SHADOW)
-    )
-    shadow = shadow[[*PAIR, "shadow_label", "shadow_probability"]]
+    own = ["label", "probability"]
+    champion = rows[rows["arm"] == CHAMPION].rename(columns={x: f"{CHAMPION}_{x}" for x in own})
+    shadow = rows.loc[rows["arm"] == SHADOW, [*PAIR, *own]]
+    shadow = shadow.rename(columns={x: f"{SHADOW}_{x}" for x in own})
     return champion.merge(shadow, on=PAIR).sort_values("at", kind="stable")
 
 

@@ -162,6 +162,7 @@ def judge(
     split_p, difference = split_p_value(units, share), None
     if enough(correct, counted):
         difference = Interval(*map(float, always_valid_difference(correct, counted, alpha)))
+    right = int(correct.sum())
     if split_p is not None and split_p < MISMATCH:
         verdict = "the split is not as configured"
         figures = (
@@ -170,7 +171,13 @@ def judge(
             "begin a new experiment if the share was changed"
         )
     elif difference is None:
-        verdict, figures = "not enough labels yet", _shortage(correct, counted)
+        verdict = "not enough labels yet"
+        figures = (
+            f"{counted[0]:,.0f} labelled users with the champion and {counted[1]:,.0f} with the "
+            f"challenger, {right:,} answered right and {int(counted.sum()) - right:,} wrong; each "
+            f"needs {MIN_UNITS} users, with {MIN_EXPECTED:g} right and {MIN_EXPECTED:g} wrong "
+            "answers to be expected in the smaller arm"
+        )
     else:
         verdict = "no difference shown yet"
         figures = (
@@ -182,16 +189,6 @@ def judge(
         else:
             figures += f"; {_outlook(counted, units_to_show(correct, counted, share, alpha))}"
     return Judgement(verdict, f"{verdict}: {figures}", difference, split_p)
-
-
-def _shortage(correct: Floats, counted: Floats) -> str:
-    right = int(correct.sum())
-    return (
-        f"{counted[0]:,.0f} labelled users with the champion and {counted[1]:,.0f} with the "
-        f"challenger, {right:,} answered right and {int(counted.sum()) - right:,} wrong; each "
-        f"needs {MIN_UNITS} users, with {MIN_EXPECTED:g} right and {MIN_EXPECTED:g} wrong answers "
-        "to be expected in the smaller arm"
-    )
 
 
 def _outlook(counted: Floats, needed: tuple[int, int]) -> str:

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from sentiment.console import Terminal
 from sentiment.data.reviews import load_reviews, split_reviews
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import EXIT_REFUSED, RegistryError, VersionError
-from sentiment.registry.console import (
-    change,
-    history_table,
-    local_time,
-    show_verdict,
-    version_table,
-    versions_table,
-)
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
     judge_version,
@@ -33,11 +29,10 @@ from sentiment.registry.lifecycle import (
     stage,
 )
 from sentiment.tracking.ledger import STAGE, Event, read_events, replay
-from sentiment.tracking.store import (
-    Store,
-    open_existing_store,
-    store_errors,
-)
+from sentiment.tracking.store import Store, open_existing_store, store_errors
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 
 def run(options: Namespace) -> int:
@@ -64,37 +59,74 @@ def run(options: Namespace) -> int:
 
 
 def _list(_: Namespace, store: Store, terminal: Terminal) -> None:
-    table = versions_table(registered_versions(store), _aliases(store))
-    terminal.table(store.settings.registered_model, table)
+    aliases = _aliases(store)
+    rows = [
+        {
+            "version": number,
+            "model": version.tags.get("model", ""),
+            "CV F1": _rounded(version.tags.get("cv_f1_macro")),
+            "test F1": _rounded(version.tags.get("test_f1")),
+            "stage": version.current_stage,
+            "aliases": ", ".join(aliases.get(number, [])),
+            "data": version.tags.get("data_digest", ""),
+            "created": _created(version),
+        }
+        for number, version in registered_versions(store).items()
+    ]
+    terminal.table(store.settings.registered_model, pd.DataFrame(rows))
 
 
 def _show(options: Namespace, store: Store, terminal: Terminal) -> None:
-    version = known_version(store, options.version)
-    aliases = _aliases(store).get(options.version, [])
-    table = version_table(store, version, aliases, read_events(store))
-    terminal.table(f"Version {options.version}", table)
+    """Show everything about one version in two columns."""
+    number, version = options.version, known_version(store, options.version)
+    run = store.client.get_run(str(version.run_id))
+    rows = [
+        ("version", f"{number} of {store.settings.registered_model}"),
+        ("stage", str(version.current_stage)),
+        ("aliases", ", ".join(_aliases(store).get(number, [])) or "none"),
+        ("created", _created(version)),
+        ("run", str(version.run_id)),
+        ("source", str(version.source)),
+        *sorted((k, v) for k, v in version.tags.items() if k not in run.data.metrics),
+        *((name, value) for name, value in sorted(run.data.params.items()) if name != "model"),
+        *((name, f"{value:g}") for name, value in sorted(run.data.metrics.items())),
+        *(
+            ("event", f"{_local(event.when)} {event.action} {_change(event)}")
+            for event in read_events(store)
+            if number in (event.target, event.origin)
+        ),
+    ]
+    shown = dict.fromkeys(rows)  # a tag and a parameter of the same name and value once
+    terminal.table(f"Version {number}", pd.DataFrame(list(shown), columns=["what", "value"]))
 
 
 def _history(_: Namespace, store: Store, terminal: Terminal) -> None:
-    events = read_events(store)
-    if events:
-        terminal.table("History", history_table(events))
+    rows = [
+        {
+            "when": _local(event.when),
+            "action": event.action + (" (forced)" if event.forced else ""),
+            "version": _change(event),
+            "who": event.who,
+            "why": event.why,
+        }
+        for event in read_events(store)
+    ]
+    if rows:
+        terminal.table("History", pd.DataFrame(rows))
     else:
         terminal.say("nothing was staged or promoted yet")
 
 
 def _which(options: Namespace, store: Store, terminal: Terminal) -> None:
     events = read_events(store)
-    at = options.at
-    state = replay(events, at)
-    when = "now" if at is None else f"at {local_time(at)}"
+    state = replay(events, options.at)
+    when = "now" if options.at is None else f"at {_local(options.at)}"
     if state.production is None:
         terminal.say(f"none: no version was in production {when}")
         return
-    changes = [e for e in events if e.number <= state.events and e.action != STAGE]
-    since = changes[-1]
+    since = [e for e in events if e.number <= state.events and e.action != STAGE][-1]
     terminal.say(
-        f"{state.production}: in production {when}, since {local_time(since.when)} "
+        f"{state.production}: in production {when}, since {_local(since.when)} "
         f"({since.action} by {since.who}: {since.why})"
     )
 
@@ -121,7 +153,7 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
             raise
         # production's version is broken: the very case that force is for
         verdict = Verdict(False, f"not compared: {error}", version, production_version(store))
-    show_verdict(verdict, terminal)
+    verdict.show(terminal)
     if not (verdict.promoted or options.force):
         return EXIT_REFUSED
     _said(promote(store, verdict, why=options.reason, force=options.force), terminal)
@@ -133,13 +165,30 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
 def _said(event: Event, terminal: Terminal) -> None:
     place = "staging" if event.action == "stage" else "production"
     forced = ", forced" if event.forced else ""
-    terminal.say(f"{place}: {change(event)}{forced}")
+    terminal.say(f"{place}: {_change(event)}{forced}")
+
+
+def _change(event: Event) -> str:
+    """Return `1 → 2`, or `→ 1` where nothing was there before."""
+    return f"{event.origin or ''} → {event.target}".strip()
+
+
+def _local(when: datetime) -> str:
+    """Return a time with its zone, as `which --at` takes it; the ledger keeps milliseconds."""
+    return when.astimezone().isoformat(timespec="milliseconds")
+
+
+def _created(version: ModelVersion) -> str:
+    return _local(datetime.fromtimestamp(int(version.creation_timestamp) / 1000, UTC))
+
+
+def _rounded(score: str | None) -> str:
+    return "" if score is None else f"{float(score):.4f}"
 
 
 def _aliases(store: Store) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for alias, version in store.client.get_registered_model(
-        store.settings.registered_model
-    ).aliases.items():
+    model = store.client.get_registered_model(store.settings.registered_model)
+    for alias, version in model.aliases.items():
         found.setdefault(str(version), []).append(alias)
     return {version: sorted(names) for version, names in found.items()}

@@ -31,7 +31,6 @@ from sentiment.tracking.store import (
     FAILED,
     FINISHED,
     KILLED,
-    LEDGER,
     RUNNING,
     TAG,
     Store,
@@ -161,7 +160,7 @@ def verdict_changed(store: Store, check: DriftCheck) -> bool:
     condition = " and ".join(f'tags.`{key}` = "{value}"' for key, value in tags.items())
     condition += f" and tags.`{VERDICT}` != 'not enough yet' and attributes.status = '{FINISHED}'"
     newest = store.client.search_runs(
-        [experiment_id(store, LEDGER)],
+        [experiment_id(store, store.settings.ledger)],
         condition,
         order_by=["attributes.start_time DESC"],
         max_results=2,
@@ -198,7 +197,7 @@ def metrics(check: DriftCheck) -> dict[str, float]:
 @contextmanager
 def written_run(store: Store, kind: str, name: str, tags: Mapping[str, str]) -> Iterator[str]:
     """Begin a run of the ledger; it is FINISHED when the block ends well, else FAILED."""
-    run_id = begin_run(store, LEDGER, {KIND: kind, **tags}, name=name)
+    run_id = begin_run(store, store.settings.ledger, {KIND: kind, **tags}, name=name)
     try:
         yield run_id
     except BaseException:
@@ -211,7 +210,7 @@ def written_run(store: Store, kind: str, name: str, tags: Mapping[str, str]) -> 
 def close_abandoned(store: Store) -> None:
     """Mark runs as KILLED that a killed check or replay left RUNNING."""
     running = f"tags.`{KIND}` LIKE '{DRIFT}%' and attributes.status = '{RUNNING}'"
-    for run in store.client.search_runs([experiment_id(store, LEDGER)], running):
+    for run in store.client.search_runs([experiment_id(store, store.settings.ledger)], running):
         if time.time() - run.info.start_time / 1000 > ABANDONED:
             end_run(store, run.info.run_id, KILLED)
 

@@ -20,7 +20,7 @@ from sentiment.drift.window import LogWindow
 from sentiment.errors import DriftReferenceError, ServingError, WindowError
 from sentiment.flows.report import Log, lines_section, post, run_link
 from sentiment.flows.service import FLOW, RETRIED
-from sentiment.tracking.store import REGISTERED_MODEL, Store, open_store
+from sentiment.tracking.store import Store, open_store
 
 DRIFT_FLOW_NAME = "Flipkart Sentiment Drift Flow"
 DRIFT_DEPLOYMENT_NAME = "flipkart-sentiment-drift-deployment"
@@ -98,12 +98,13 @@ def announce(store: Store, checked: DriftCheck, log: Log) -> None:
     nobody took is posted by the next check that comes to the same.
     """
     verdict, reasons = checked.report.verdict, checked.report.reasons
-    told = store.client.get_registered_model(REGISTERED_MODEL).tags.get(TOLD, STATES[0])
+    model = store.settings.registered_model
+    told = store.client.get_registered_model(model).tags.get(TOLD, STATES[0])
     if verdict not in STATES or verdict == told:
         return
     message = f"version {checked.version}: {told} → {verdict}: {reasons[0]}"
     if post(str(flow_run.flow_name), str(flow_run.id), verdict, message, log):
-        store.client.set_registered_model_tag(REGISTERED_MODEL, TOLD, verdict)
+        store.client.set_registered_model_tag(model, TOLD, verdict)
 
 
 @task(**RETRIED)

@@ -26,7 +26,6 @@ from sentiment.registry.lifecycle import (
 from sentiment.tracking.store import (
     FINISHED,
     KILLED,
-    LEDGER,
     REGISTERED_MODEL,
     RUNNING,
     TAG,
@@ -179,7 +178,7 @@ def unchanged_since(
 
 def close_dead_runs(store: Store) -> None:
     """Mark runs as KILLED that a crash left RUNNING; no other retraining can be under way."""
-    for run in find_runs(store, LEDGER, {KIND: RETRAINING_KIND}):
+    for run in find_runs(store, store.settings.ledger, {KIND: RETRAINING_KIND}):
         if run.info.status == RUNNING:
             end_run(store, run.info.run_id, KILLED)
 
@@ -201,9 +200,10 @@ def log_retraining(
     fingerprint = training_fingerprint(labelled.digest, chosen.candidate)
     # with the fingerprint: a run that is retried after the data changed is another run
     tags = {KIND: RETRAINING_KIND, RUN_TAG: flow_run_id, TAG + FINGERPRINT: fingerprint}
-    earlier = find_runs(store, LEDGER, tags)
+    ledger = store.settings.ledger
+    earlier = find_runs(store, ledger, tags)
     context = {TAG + "flow_run_url": flow_run_url, TAG + "git_commit": git_commit()}
-    run_id = earlier[0].info.run_id if earlier else begin_run(store, LEDGER, {**tags, **context})
+    run_id = earlier[0].info.run_id if earlier else begin_run(store, ledger, {**tags, **context})
     log_scores(store, run_id, fitted, prepared)
     log_values(store, run_id, params=chosen.parameters())
     log_report(store, run_id, fitted, prepared)
@@ -263,8 +263,9 @@ def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carr
         # a version of the experiment has no profile unless it was the challenger
         ensure_reference(store, outcome.version, prepared.loaded.frame, prepared.split)
         promote(store, verdict)
-    store.client.set_model_version_tag(REGISTERED_MODEL, outcome.version, GATED, verdict.sentence())
-    return verdict.sentence()
+    model, sentence = store.settings.registered_model, verdict.sentence()
+    store.client.set_model_version_tag(model, outcome.version, GATED, sentence)
+    return sentence
 
 
 def retire_versions(store: Store, keep: int) -> list[str]:
@@ -272,10 +273,11 @@ def retire_versions(store: Store, keep: int) -> list[str]:
 
     A version that has an alias, or was ever in production, is neither deleted nor counted.
     """
-    aliased = set(store.client.get_registered_model(REGISTERED_MODEL).aliases.values())
+    model = store.settings.registered_model
+    aliased = set(store.client.get_registered_model(model).aliases.values())
     held = registry_state(store).promoted | {str(version) for version in aliased}
     free = [version for number, version in registered_versions(store).items() if number not in held]
     retired = free[: max(0, len(free) - keep)]
     for version in retired:
-        store.client.delete_model_version(REGISTERED_MODEL, version.version)
+        store.client.delete_model_version(model, version.version)
     return [str(version.version) for version in retired]

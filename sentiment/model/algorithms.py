@@ -9,6 +9,7 @@ line, which must not wait for libraries.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,9 +24,6 @@ SearchSpace = Literal["published", "guide"]
 RANDOM_STATE = 42  # the published seed, given to every estimator that takes one
 # By the strings that are suggested and logged: Optuna keeps tuples, but warns at every one
 NGRAM_RANGES = {"(1, 1)": (1, 1), "(1, 2)": (1, 2)}
-PUBLISHED_NGRAM_RANGE = "(1, 2)"
-LOGGED_OF_MODEL = ("C", "alpha", "solver")
-LOGGED_OF_VECTORIZER = ("max_features", "min_df", "max_df")
 
 
 @dataclass(frozen=True)
@@ -84,28 +82,11 @@ ALGORITHMS: dict[str, Suggest] = {
 def suggest_candidate(
     algorithm: str, trial: BaseTrial, space: SearchSpace = "published"
 ) -> Candidate:
-    """Return the candidate of a trial.
+    """Return the unfitted candidate of a trial, which is asked for the parameters of the space.
 
-    Parameters
-    ----------
-    algorithm : str
-        A name in `ALGORITHMS`.
-    trial : optuna.trial.BaseTrial
-        Is asked for `C` or `alpha`, `max_features`, `min_df` and `max_df`; in the space `guide`
-        also for `ngram_range` ("(1, 1)" or "(1, 2)") and, by logistic regression, `solver`.
-    space : {"published", "guide"}
-        Which parameters are tuned.
-
-    Returns
-    -------
-    Candidate
-        Unfitted.
-
-    Raises
-    ------
-    ValueError
-        The algorithm or the space is unknown; the message lists the known ones.
-
+    These are `C` or `alpha`, `max_features`, `min_df` and `max_df`; in the space `guide` also
+    `ngram_range` ("(1, 1)" or "(1, 2)") and, for logistic regression, `solver`. Raises `ValueError`
+    for an unknown algorithm or space; the message lists the known ones.
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}")
@@ -117,59 +98,38 @@ def suggest_candidate(
 def build_candidate(
     algorithm: str, params: Mapping[str, Any], space: SearchSpace = "published"
 ) -> Candidate:
-    """Return the candidate that a finished trial had, from its recorded parameters.
+    """Return the candidate that a finished trial had, unfitted, from its recorded parameters.
 
-    Parameters
-    ----------
-    algorithm : str
-        A name in `ALGORITHMS`.
-    params : mapping of str to number or str
-        `study.best_params`, `trial.params`, or the parameters of an MLflow run, which are all
-        strings. Names that the space does not suggest, such as `model`, are ignored.
-    space : {"published", "guide"}
-        The one the parameters were drawn from: `published` always has `ngram_range` (1, 2).
-
-    Returns
-    -------
-    Candidate
-        Unfitted, equal to that of the trial.
-
-    Raises
-    ------
-    ValueError
-        The algorithm or the space is unknown, or a parameter of the space is missing.
-
+    `params` are a trial's, or those of an MLflow run, which are all strings; names that the space
+    does not suggest, such as `model`, are ignored. Raises `ValueError` for an unknown algorithm or
+    space, or when a parameter of the space is missing.
     """
     from optuna.trial import FixedTrial
 
-    values = {name: _number_or_text(value) for name, value in params.items()}
+    def number_or_text(value: Any) -> Any:
+        for number in (int, float) if isinstance(value, str) else ():
+            with suppress(ValueError):
+                return number(value)
+        return value
+
+    values = {name: number_or_text(value) for name, value in params.items()}
     return suggest_candidate(algorithm, FixedTrial(values), space)
 
 
 def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | int | float]:
     """Return the parameters that a run logs: the estimators' own, so fixed ones are among them.
 
-    Parameters
-    ----------
-    algorithm : str
-        Logged as `model`.
-    candidate : Candidate
-        Fitted or not.
-
-    Returns
-    -------
-    dict of str to str, int or float
-        `model`; `C`, `alpha` and `solver` where the model has them; `max_features`, `min_df` and
-        `max_df`; `ngram_range` as "(1, 2)".
-
+    These are the `algorithm` as `model`; `C`, `alpha` and `solver` where the model has them;
+    `max_features`, `min_df` and `max_df`; `ngram_range` as "(1, 2)".
     """
     of_model = candidate.model.get_params(deep=False)
     of_vectorizer = candidate.vectorizer.get_params(deep=False)
-    logged: dict[str, str | int | float] = {"model": algorithm}
-    logged.update({name: of_model[name] for name in LOGGED_OF_MODEL if name in of_model})
-    logged.update({name: of_vectorizer[name] for name in LOGGED_OF_VECTORIZER})
-    logged["ngram_range"] = str(of_vectorizer["ngram_range"])
-    return logged
+    return {
+        "model": algorithm,
+        **{name: of_model[name] for name in ("C", "alpha", "solver") if name in of_model},
+        **{name: of_vectorizer[name] for name in ("max_features", "min_df", "max_df")},
+        "ngram_range": str(of_vectorizer["ngram_range"]),
+    }
 
 
 def suggest_vectorizer(
@@ -179,27 +139,14 @@ def suggest_vectorizer(
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     lowest, highest, step = max_features
-    limit = trial.suggest_int("max_features", lowest, highest, step=step)
-    min_df = trial.suggest_int("min_df", 3, 7)
-    max_df = trial.suggest_float("max_df", 0.7, 0.9)
-    ngram_range = PUBLISHED_NGRAM_RANGE
-    if space == "guide":
-        ngram_range = trial.suggest_categorical("ngram_range", list(NGRAM_RANGES))
-    return TfidfVectorizer(
-        max_features=limit,
-        min_df=min_df,
-        max_df=max_df,
-        ngram_range=NGRAM_RANGES[ngram_range],
+    vectorizer = TfidfVectorizer(
+        max_features=trial.suggest_int("max_features", lowest, highest, step=step),
+        min_df=trial.suggest_int("min_df", 3, 7),
+        max_df=trial.suggest_float("max_df", 0.7, 0.9),
+        ngram_range=(1, 2),
         sublinear_tf=True,
     )
-
-
-def _number_or_text(value: Any) -> Any:
-    """Turn the strings that MLflow makes of numbers back into numbers."""
-    if isinstance(value, str):
-        for number in (int, float):
-            try:
-                return number(value)
-            except ValueError:
-                continue
-    return value
+    if space == "guide":
+        name = trial.suggest_categorical("ngram_range", list(NGRAM_RANGES))
+        vectorizer.set_params(ngram_range=NGRAM_RANGES[name])
+    return vectorizer

@@ -80,17 +80,15 @@ def calibrate(
     decisions : array of shape (n,)
         `decision_values` of the training texts by models that had not seen them. In-sample
         decisions would be too sure of themselves, and so would the probabilities.
-    matrix : csr_matrix of shape (n, terms)
-        TF-IDF of the training texts.
-    labels : array of shape (n,)
-        0 or 1, both present.
+    matrix, labels : csr_matrix of shape (n, terms), array of shape (n,)
+        TF-IDF of the training texts; 0 or 1, both present.
 
     Returns
     -------
     FixedThresholdClassifier
-        Fitted; the last step of a pipeline. Within is a `CalibratedClassifierCV` with the model
-        (naive Bayes in its linear form). `predict` gives 1 exactly where `predict_proba` gives at
-        least `threshold`. The attribute `prior_` is added: the share of positive labels.
+        Fitted; around a `CalibratedClassifierCV` with the model (naive Bayes in its linear form).
+        `predict` gives 1 exactly where `predict_proba` gives at least `threshold`. The attribute
+        `prior_` is added: the share of positive labels.
 
     Raises
     ------

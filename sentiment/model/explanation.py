@@ -36,13 +36,10 @@ _WORD = re.compile(r"\S+")
 # either, cleaning treats each word by itself.
 _TAG_OR_LINK = re.compile(r"<|://|www\.", re.IGNORECASE)
 # The steps that delete what stands between letters, in their order, and what each looks for
-_DELETIONS = tuple(
-    (re.compile(pattern), step)
-    for pattern, step in (
-        (EMOJI_RUN_PATTERN, remove_emoji),
-        (URL_PATTERN, remove_urls),
-        (HTML_TAG_PATTERN, remove_html_tags),
-    )
+_DELETIONS = (
+    (re.compile(EMOJI_RUN_PATTERN), remove_emoji),
+    (re.compile(URL_PATTERN), remove_urls),
+    (re.compile(HTML_TAG_PATTERN), remove_html_tags),
 )
 
 
@@ -77,15 +74,9 @@ class Terms:
 
 
 class Explainer:
-    """Explain the decisions of one fitted model.
+    """Explain the decisions of one model, from its fitted vectorizer and its terms' weights.
 
-    Parameters
-    ----------
-    vectorizer : TfidfVectorizer
-        Fitted on cleaned texts, of words.
-    weights : array of shape (terms,), optional
-        How much each term speaks for positive; without them nothing is explained.
-
+    Without weights, shape (terms,), nothing is explained.
     """
 
     def __init__(self, vectorizer: Any, weights: Floats | None = None) -> None:
@@ -113,18 +104,9 @@ class Explainer:
     ) -> tuple[Contribution, ...]:
         """Return what each term of a text contributes, the weightiest first.
 
-        Parameters
-        ----------
-        text, cleaned, terms
-            The raw text, what `clean_text` makes of it, and what `terms` makes of that.
-        columns, values : array of shape (known terms,)
-            The text's TF-IDF row.
-
-        Returns
-        -------
-        tuple of Contribution
-            Ties are in alphabetical order. Empty for a model without weights.
-
+        `cleaned` is what `clean_text` makes of the raw text, `terms` what the method makes of that.
+        `columns` and `values`, shape (known terms,), are the text's TF-IDF row. Ties are in
+        alphabetical order.
         """
         if self._weights is None:
             return ()
@@ -133,10 +115,10 @@ class Explainer:
         if places:
             for column, first, last in terms.found:
                 at.setdefault(column, []).append((places[first][0], places[last][1]))
-        weighted = zip(columns.tolist(), (values * self._weights[columns]).tolist(), strict=True)
+        weights = (values * self._weights[columns]).tolist()
         found = [
             Contribution(self._names[column], weight, tuple(at.get(column, ())))
-            for column, weight in weighted
+            for column, weight in zip(columns.tolist(), weights, strict=True)
         ]
         return tuple(sorted(found, key=lambda contribution: -abs(contribution.weight)))
 
@@ -144,18 +126,8 @@ class Explainer:
 def locate_words(text: str, cleaned: str, words: Sequence[str]) -> list[Range]:
     """Return where the words of a cleaned text stand in the raw one, without outer punctuation.
 
-    Parameters
-    ----------
-    text, cleaned : str
-        The raw text and what `clean_text` makes of it.
-    words : sequence of str
-        The words of the cleaned text that a vectorizer takes for words.
-
-    Returns
-    -------
-    list of (int, int)
-        A range for each word, in order; empty when they cannot be traced.
-
+    `words` are those that a vectorizer takes for words. There is a range for each, in order; none
+    when they cannot be traced.
     """
     traced = list(_trace(text))
     if " ".join([stem for stem, _ in traced]) != cleaned:

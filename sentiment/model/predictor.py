@@ -26,17 +26,14 @@ from sentiment.model.calibration import Calibration, read_calibration
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
-from sentiment.tracking.store import REGISTERED_MODEL, Store, without_password
+from sentiment.tracking.store import Store, without_password
 from text_cleaning import clean_texts, cleaning_fingerprint
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 NO_KNOWN_WORDS = "no known words"
-OTHER_SCORES = ("train_f1", "cv_f1_macro")  # of the run's metrics; the rest start with test_
 TRIED_TERMS = 200  # of the vocabulary: what a version answers before anybody asks it
-# What the registry answers for a name that it does not have
-UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -119,17 +116,16 @@ class LoadedVersion:
                 contributions = self._explainer.contributions(
                     text, clean, terms, rows.indices[row], rows.data[row]
                 )
-            predictions.append(
-                Prediction(
-                    label=int(probabilities[number] >= self.threshold) if known else None,
-                    probability=probabilities[number],
-                    decision=decisions[number],
-                    words=len(terms.words),
-                    known_words=terms.known_words,
-                    contributions=contributions,
-                    reason=None if known else NO_KNOWN_WORDS,
-                )
+            prediction = Prediction(
+                label=int(probabilities[number] >= self.threshold) if known else None,
+                probability=probabilities[number],
+                decision=decisions[number],
+                words=len(terms.words),
+                known_words=terms.known_words,
+                contributions=contributions,
+                reason=None if known else NO_KNOWN_WORDS,
             )
+            predictions.append(prediction)
         return predictions
 
     @cached_property
@@ -142,15 +138,16 @@ def find_version(store: Store, name: str) -> ModelVersion:
 
     Raises `UnknownVersionError` when there is none, `ServingError` when the registry is away.
     """
+    model = store.settings.registered_model
     try:
         if name.isdecimal():
-            return store.client.get_model_version(REGISTERED_MODEL, name)
-        return store.client.get_model_version_by_alias(REGISTERED_MODEL, name)
+            return store.client.get_model_version(model, name)
+        return store.client.get_model_version_by_alias(model, name)
     except Exception as error:  # MLflow's own, or what the database or the network raises
-        if getattr(error, "error_code", "") in UNKNOWN:
+        code = getattr(error, "error_code", "")
+        if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no such name
             raise UnknownVersionError(
-                f"no version '{name}' of {REGISTERED_MODEL}; see what there is with "
-                "`python -m sentiment list`"
+                f"no version '{name}' of {model}; see what there is with `python -m sentiment list`"
             ) from None
         raise ServingError(f"the registry does not answer: {one_line(error)}") from None
 
@@ -170,13 +167,19 @@ def load_version(store: Store, name: str) -> LoadedVersion:
             f"{cleaning_fingerprint()}); retrain it, or serve it with the code it was trained with"
         )
     try:
-        pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}/{version}")
+        pipeline = load_pipeline(store, f"models:/{found.name}/{version}")
         calibration = read_calibration(pipeline.steps[-1][1])
+        metrics = store.client.get_run(found.run_id).data.metrics if found.run_id else {}
+        scores = {
+            name: float(value)
+            for name, value in sorted(metrics.items())
+            if name.startswith("test_") or name in ("train_f1", "cv_f1_macro")
+        }
         loaded = LoadedVersion(
             version=version,
             algorithm=found.tags.get("model", type(calibration.classifier).__name__),
             pipeline=pipeline,
-            scores=_scores(store, found.run_id),
+            scores=scores,
             data_digest=found.tags.get("data_digest", ""),
             cleaning_fingerprint=fingerprint,
             training_fingerprint=found.tags.get("training_fingerprint", ""),
@@ -240,17 +243,6 @@ def _try_out(loaded: LoadedVersion) -> None:
             f"version {loaded.version}: its vectorizer weighs terms in a way that is not served "
             "(expected idf and the norm l2); retrain it with those"
         )
-
-
-def _scores(store: Store, run_id: str | None) -> dict[str, float]:
-    if not run_id:  # registered by hand
-        return {}
-    metrics = store.client.get_run(run_id).data.metrics
-    return {
-        name: float(value)
-        for name, value in sorted(metrics.items())
-        if name.startswith("test_") or name in OTHER_SCORES
-    }
 
 
 def _in_production_since(store: Store, version: str) -> datetime | None:

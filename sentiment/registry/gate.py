@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import TEXT_HASHES, Split, text_hashes
+from sentiment.console import Terminal
+from sentiment.data.reviews import CLASS_NAMES, TEXT_HASHES, Split, text_hashes
 from sentiment.errors import VersionError
 from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_difference, score
+from sentiment.model.predictor import one_line
 from sentiment.tracking.artifact import load_pipeline
-from sentiment.tracking.store import Settings, Store
+from sentiment.tracking.store import Store
 from text_cleaning import clean_texts, cleaning_fingerprint
 
 MARGIN = 0.01  # of macro-F1 that new data may cost; one model varies by .010 over splits
@@ -66,13 +68,6 @@ class Verdict:
         """Return the verdict as one line."""
         return f"{'promoted' if self.promoted else 'refused'}: {self.reason}"
 
-    def rows_sentence(self) -> str:
-        """Return what was compared, as one line."""
-        return (
-            f"compared on {self.rows:,} reviews of the holdout; {self.left_out:,} more left out, "
-            "because one of the versions was trained on their cleaned texts"
-        )
-
     def metrics(self) -> dict[str, float]:
         """Return the figures by name, for the ledger."""
         found: dict[str, float] = {"rows": self.rows, "rows_left_out": self.left_out}
@@ -89,23 +84,33 @@ class Verdict:
 
     def table(self) -> pd.DataFrame:
         """Return the figures as a table: `measure`, a column a version, and `difference`."""
-        cells: dict[str, Callable[[Scores], str]] = {
-            "macro-F1": lambda scores: _shown(scores.f1_macro, 4),
-            "recall of negative": lambda scores: _shown(scores.recall_negative, 4),
-            "median ms a prediction": lambda scores: f"{scores.seconds * 1000:.2f}",
-        }
-        rows = [[measure, *map(cell, self.scores)] for measure, cell in cells.items()]
-        frame = pd.DataFrame(
-            rows, columns=["measure", *(f"version {scores.version}" for scores in self.scores)]
-        )
+        measures = ["macro-F1", "recall of negative", "median ms a prediction"]
+        frame = pd.DataFrame({"measure": measures})
+        for scores in self.scores:
+            frame[f"version {scores.version}"] = [
+                _shown(scores.f1_macro, 4),
+                _shown(scores.recall_negative, 4),
+                f"{scores.seconds * 1000:.2f}",
+            ]
         if self.difference is not None and self.recall_difference is not None:
-            times = [scores.seconds for scores in self.scores]
             frame["difference"] = [
                 _shown(self.difference, 4),
                 _shown(self.recall_difference, 4),
-                f"× {times[0] / times[1]:.2f}",
+                f"× {self.scores[0].seconds / self.scores[1].seconds:.2f}",
             ]
         return frame
+
+    def show(self, terminal: Terminal) -> None:
+        """Print what was compared, the figures, and the verdict."""
+        if self.scores:
+            terminal.say(
+                f"compared on {self.rows:,} reviews of the holdout; {self.left_out:,} more left "
+                "out, because one of the versions was trained on their cleaned texts"
+            )
+            terminal.table("Gate", self.table())
+        if self.note:
+            terminal.say(self.note)
+        terminal.say(self.sentence(), always=True)
 
 
 def compare_versions(store: Store, candidate: str, production: str | None, split: Split) -> Verdict:
@@ -115,7 +120,6 @@ def compare_versions(store: Store, candidate: str, production: str | None, split
     versions was trained on their cleaned texts. Raises `VersionError` when a version cannot be
     loaded or scored.
     """
-    cleaned = clean_texts(split.test_texts)
     versions = [candidate] if production is None else [candidate, production]
     loaded = [_load(store, version) for version in versions]
     note = ""
@@ -132,7 +136,7 @@ def compare_versions(store: Store, candidate: str, production: str | None, split
             "it, which favours it"
         )
     # text_hashes sorts and drops duplicates, so it is asked for one text at a time
-    hashes = np.array([text_hashes([text])[0] for text in cleaned], dtype=np.uint64)
+    hashes = [text_hashes([text])[0] for text in clean_texts(split.test_texts)]
     new = ~np.isin(hashes, np.concatenate([version.hashes for version in loaded]))
     texts = [text for text, kept in zip(split.test_texts, new, strict=True) if kept]
     truth, left_out = split.y_test[new], int((~new).sum())
@@ -141,14 +145,7 @@ def compare_versions(store: Store, candidate: str, production: str | None, split
     predicted = [_predict(version, texts) for version in loaded]
     seconds = median_seconds([version.pipeline for version in loaded], texts[:TIMED_TEXTS])
     if production is None:
-        return judge_first(
-            candidate,
-            truth,
-            predicted[0],
-            seconds[0],
-            left_out=left_out,
-            class_names=store.settings.class_names,
-        )
+        return judge_first(candidate, truth, predicted[0], seconds[0], left_out=left_out)
     return judge(
         (candidate, production),
         truth,
@@ -232,13 +229,7 @@ def judge(
 
 
 def judge_first(
-    version: str,
-    truth: Labels,
-    predicted: Labels,
-    seconds: float,
-    *,
-    left_out: int = 0,
-    class_names: tuple[str, str] = Settings.class_names,
+    version: str, truth: Labels, predicted: Labels, seconds: float, *, left_out: int = 0
 ) -> Verdict:
     """Judge the first version ever: it must beat always answering the commoner class."""
     few = _too_few(truth)
@@ -249,7 +240,7 @@ def judge_first(
     reason = (
         f"{'the first in production' if good else 'no evidence that it beats guessing'}, macro-F1 "
         f"{_shown(scores.f1_macro)}, against {baseline:.3f} for always answering "
-        f"'{class_names[int(truth.mean() > 0.5)]}'"
+        f"'{CLASS_NAMES[int(truth.mean() > 0.5)]}'"
     )
     return Verdict(good, reason, version, None, len(truth), left_out, (scores,), baseline=baseline)
 
@@ -305,11 +296,12 @@ class _LoadedVersion:
 def _load(store: Store, version: str) -> _LoadedVersion:
     import mlflow
 
+    model = store.settings.registered_model
     try:
-        found = store.client.get_model_version(store.settings.registered_model, version)
-        pipeline = load_pipeline(store, f"models:/{store.settings.registered_model}/{version}")
+        found = store.client.get_model_version(model, version)
+        pipeline = load_pipeline(store, f"models:/{model}/{version}")
     except Exception as error:  # a damaged file fails in as many ways as there are libraries
-        raise VersionError(version, f"will not load: {_one_line(error)}") from None
+        raise VersionError(version, f"will not load: {one_line(error)}") from None
     try:
         file = mlflow.artifacts.download_artifacts(
             run_id=found.run_id, artifact_path=TEXT_HASHES, tracking_uri=store.uri
@@ -318,24 +310,15 @@ def _load(store: Store, version: str) -> _LoadedVersion:
     except Exception as error:
         raise VersionError(
             version,
-            f"its run has no readable {TEXT_HASHES} ({_one_line(error)}), so its training texts "
+            f"its run has no readable {TEXT_HASHES} ({one_line(error)}), so its training texts "
             "are unknown; register a model of the experiment or the flow",
         ) from None
-    return _LoadedVersion(
-        version,
-        pipeline,
-        hashes,
-        found.tags.get("data_digest", ""),
-        found.tags.get("cleaning_fingerprint", ""),
-    )
+    digest, fingerprint = (found.tags.get(x, "") for x in ("data_digest", "cleaning_fingerprint"))
+    return _LoadedVersion(version, pipeline, hashes, digest, fingerprint)
 
 
-def _predict(version: _LoadedVersion, texts: Sequence[str]) -> Labels:
+def _predict(version: _LoadedVersion, texts: list[str]) -> Labels:
     try:
-        return np.asarray(version.pipeline.predict(list(texts)), dtype=np.int64)
+        return np.asarray(version.pipeline.predict(texts), dtype=np.int64)
     except Exception as error:
-        raise VersionError(version.version, f"fails: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise VersionError(version.version, f"fails: {one_line(error)}") from None

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import time
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sentiment.data.reviews import Split
+from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, Split
 from sentiment.errors import ConflictError, RegistryError
 from sentiment.registry.gate import Verdict, compare_versions
 from sentiment.tracking.ledger import (
     PROMOTE,
     ROLLBACK,
     STAGE,
+    Decision,
     Event,
     RegistryState,
     append,
@@ -27,7 +29,7 @@ from sentiment.tracking.ledger import (
     read_events,
     replay,
 )
-from sentiment.tracking.store import REGISTERED_MODEL, Store
+from sentiment.tracking.store import PROJECT, Store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -41,37 +43,30 @@ def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[st
     The logged model is tagged with the version, as `mlflow.register_model` does it, so that its
     page shows it as registered.
     """
+    from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-    client = store.client
+    client, model = store.client, store.settings.registered_model
+    model_id = model_uri.removeprefix("models:/")
     known = client.search_model_versions(f"run_id = '{run_id}'")
-    number = str(known[0].version) if known else _create_version(store, run_id, model_uri, tags)
-    if model_uri.startswith("models:/"):  # a logged model, which has a page
-        page = json.dumps([{"name": REGISTERED_MODEL, "version": number}])
-        model_id = model_uri.removeprefix("models:/")
+    if known:
+        number = str(known[0].version)
+    else:
+        try:
+            client.create_registered_model(
+                model, description="Sentiment of product reviews: raw text → 0 or 1."
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = client.create_model_version(
+            model, source=model_uri, run_id=run_id, model_id=model_id, tags=dict(tags)
+        )
+        number = str(version.version)
+    if model_id != model_uri:  # a logged model, which has a page
+        page = json.dumps([{"name": model, "version": number}])
         client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: page})
     return number
-
-
-def _create_version(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
-    from mlflow.exceptions import MlflowException
-
-    client = store.client
-    try:
-        client.create_registered_model(
-            REGISTERED_MODEL, description="Sentiment of product reviews: raw text → 0 or 1."
-        )
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    version = client.create_model_version(
-        REGISTERED_MODEL,
-        source=model_uri,
-        run_id=run_id,
-        model_id=model_uri.removeprefix("models:/"),
-        tags=dict(tags),
-    )
-    return str(version.version)
 
 
 def registry_state(store: Store) -> RegistryState:
@@ -91,10 +86,10 @@ def stage(store: Store, version: str, why: str) -> Event:
     """
     known_version(store, version)
 
-    def decide(state: RegistryState) -> tuple[str | None, str]:
+    def decide(state: RegistryState) -> str | None:
         if state.production == version:
             raise RegistryError(f"version {version} is in production; it cannot go to staging")
-        return state.staging, version
+        return state.staging
 
     event = append(store, STAGE, version, decide, why=why)
     reconcile(store)
@@ -106,18 +101,17 @@ def stage_challenger(store: Store, version: str, why: str) -> bool:
 
     Waits for its turn when other passes stage theirs. Returns whether it was staged now.
     """
-    for tries in range(STAGING_TRIES):
-        state = registry_state(store)
-        if version in state.staged | state.promoted:
-            reconcile(store)
-            return False
+    tries = 0
+    while version not in (state := registry_state(store)).staged | state.promoted:
         try:
             stage(store, version, why)
             return True
         except ConflictError:
-            if tries == STAGING_TRIES - 1:
+            tries += 1
+            if tries == STAGING_TRIES:
                 raise
             time.sleep(random.uniform(0.1, 0.5))
+    reconcile(store)
     return False
 
 
@@ -145,18 +139,12 @@ def promote(store: Store, verdict: Verdict, *, why: str = "", force: bool = Fals
         raise RegistryError(verdict.sentence())
     if force and not why.strip():
         raise RegistryError('a forced promotion needs a reason: --force --reason "…"')
-    version = verdict.candidate
-    known_version(store, version)
-
-    def decide(state: RegistryState) -> tuple[str | None, str]:
-        _unchanged(state, verdict.production)
-        return state.production, version
-
+    known_version(store, verdict.candidate)
     event = append(
         store,
         PROMOTE,
-        version,
-        decide,
+        verdict.candidate,
+        _if_still(verdict.production),
         why=" ".join((why or verdict.sentence()).split()),
         forced=force and not verdict.promoted,
         metrics=verdict.metrics(),
@@ -174,12 +162,8 @@ def rollback(store: Store, why: str = "") -> Event:
     target = _rollback_target(before, registered_versions(store))
     if target is None:
         raise RegistryError("no version was in production before; there is nothing to go back to")
-
-    def decide(state: RegistryState) -> tuple[str | None, str]:
-        _unchanged(state, before.production)
-        return state.production, target
-
-    event = append(store, ROLLBACK, target, decide, why=" ".join(why.split()) or "rolled back")
+    why = " ".join(why.split()) or "rolled back"
+    event = append(store, ROLLBACK, target, _if_still(before.production), why=why)
     reconcile(store)
     return event
 
@@ -257,15 +241,36 @@ def known_version(store: Store, version: str) -> ModelVersion:
     return versions[version]
 
 
+def promotion_command(
+    store: Store, version: str, data: str, text_column: str | None, rating_column: str | None
+) -> str:
+    """Return the command that puts the version through the gate for production."""
+    words = ["python", "-m", "sentiment", "promote", version, "--to", "production"]
+    for flag, value, default in (
+        ("--data", data, str(PROJECT / "data.csv")),
+        ("--text-column", text_column, TEXT_COLUMN),
+        ("--rating-column", rating_column, RATING_COLUMN),
+        ("--store", str(store.folder), str(PROJECT)),
+    ):
+        words += [] if value in {default, None} else [flag, str(value)]
+    return shlex.join(words)
+
+
 def _rollback_target(state: RegistryState, versions: Mapping[str, ModelVersion]) -> str | None:
     """Return the last version before the present one that was not deleted since."""
     earlier = (v for v in reversed(state.stack[:-1]) if v in versions and v != state.production)
     return next(earlier, None)
 
 
-def _unchanged(state: RegistryState, expected: str | None) -> None:
-    if state.production != expected:
-        raise ConflictError(
-            f"another change came first: version {state.production} is in production now, no "
-            f"longer {expected or 'none'}; look at it, then try again"
-        )
+def _if_still(expected: str | None) -> Decision:
+    """Return the decision to replace the version in production if it is still this one."""
+
+    def decide(state: RegistryState) -> str | None:
+        if state.production != expected:
+            raise ConflictError(
+                f"another change came first: version {state.production} is in production now, no "
+                f"longer {expected or 'none'}; look at it, then try again"
+            )
+        return expected
+
+    return decide

@@ -72,9 +72,9 @@ class RegistryState:
         return self.stack[-1] if self.stack else None
 
 
-# Turns the present state into a change's (origin, target), or raises `RegistryError` or
-# `ConflictError`.
-Decision = Callable[[RegistryState], tuple[str | None, str]]
+# Tells from the present state which version the change's target replaces, None for none. Raises
+# `RegistryError` or `ConflictError` when the change may not be made.
+Decision = Callable[[RegistryState], str | None]
 
 
 def replay(events: Iterable[Event], until: datetime | None = None) -> RegistryState:
@@ -111,17 +111,12 @@ def replay(events: Iterable[Event], until: datetime | None = None) -> RegistrySt
 
 def read_events(store: Store) -> list[Event]:
     """Return every change that happened, in order."""
-    events = [
-        _event(run)
-        for run in find_runs(store, store.settings.ledger, REGISTRY_KIND)
-        if _is(run, FINISHED)
-    ]
-    return sorted(events, key=_in_order)
+    return sorted(map(_event, _changes(store, FINISHED)), key=_in_order)
 
 
 def close_abandoned(store: Store) -> None:
     """Mark claims as KILLED when their process is gone or they are older than `ABANDONED`."""
-    for run in _claims(store):
+    for run in _changes(store, RUNNING):
         if _abandoned(run):
             store.client.set_terminated(run.info.run_id, KILLED)
 
@@ -157,20 +152,14 @@ def append(
     try:
         _wait_for_turn(store, run_id)
         state = replay(read_events(store))
-        origin, target = decide(state)
-        now = int(time.time() * 1000)
-        log_values(
-            store,
-            run_id,
-            metrics=metrics,
-            tags={
-                TAG + "number": str(state.events + 1),
-                TAG + "from": origin or "",
-                TAG + "to": target,
-                TAG + "time": datetime.fromtimestamp(now / 1000, UTC).isoformat(),
-            },
-        )
-        if not _is(store.client.get_run(run_id), RUNNING):
+        origin, now = decide(state), int(time.time() * 1000)
+        tags = {
+            TAG + "number": str(state.events + 1),
+            TAG + "from": origin or "",
+            TAG + "time": datetime.fromtimestamp(now / 1000, UTC).isoformat(),
+        }
+        log_values(store, run_id, metrics=metrics, tags=tags)
+        if store.client.get_run(run_id).info.status != RUNNING:
             raise ConflictError(f"{action} {target} took too long and was given up; try again")
         store.client.set_terminated(run_id, FINISHED, end_time=now)  # the change has happened
     except BaseException:
@@ -185,13 +174,14 @@ def _wait_for_turn(store: Store, run_id: str) -> None:
     close_abandoned(store)
     deadline = time.monotonic() + PATIENCE
     while True:
-        claims = _claims(store)
-        mine = [run for run in claims if run.info.run_id == run_id]
+        claims = sorted(
+            _changes(store, RUNNING), key=lambda run: (run.info.start_time, run.info.run_id)
+        )
         others = [run for run in claims if run.info.run_id != run_id]
         if not others:
             return
-        first = min(others, key=_order)
-        if not mine or _order(first) < _order(mine[0]) or time.monotonic() > deadline:
+        first = others[0]
+        if claims[0] is first or time.monotonic() > deadline:
             tags = first.data.tags
             raise ConflictError(
                 f"{tags[TAG + 'action']} of version {tags[TAG + 'to']} by {tags[TAG + 'who']} on "
@@ -200,10 +190,10 @@ def _wait_for_turn(store: Store, run_id: str) -> None:
         time.sleep(POLL)
 
 
-def _claims(store: Store) -> list[Run]:
-    return [
-        run for run in find_runs(store, store.settings.ledger, REGISTRY_KIND) if _is(run, RUNNING)
-    ]
+def _changes(store: Store, status: str) -> list[Run]:
+    """Return the changes that happened (FINISHED) or the claims that stand (RUNNING)."""
+    runs = find_runs(store, store.settings.ledger, REGISTRY_KIND)
+    return [run for run in runs if run.info.status == status]
 
 
 def _abandoned(run: Run) -> bool:
@@ -215,10 +205,8 @@ def _abandoned(run: Run) -> bool:
         return False
     try:
         os.kill(int(tags[TAG + "pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # there, and somebody else's
-        pass
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)  # else it is there, and somebody else's
     return False
 
 
@@ -240,11 +228,3 @@ def _event(run: Run) -> Event:
         metrics=dict(run.data.metrics),
         run_id=run.info.run_id,
     )
-
-
-def _is(run: Run, status: str) -> bool:
-    return bool(run.info.status == status)
-
-
-def _order(run: Run) -> tuple[int, str]:
-    return run.info.start_time, run.info.run_id

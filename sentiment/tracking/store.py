@@ -44,28 +44,16 @@ PRIVATE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a project calls its things, and what it counts as negative.
+    """What a project calls its things.
 
-    Parameters
-    ----------
-    registered_model : str
-        The registered model whose versions are trained, promoted and served.
-    ledger : str
-        The experiment with one run for each pass, retraining, drift check and change of versions.
-    experiment_prefix : str
-        In front of the name of every experiment, so that projects can share a tracking server.
-    negative_up_to : int
-        The highest rating, 1–5, that is negative.
-    class_names : tuple of two str
-        The names of the labels 0 and 1.
-
+    The versions of `registered_model` are trained, promoted and served. The experiment `ledger` has
+    one run for each pass, retraining, drift check and change of versions. `experiment_prefix` goes
+    in front of the name of every experiment, so that projects can share a tracking server.
     """
 
     registered_model: str = "FlipkartSentimentModel"
     ledger: str = "FLIPKART_SENTIMENT_ANALYSIS"
     experiment_prefix: str = ""
-    negative_up_to: int = 2
-    class_names: tuple[str, str] = ("negative", "positive")
 
 
 REGISTERED_MODEL, LEDGER = Settings.registered_model, Settings.ledger  # where no store is at hand

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from sentiment.errors import TrackingError
-from sentiment.tracking.store import REGISTERED_MODEL, TAG, Store
+from sentiment.tracking.store import TAG, Store
 
 CARD = "model_card.md"
 SCORES = {
@@ -64,7 +64,7 @@ def model_card(store: Store, run_id: str) -> str:
     ]
     cv = metrics.get("cv_f1_macro")
     lines = [
-        f"# {REGISTERED_MODEL}: {params.get('model', 'model')}",
+        f"# {store.settings.registered_model}: {params.get('model', 'model')}",
         "",
         f"Run `{run_id}`, commit `{tags.get(TAG + 'git_commit', 'unknown')}`.",
         "",

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from hashlib import blake2b
 from numbers import Integral
 from typing import Any, TypeAlias
@@ -55,30 +54,12 @@ class Counts:
 
 
 class FoldMatrices:
-    """Stratified folds of texts, whose TF-IDF matrices are cut from shared counts.
+    """Stratified folds of cleaned texts, whose TF-IDF matrices are cut from shared counts.
 
-    Parameters
-    ----------
-    texts : sequence of str, length n
-        Cleaned already.
-    labels : array of int of shape (n,)
-        0 or 1.
-    n_splits : int, default=5
-        Number of folds, at least 2.
-    random_state : int, default=42
-        Seeds the shuffling of StratifiedKFold.
-    n_jobs : int or None, default=None
-        Number of folds that may be fitted at once; None is the number of processors.
-
-    Raises
-    ------
-    ValueError
-        Texts and labels differ in number, or no class has `n_splits` members.
-
-    Notes
-    -----
-    Threads may share it; they take turns.
-
+    `labels`, shape (n,), are 0 or 1, and `random_state` seeds the shuffling of `StratifiedKFold`.
+    Up to `n_jobs` folds are fitted at once, by default as many as there are processors. Threads may
+    share it; they take turns. Raises `ValueError` when texts and labels differ in number, or no
+    class has `n_splits` members.
     """
 
     def __init__(
@@ -98,49 +79,27 @@ class FoldMatrices:
         self._workers = min(n_jobs or os.cpu_count() or 1, n_splits)
         self._counts: dict[str, Counts] = {}
         self._kept: OrderedDict[Any, list[FoldMatrix]] = OrderedDict()
+        # finds the BLAS libraries that the process has loaded, which takes too long for every trial
+        self._blas = ThreadpoolController().select(user_api="blas")
 
     def score(self, vectorizer: TfidfVectorizer, model: ClassifierMixin) -> Floats:
-        """Return the macro-F1 of each fold; their mean is the objective of a trial.
+        """Return the macro-F1 of each fold, 0–1; their mean is the objective of a trial.
 
-        Parameters
-        ----------
-        vectorizer : TfidfVectorizer
-            Without a fixed vocabulary.
-        model : classifier
-            Fitted on CSR matrices.
-
-        Returns
-        -------
-        array of float64 of shape (n_splits,)
-            0 to 1, those of scikit-learn's `cross_val_score(Pipeline([("tfidf", vectorizer),
-            ("model", model)]), texts, labels, scoring="f1_macro", cv=StratifiedKFold(n_splits,
-            shuffle=True, random_state=…))`.
-
-        Raises
-        ------
-        ValueError
-            No terms are left in some fold, or a parameter of the model is out of its range.
-        TypeError
-            The vectorizer is another, or its vocabulary is fixed.
-
-        Notes
-        -----
-        Both estimators are cloned and never changed. Warnings of the model, such as
-        ConvergenceWarning, reach the caller.
-
+        They are the scores, shape (n_splits,), of scikit-learn's `cross_val_score(Pipeline([
+        ("tfidf", vectorizer), ("model", model)]), texts, labels, scoring="f1_macro",
+        cv=StratifiedKFold(n_splits, shuffle=True, random_state=…))`. Both estimators are cloned and
+        never changed; the model's warnings reach the caller. Raises `ValueError` when no terms are
+        left in some fold or a parameter is out of its range, and `TypeError` for another vectorizer
+        than a `TfidfVectorizer` without a fixed vocabulary.
         """
         predicted = self._run(vectorizer, model, lambda fitted, matrix: fitted.predict(matrix))
-        return np.array(
-            [
-                score(self._labels[test], found)
-                for (_, test), found in zip(self._parts, predicted, strict=True)
-            ]
-        )
+        pairs = zip(self._parts, predicted, strict=True)
+        return np.array([score(self._labels[test], found) for (_, test), found in pairs])
 
     def decisions(self, vectorizer: TfidfVectorizer, model: ClassifierMixin) -> Floats:
-        """Return the decision value of each text, shape (n,), by the fold that held it out.
+        """Return each text's `decision_values`, shape (n,), by the fold that held it out.
 
-        Parameters and errors are those of `score`; values are those of `decision_values`.
+        Raises as `score` does.
         """
         found = np.empty(len(self._texts))
         values = self._run(vectorizer, model, decision_values)
@@ -165,7 +124,7 @@ class FoldMatrices:
             if any(_must_run_alone(model, *train.shape) for train, _ in matrices):
                 threads = 1
             # One BLAS thread for each of ours: with more they would wait for one another
-            with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
+            with self._blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
                 return list(pool.map(fit, matrices, self._parts))
 
     def _matrices(self, vectorizer: TfidfVectorizer) -> list[FoldMatrix]:
@@ -189,10 +148,12 @@ class FoldMatrices:
         digest = blake2b(b"".join(columns.tobytes() for columns in chosen)).digest()
         key = (analysis, repr(weighting), digest)
         if key not in self._kept:
-            self._kept[key] = [
-                _weigh(counts.matrix[:, columns], *rows, TfidfTransformer(**weighting))
-                for columns, rows in zip(chosen, self._parts, strict=True)
-            ]
+            made = []  # kept when it is whole: a parameter out of its range fails here
+            for columns, (train, test) in zip(chosen, self._parts, strict=True):
+                of_fold, weigh = counts.matrix[:, columns], TfidfTransformer(**weighting)
+                # document frequencies are the training part's
+                made.append((weigh.fit_transform(of_fold[train]), weigh.transform(of_fold[test])))
+            self._kept[key] = made
         self._kept.move_to_end(key)
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
@@ -234,11 +195,6 @@ def _choose_columns(
     return columns
 
 
-def _weigh(counts: Matrix, train: Ints, test: Ints, weighting: TfidfTransformer) -> FoldMatrix:
-    """Return TF-IDF of both parts of a fold; document frequencies are the training part's."""
-    return weighting.fit_transform(counts[train]), weighting.transform(counts[test])
-
-
 def _must_run_alone(model: ClassifierMixin, n_samples: int, n_features: int) -> bool:
     """Tell whether a fit may draw from liblinear's random generator.
 
@@ -254,9 +210,3 @@ def _must_run_alone(model: ClassifierMixin, n_samples: int, n_features: int) -> 
         l1 = model.penalty == "l1" or model.l1_ratio != 0
         return model.solver == "liblinear" and bool(model.dual or l1)
     return not isinstance(model, (MultinomialNB, ComplementNB))
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """Find the BLAS libraries that the process has loaded; too slow to do at every trial."""
-    return ThreadpoolController().select(user_api="blas")

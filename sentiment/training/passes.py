@@ -21,7 +21,6 @@ from sentiment.errors import ResumeError
 from sentiment.tracking.store import (
     FINISHED,
     KILLED,
-    LEDGER,
     RUNNING,
     TAG,
     Store,
@@ -97,7 +96,7 @@ def begin_pass(store: Store, settings: PassSettings) -> ExperimentPass:
         SETTINGS: json.dumps(asdict(settings)),
         TAG + "git_commit": git_commit(),
     }
-    run_id = begin_run(store, LEDGER, tags, name=f"experiment {pass_id}")
+    run_id = begin_run(store, store.settings.ledger, tags, name=f"experiment {pass_id}")
     log_values(store, run_id, params=asdict(settings))
     return ExperimentPass(pass_id, run_id, settings, lock)
 
@@ -143,7 +142,7 @@ def interrupted_passes(store: Store) -> list[Run]:
     # a pass of another machine has no lock here
     return [
         run
-        for run in find_runs(store, LEDGER, {KIND: EXPERIMENT_KIND})
+        for run in find_runs(store, store.settings.ledger, {KIND: EXPERIMENT_KIND})
         if run.info.status != FINISHED
         and _exists(lock := _lock(store, run.data.tags[PASS]))
         and _is_free(lock)
@@ -160,7 +159,7 @@ def close_interrupted(store: Store, experiments: Iterable[str]) -> list[Run]:
 
 def kill_running(store: Store, pass_id: str, experiments: Iterable[str]) -> None:
     """Mark every run of the pass that is RUNNING as KILLED, the ledger's last."""
-    for experiment in (*experiments, LEDGER):
+    for experiment in (*experiments, store.settings.ledger):
         for run in find_runs(store, experiment, {PASS: pass_id}):
             if run.info.status == RUNNING:
                 store.client.set_terminated(run.info.run_id, KILLED)

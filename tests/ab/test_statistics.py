@@ -35,8 +35,9 @@ def test_sample_size_by_hand() -> None:
     assert ab_statistics.required_sample_size(0.85, 0.03) == (2036, 2036)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.7])
-@pytest.mark.parametrize(("baseline", "effect"), [(0.85, 0.03), (0.9, -0.03), (0.95, 0.02)])
+@pytest.mark.parametrize(
+    ("baseline", "effect", "share"), [(0.85, 0.03, 0.1), (0.9, -0.03, 0.2), (0.95, 0.02, 0.7)]
+)
 def test_sample_size_for_unequal_arms_is_that_of_the_textbook(
     share: float, baseline: float, effect: float
 ) -> None:
@@ -57,36 +58,31 @@ def test_sample_size_for_unequal_arms_is_that_of_the_textbook(
         ({"baseline": 1.0}, "baseline: expected a number between 0 and 1, found 1"),
         ({"smallest_effect": 0.2}, r"baseline \+ smallest_effect: .*, found 1.05"),
         ({"smallest_effect": 0.0}, "expected a difference other than 0"),
-        ({"share": 0.0}, "share: expected a number between 0 and 1, found 0"),
         ({"alpha": math.nan}, "alpha: .* found nan"),
-        ({"power": 1.0}, "power: "),
     ],
 )
 def test_a_sample_size_of_nonsense_is_refused(changed: dict[str, float], message: str) -> None:
-    values = {"baseline": 0.85, "smallest_effect": 0.03} | changed
     with pytest.raises(ValueError, match=message):
-        ab_statistics.required_sample_size(**values)
+        ab_statistics.required_sample_size(**{"baseline": 0.85, "smallest_effect": 0.03, **changed})
 
 
-@pytest.mark.parametrize(
-    ("baseline", "effect", "share"), [(0.85, 0.03, 0.5), (0.85, 0.05, 0.3), (0.7, -0.04, 0.5)]
-)
+@pytest.mark.parametrize(("baseline", "effect", "share"), [(0.85, 0.03, 0.5), (0.7, -0.04, 0.3)])
 def test_the_sample_has_the_power_it_promises(baseline: float, effect: float, share: float) -> None:
     """And the always-valid test, looked at 20 times, has it with twice that sample."""
     rng = np.random.default_rng(1)
     total = sum(ab_statistics.required_sample_size(baseline, effect, share=share))
     found = []
     for test, users, simulations in (
-        (simulate_ab.naive_test, np.array([total]), 10_000),
-        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(total), 2_000),
-        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(2 * total), 2_000),
+        (simulate_ab.naive_test, np.array([total]), 4_000),
+        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(total), 1_000),
+        (simulate_ab.always_valid_test(0.0), simulate_ab.even_looks(2 * total), 1_000),
     ):
         rates = (baseline, baseline + effect)
         found.append(simulate_ab.share_rejected(test, rates, share, users, simulations, rng))
     once, sequential, sequential_twice = found
-    # Three standard errors of 10,000 simulations are .012; statsmodels' normal approximation of a
+    # Three standard errors of 4,000 simulations are .019; statsmodels' normal approximation of a
     # binomial adds some thousandths.
-    assert once == pytest.approx(0.8, abs=0.02)
+    assert once == pytest.approx(0.8, abs=0.025)
     assert 0.3 < sequential < once
     assert sequential_twice > 0.8
 
@@ -124,21 +120,8 @@ def test_at_its_ends_the_mixture_is_one_over_alpha_times_as_likely(alpha: float)
         assert ratio == pytest.approx(1 / alpha, rel=1e-6)
 
 
-def test_many_counts_at_once_are_each_count_by_itself() -> None:
-    rng = np.random.default_rng(0)
-    counted = rng.integers(0, 300, size=(4, 5, 2)).astype(float)
-    correct = np.floor(counted * rng.random(counted.shape))
-    together = np.stack(ab_statistics.always_valid_difference(correct, counted))
-    assert together.shape == (3, 4, 5)
-    for place in np.ndindex(4, 5):
-        alone = np.stack(ab_statistics.always_valid_difference(correct[place], counted[place]))
-        assert together[:, *place] == pytest.approx(alone, nan_ok=True)
-    assert 0 < np.isnan(together[0]).sum() < 20
-
-
-@pytest.mark.parametrize(
-    ("champion", "challenger", "sufficient"),
-    [
+def test_what_is_enough() -> None:
+    for champion, challenger, sufficient in (
         ((45, 50), (45, 50), True),  # 10 wrong of 100: 5 of the 50 of the smaller arm
         ((45, 50), (46, 50), False),  # 4.5
         ((5, 50), (5, 50), True),  # the same with right and wrong exchanged
@@ -149,15 +132,11 @@ def test_many_counts_at_once_are_each_count_by_itself() -> None:
         ((100, 100), (100, 100), False),
         ((0, 0), (0, 0), False),
         ((500, 1000), (0, 0), False),
-    ],
-)
-def test_what_is_enough(
-    champion: tuple[int, int], challenger: tuple[int, int], sufficient: bool
-) -> None:
-    correct, counted = counts(champion, challenger)
-    assert bool(ab_statistics.enough(correct, counted)) is sufficient
-    difference, low, high = map(float, ab_statistics.always_valid_difference(correct, counted))
-    assert math.isnan(difference) is math.isnan(low) is math.isnan(high) is not sufficient
+    ):
+        both = counts(champion, challenger)
+        assert bool(ab_statistics.enough(*both)) is sufficient
+        difference, low, high = map(float, ab_statistics.always_valid_difference(*both))
+        assert math.isnan(difference) is math.isnan(low) is math.isnan(high) is not sufficient
 
 
 def test_the_interval_stays_within_what_accuracies_can_differ_by() -> None:
@@ -178,29 +157,9 @@ def test_the_simulation_has_the_error_rates_of_the_textbook() -> None:
     rng = np.random.default_rng(2)
     for users, expected in ((np.array([20_000]), 0.05), (simulate_ab.even_looks(20_000), 0.248)):
         found = simulate_ab.share_rejected(
-            simulate_ab.naive_test, (0.7, 0.7), 0.5, users, 10_000, rng
+            simulate_ab.naive_test, (0.7, 0.7), 0.5, users, 4_000, rng
         )
-        assert found == pytest.approx(expected, abs=0.015)
-
-
-@pytest.mark.parametrize("share", [0.5, 0.2])
-@pytest.mark.parametrize("accuracy", [0.7, 0.85, 0.95])
-def test_equal_arms_looked_at_20_times_are_rarely_called_different(
-    accuracy: float, share: float
-) -> None:
-    """The plain z-test, looked at as often, does it four times as often as allowed."""
-    found = {}
-    for name, test in (
-        ("always valid", simulate_ab.always_valid_test(0.0)),
-        ("naive", simulate_ab.naive_test),
-    ):
-        rng = np.random.default_rng(3)
-        users = simulate_ab.even_looks(10_000)
-        found[name] = simulate_ab.share_rejected(
-            test, (accuracy, accuracy), share, users, 4_000, rng
-        )
-    assert found["always valid"] <= 0.05
-    assert found["naive"] > 0.2
+        assert found == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -208,10 +167,7 @@ def test_equal_arms_looked_at_20_times_are_rarely_called_different(
     [
         (0.85, 0.85, 0.5),
         (0.95, 0.95, 0.2),
-        (0.95, 0.95, 0.05),
-        (0.98, 0.98, 0.2),
-        (0.85, 0.88, 0.2),
-        (0.95, 0.9, 0.2),
+        (0.98, 0.98, 0.05),
         (0.9, 0.98, 0.2),
     ],
 )
@@ -230,91 +186,58 @@ def test_the_truth_is_in_the_interval_at_every_look_from_the_first_on(
     assert 0 < missed <= 0.05
 
 
-def test_without_its_guards_the_interval_would_miss_at_few_labels(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(ab_statistics, "PLUS", 1e-9)
-    monkeypatch.setattr(ab_statistics, "MIN_EXPECTED", 0)
-    test, rng = simulate_ab.always_valid_test(0.0), np.random.default_rng(4)
-    assert simulate_ab.share_rejected(test, (0.95, 0.95), 0.2, EVERY_TENTH, 1_000, rng) > 0.07
-
-
-@pytest.mark.parametrize("share", [0.5, 0.2])
-def test_as_many_more_users_as_it_says_show_the_difference(share: float) -> None:
+def test_as_many_more_users_as_it_says_show_the_difference() -> None:
     """Looked at only then, with 80 % probability."""
-    seen = counts((430, 500), (178, 200))  # accuracies .86 and .89
+    share, seen = 0.2, counts((430, 500), (178, 200))  # accuracies .86 and .89
     champion, challenger = ab_statistics.units_to_show(*seen, share)
     assert challenger / (champion + challenger) == pytest.approx(share, abs=0.001)
-    found = simulate_ab.share_rejected(
-        simulate_ab.always_valid_test(0.0),
-        (0.86, 0.86 + ab_statistics.EFFECT),
-        share,
-        np.array([champion + challenger]),
-        10_000,
-        np.random.default_rng(5),
-    )
+    rates, looks = (0.86, 0.86 + ab_statistics.EFFECT), np.array([champion + challenger])
+    test, rng = simulate_ab.always_valid_test(0.0), np.random.default_rng(5)
+    found = simulate_ab.share_rejected(test, rates, share, looks, 4_000, rng)
     assert found == pytest.approx(0.8, abs=0.03)  # the two rates added blur the spread
 
 
 # --- single figures ---
 
 
-@pytest.mark.parametrize(
-    ("units", "share", "chi_square"),
-    [
+def test_the_split_by_hand() -> None:
+    """With one degree of freedom, chi-square is the square of a standard normal."""
+    for units, share, chi_square in (
         ((520, 480), 0.5, 1.6),  # 20² / 500 + 20² / 500
-        ((60, 40), 0.5, 4.0),  # 10² / 50 + 10² / 50
         ((750, 250), 0.2, 15.625),  # 50² / 800 + 50² / 200
         ((800, 200), 0.2, 0.0),
         ((5, 5), 0.5, 0.0),
-    ],
-)
-def test_the_split_by_hand(units: tuple[int, int], share: float, chi_square: float) -> None:
-    """With one degree of freedom, chi-square is the square of a standard normal."""
-    expected = 2 * (1 - NormalDist().cdf(math.sqrt(chi_square)))
-    assert ab_statistics.split_p_value(units, share) == pytest.approx(expected, rel=1e-6)
+    ):
+        expected = 2 * (1 - NormalDist().cdf(math.sqrt(chi_square)))
+        assert ab_statistics.split_p_value(units, share) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("units", "share", "p"),
-    [
-        ((9, 0), 0.5, None),  # 4.5 an arm are too few for the test
-        ((20, 3), 0.2, None),  # 4.6 for the challenger
-        ((0, 0), 0.5, None),
-        ((100, 0), 0.0, None),
-        ((0, 99), 1.0, None),
-        ((99, 1), 0.0, 0.0),
-        ((1, 99), 1.0, 0.0),
-    ],
-)
-def test_a_split_of_few_users_or_of_none_to_an_arm(
-    units: tuple[int, int], share: float, p: float | None
-) -> None:
-    assert ab_statistics.split_p_value(units, share) == p
+def test_a_split_of_few_users_or_of_none_to_an_arm() -> None:
+    for units, share in (((9, 0), 0.5), ((20, 3), 0.2), ((0, 0), 0.5), ((100, 0), 0.0)):
+        assert ab_statistics.split_p_value(units, share) is None  # below 5 expected, or none
+    assert ab_statistics.split_p_value((0, 99), 1.0) is None
+    for units, share in (((99, 1), 0.0), ((1, 99), 1.0)):
+        assert ab_statistics.split_p_value(units, share) == 0.0
 
 
 # --- the verdict ---
 
 
-def test_verdicts_in_words() -> None:
+def test_verdicts() -> None:
     better = ab_statistics.judge((1000, 1000), *counts((800, 1000), (890, 1000)), 0.5)
     assert better.verdict == "challenger better" and better.difference is not None
-    assert better.sentence == (
-        "challenger better: accuracy +0.090, always-valid 95% interval "
-        f"+{better.difference.low:.3f}…+{better.difference.high:.3f}"
-    )
+    assert f"+0.090, always-valid 95% interval +{better.difference.low:.3f}…" in better.sentence
     worse = ab_statistics.judge((1000, 1000), *counts((890, 1000), (800, 1000)), 0.5, 0.001)
-    assert worse.sentence.startswith(
-        "champion better: accuracy −0.090, always-valid 99.9% interval −0.1"
-    )
+    assert worse.verdict == "champion better"
+    assert "−0.090, always-valid 99.9% interval −0.1" in worse.sentence
     unsure = ab_statistics.judge((1000, 1000), *counts((850, 1000), (850, 1000)), 0.5)
     # half the interval: variance 2 · .848606 · .151394 / 1004 = .00025592 and, as above, .0496
     # with 80 %: at a variance of .0658 · .03² = .0000592 half the interval and .8416 standard
     # errors, .02353 + .00648, make .03; 2 · .12847 / .0000592 = 4,340 an arm
-    assert unsure.sentence.startswith("no difference shown yet: accuracy +0.000, always-valid 95%")
+    assert unsure.verdict == "no difference shown yet"
     assert "−0.050…+0.050" in unsure.sentence and unsure.sentence.count("3,300") == 2
     long = ab_statistics.judge((9000, 9000), *counts((7650, 9000), (7650, 9000)), 0.5)
-    assert "a difference of 0.03 would have been detected by now with 80%" in long.sentence
+    assert "a difference of 0.03 would have been detected" in long.sentence
 
 
 def test_too_few_labels_and_a_wrong_split_come_before_any_difference() -> None:
@@ -323,11 +246,12 @@ def test_too_few_labels_and_a_wrong_split_come_before_any_difference() -> None:
     assert re.findall(r"\d+", few.sentence) == ["60", "49", "66", "43", "50", "5", "5"]
     wrong = ab_statistics.judge((1800, 1200), *counts((800, 1000), (890, 1000)), 0.5)
     assert wrong.verdict == "the split is not as configured" and wrong.difference is not None
-    assert "1,200 of 3,000 users came to the challenger, 50.0% should" in wrong.sentence
-    assert "(p < 0.0001)" in wrong.sentence
+    assert "1,200 of 3,000 users" in wrong.sentence and "(p < 0.0001)" in wrong.sentence
+    nothing = counts((0, 0), (0, 0))
     # 77 too many of 2,750: 77² / 2200 + 77² / 550 = 13.475, p = 2 (1 − Φ(3.671)) = .00024
-    close = ab_statistics.judge((2123, 627), *counts((0, 0), (0, 0)), 0.2)
-    assert "627 of 2,750 users" in close.sentence and "(p = 0.0002)" in close.sentence
+    assert "(p = 0.0002)" in ab_statistics.judge((2123, 627), *nothing, 0.2).sentence
+    # 51 of 1,000: 51² / 500 · 2 = 10.4, p = .00126: rare, but it may well be chance
+    assert ab_statistics.judge((551, 449), *nothing, 0.5).verdict == "not enough labels yet"
 
 
 # --- the script ---
@@ -345,10 +269,8 @@ def test_the_script_prints_every_figure(
     assert "2,036 + 2,036" in printed
 
 
-@pytest.mark.parametrize("options", [["--simulations", "0"], ["--seed", "-1"]])
-def test_the_script_refuses_bad_options_in_one_line(
-    options: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert simulate_ab.main(options) == 2
-    printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.count("\n") == 1
+def test_the_script_refuses_bad_options_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["--simulations", "0"], ["--seed", "-1"]):
+        assert simulate_ab.main(options) == 2
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.count("\n") == 1

@@ -37,6 +37,8 @@ def test_words_and_terms_of_a_cleaned_text() -> None:
     assert sorted(terms.found) == [(0, 3, 3), (1, 1, 1), (2, 0, 1)]
     assert terms.known_words == 3  # the second "not" is part of nothing
     assert Explainer(KNOWN, WEIGHTS).terms("") == Terms([], [])
+    one = np.array([1.0])  # without weights nothing is explained
+    assert Explainer(KNOWN).contributions("bad", "bad", Terms(["bad"], []), one, one) == ()
 
 
 def test_contributions_by_hand() -> None:
@@ -50,12 +52,6 @@ def test_contributions_by_hand() -> None:
         Contribution("good", 1.5, ((17, 21),)),
         Contribution("not good", -1.0, ((11, 21),)),  # "NOT a good"
     )
-
-
-def test_without_weights_nothing_is_explained() -> None:
-    explainer = Explainer(KNOWN)
-    one = np.array([1.0])
-    assert explainer.contributions("bad", "bad", Terms(["bad"], []), np.array([0]), one) == ()
 
 
 def test_stop_words_of_the_vectorizer_are_no_words() -> None:
@@ -94,9 +90,8 @@ def test_what_is_marked(text: str, expected: list[str]) -> None:
     assert marked(text) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
+def test_of_equal_words_the_right_one_is_marked() -> None:
+    for text, place in (
         ("<b no> no", (7, 9)),
         ("no<w no>", (0, 2)),  # "no w" glued would be a stop word, and the tag's "no" be left
         ("<👍no> no", (6, 8)),  # without the emoji it is a tag
@@ -104,11 +99,9 @@ def test_what_is_marked(text: str, expected: list[str]) -> None:
         ("<no https://x.example> no", (1, 3)),  # the link takes the bracket: no tag, so two words
         ("https://no no", (11, 13)),
         ("no https://no", (0, 2)),
-    ],
-)
-def test_of_equal_words_the_right_one_is_marked(text: str, place: tuple[int, int]) -> None:
-    cleaned = clean_text(text)
-    assert locate_words(text, cleaned, cleaned.split())[0] == place
+    ):
+        cleaned = clean_text(text)
+        assert locate_words(text, cleaned, cleaned.split())[0] == place, text
 
 
 def test_words_that_cannot_be_traced_are_left_out() -> None:
@@ -144,7 +137,7 @@ def test_places_in_texts_of_all_kinds() -> None:
     """
     rng = random.Random(4)
     several, deleted = 0, 0
-    for _ in range(3_000):
+    for _ in range(1_000):
         count = rng.randint(1, 8)
         gaps = [rng.choice(BETWEEN) + rng.choice(BETWEEN) for _ in range(count + 1)]
         text, same = gaps[0], gaps[0]
@@ -163,7 +156,7 @@ def test_places_in_texts_of_all_kinds() -> None:
             assert [
                 inside(one, place) for place in locate_words(one, cleaned, cleaned.split())
             ] == [inside(one, place) for place in expected], ascii(one)
-    assert several > 1_000 and deleted > 1_000  # such texts did come up
+    assert several > 300 and deleted > 300  # such texts did come up
 
 
 def inside(text: str, place: tuple[int, int]) -> tuple[int, int]:

@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +14,6 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import PROJECT
 from sklearn.base import clone
@@ -30,38 +28,29 @@ from support.serving import (
     fit_calibrated,
     put_into_production,
     served_probabilities,
-    serving_store,
+    shared_store,
 )
 
 import text_cleaning
-from sentiment.data.reviews import load_reviews, split_reviews
 from sentiment.errors import ServingError, UnknownVersionError
-from sentiment.model import predictor as inference
 from sentiment.model.calibration import calibrate, decision_values
-from sentiment.model.predictor import LoadedVersion, load_version
+from sentiment.model.predictor import LoadedVersion, load_version, one_line
 from sentiment.registry.lifecycle import register_version, rollback, stage
 from sentiment.tracking.artifact import log_pipeline
-from sentiment.tracking.store import REGISTERED_MODEL, Store, begin_run, end_run, use_uri
+from sentiment.tracking.store import Store, begin_run, end_run, use_uri
 from text_cleaning import TextCleaner, clean_text, clean_texts, cleaning_fingerprint
 
-pytestmark = pytest.mark.xdist_group("inference")  # the store is made once
 VERSIONS = ("1", "2", "3")
-ODD_TEXTS = [
-    *("", " ", "!!!", UNKNOWN_TEXT, "GOOD", "good 😍\ufe0f", "<b>good</b> price", "a\x00b\ud800"),
-    *(
-        "good https://x.example/bad",
-        "ﬁne 好 déjà",
-        "good " * 2_000,
-        "good\u00a0bad\r\ngood",
-        "İ <i",
-    ),
-]
+OWN_CLEANING = cleaning_fingerprint()
+ODD_TEXTS = ["", " ", "!!!", UNKNOWN_TEXT, "GOOD", "good 😍\ufe0f", "<b>good</b> price", "İ <i"]
+ODD_TEXTS += ["a\x00b\ud800", "good https://x.example/bad", "ﬁne 好 déjà", "good " * 2_000]
+ODD_TEXTS += ["good\u00a0bad\r\ngood"]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Versions 1, 2 and 3, of which 1 is in production and 2 the challenger."""
-    return serving_store(tmp_path_factory.mktemp("made"))
+    return shared_store(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +71,6 @@ def opinions() -> LoadedVersion:
     worse = [f"{word} {thing}" for thing in things for word in ("not good", "bad", "not great")]
     labels = np.array([1] * len(texts) + [0] * len(worse))
     pipeline = fit_calibrated("LogisticRegression", texts + worse, labels)
-    return unregistered(pipeline)
-
-
-def unregistered(pipeline: Pipeline) -> LoadedVersion:
     return LoadedVersion("0", "LogisticRegression", pipeline, {}, "", "", "", "", None)
 
 
@@ -116,22 +101,6 @@ def test_probabilities_are_the_pipelines_to_the_last_bit(
 
 
 @pytest.mark.parametrize("number", VERSIONS)
-def test_probabilities_are_those_of_mlflows_own_loading(
-    made: Store, loaded: dict[str, LoadedVersion], number: str
-) -> None:
-    use_uri(made.uri)
-    pyfunc = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}/{number}")
-    frame = pd.DataFrame({"text": [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, "<b>good</b> 😍 box"]})
-    predictions = loaded[number].predict(frame["text"].tolist())
-    theirs = pyfunc.get_raw_model().predict_proba(frame)[:, 1].tolist()
-    theirs[2] = loaded[number].prior
-    assert [prediction.probability for prediction in predictions] == theirs
-    assert [p.label for p in predictions if p.reason is None] == pyfunc.predict(frame)[
-        [0, 1, 3]
-    ].tolist()
-
-
-@pytest.mark.parametrize("number", VERSIONS)
 def test_contributions_and_then_the_intercept_are_the_decision(
     loaded: dict[str, LoadedVersion], number: str
 ) -> None:
@@ -155,44 +124,18 @@ def test_contributions_and_then_the_intercept_are_the_decision(
     assert explained > 50
 
 
-def test_a_contribution_is_the_terms_value_times_its_weight(
-    made: Store, loaded: dict[str, LoadedVersion]
-) -> None:
-    """Worked out from the parts of naive Bayes: two terms once each, no pair of words known."""
-    pipeline = loaded["2"].pipeline
-    vectorizer = pipeline["tfidf"]
-    split = split_reviews(load_reviews(made.folder / "reviews.csv").frame)
-    rows = vectorizer.transform(clean_texts(split.train_texts))
-    model = clone(MODELS["NaiveBayes"]).fit(rows, split.y_train)
-    columns = {term: vectorizer.vocabulary_[term] for term in ("good", "broken")}
-    assert "good broken" not in vectorizer.vocabulary_
-    idf = {term: vectorizer.idf_[column] for term, column in columns.items()}
-    length = math.hypot(*idf.values())
-    prediction = loaded["2"].predict(["Good. Broken!"])[0]
-    for contribution in prediction.contributions:
-        column = columns[contribution.term]
-        log_odds = model.feature_log_prob_[1][column] - model.feature_log_prob_[0][column]
-        expected = idf[contribution.term] / length * log_odds
-        assert contribution.weight == pytest.approx(expected, rel=1e-12)
-        assert contribution.at == {"good": ((0, 4),), "broken": ((6, 12),)}[contribution.term]
-    assert {c.term: c.weight > 0 for c in prediction.contributions} == {
-        "good": True,
-        "broken": False,
-    }
-    assert (prediction.words, prediction.known_words) == (2, 2)
-
-
-@pytest.mark.parametrize("text", [UNKNOWN_TEXT, "", "😍 !!"])
 @pytest.mark.parametrize("number", VERSIONS)
 def test_without_a_known_word_there_is_no_guess(
-    loaded: dict[str, LoadedVersion], number: str, text: str
+    loaded: dict[str, LoadedVersion], number: str
 ) -> None:
-    prediction = loaded[number].predict([text])[0]
-    assert (prediction.label, prediction.reason) == (None, "no known words")
-    assert prediction.probability == loaded[number].prior
-    assert prediction.decision == loaded[number].intercept
-    assert prediction.known_words == 0 and prediction.contributions == ()
-    assert prediction.words == (2 if text == UNKNOWN_TEXT else 0)  # "12345" is no word
+    version = loaded[number]
+    for text, words in ((UNKNOWN_TEXT, 2), ("", 0), ("😍 !!", 0)):  # "12345" is no word
+        prediction = version.predict([text])[0]
+        assert (prediction.label, prediction.reason) == (None, "no known words")
+        assert prediction.probability == version.prior
+        assert prediction.decision == version.intercept
+        assert prediction.known_words == 0 and prediction.contributions == ()
+        assert prediction.words == words
 
 
 def test_none_to_predict_and_what_is_no_text(loaded: dict[str, LoadedVersion]) -> None:
@@ -217,9 +160,8 @@ def test_threads_share_a_version(loaded: dict[str, LoadedVersion]) -> None:
 # How the model should behave: what changes nothing, and what moves it which way
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [
+def test_what_changes_nothing(opinions: LoadedVersion) -> None:
+    variants = [
         "NOT GOOD GRIP",
         "not good grip 😡👎🏽",
         "  not good\u00a0grip!!!\n",
@@ -229,10 +171,11 @@ def test_threads_share_a_version(loaded: dict[str, LoadedVersion]) -> None:
         "Not, good: <i>grip</i>",
         "this was not such a good grip",  # stop words
         "not good grips",  # the same stem
-    ],
-)
-def test_what_changes_nothing(opinions: LoadedVersion, variant: str) -> None:
-    assert probability(opinions, variant) == probability(opinions, "not good grip")
+    ]
+    expected = probability(opinions, "not good grip")
+    assert {variant: probability(opinions, variant) for variant in variants} == dict.fromkeys(
+        variants, expected
+    )
 
 
 def test_what_moves_it(opinions: LoadedVersion) -> None:
@@ -258,9 +201,11 @@ def test_the_marker_is_cut_off_and_places_stay(opinions: LoadedVersion) -> None:
 # Loading
 
 
-def test_a_loaded_version_says_what_it_is(made: Store) -> None:
-    version = load_version(made, "champion")
-    found = made.client.get_model_version(REGISTERED_MODEL, "1")
+def test_a_loaded_version_says_what_it_is(store: Store) -> None:
+    found = store.client.get_model_version(store.settings.registered_model, "1")
+    for name in ("fit_time", "train_f1", "cv_f1_macro"):
+        store.client.log_metric(str(found.run_id), name, 0.5)
+    version = load_version(store, "champion")
     sigmoid = version.pipeline["model"].estimator.calibrated_classifiers_[0].calibrators[0]
     assert (version.version, version.algorithm) == ("1", "LogisticRegression")
     assert version.run_id == found.run_id
@@ -269,20 +214,12 @@ def test_a_loaded_version_says_what_it_is(made: Store) -> None:
     assert version.intercept == version.calibration.classifier.intercept_[0]
     assert version.data_digest == found.tags["data_digest"]
     assert version.cleaning_fingerprint == cleaning_fingerprint()
-    assert version.training_fingerprint == ""
     assert f"{version.scores['test_f1']:.6f}" == found.tags["test_f1"]
-    assert {"test_f1_low", "test_f1_high", "test_accuracy", "test_brier"} < set(version.scores)
-    naive_bayes = load_version(made, "challenger")
+    assert {"test_f1_low", "test_brier", "train_f1", "cv_f1_macro"} < set(version.scores)
+    assert "fit_time" not in version.scores
+    naive_bayes = load_version(store, "challenger")
     assert (naive_bayes.version, naive_bayes.algorithm) == ("2", "NaiveBayes")
     assert naive_bayes.intercept == pytest.approx(math.log(0.75 / 0.25))  # of the prior
-
-
-def test_of_the_runs_metrics_only_scores_are_kept(store: Store) -> None:
-    run_id = store.client.get_model_version(REGISTERED_MODEL, "1").run_id
-    for name in ("fit_time", "train_f1", "cv_f1_macro"):
-        store.client.log_metric(str(run_id), name, 0.5)
-    scores = load_version(store, "1").scores
-    assert scores["train_f1"] == scores["cv_f1_macro"] == 0.5 and "fit_time" not in scores
 
 
 def test_since_when_it_is_in_production(store: Store) -> None:
@@ -299,9 +236,6 @@ def test_since_when_it_is_in_production(store: Store) -> None:
     rollback(store)
     back = load_version(store, "champion")
     assert back.version == "1" and back.since is not None and back.since > second.since
-
-
-Change = Callable[[Pipeline], Pipeline]
 
 
 def calibrated_in_sample(
@@ -332,50 +266,32 @@ def message(store: Store, name: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("name", ["production", "99", "no such name!"])
-def test_a_name_that_nothing_has(made: Store, name: str) -> None:
-    assert f"no version '{name}' of {REGISTERED_MODEL}" in message(made, name)
-    with pytest.raises(UnknownVersionError):
-        load_version(made, name)
+def test_names_that_no_version_has(made: Store) -> None:
+    for name in ("production", "99", "no such name!"):
+        assert f"no version '{name}' of FlipkartSentimentModel" in message(made, name)
+        with pytest.raises(UnknownVersionError):
+            load_version(made, name)
 
 
-def test_a_version_of_another_cleaning_is_refused(store: Store, opinions: LoadedVersion) -> None:
-    number = register(store, opinions.pipeline, cleaning_fingerprint="0123456789ab")
-    told = message(store, number)
-    assert told.startswith(f"version {number}: trained with another cleaning")
-    assert "0123456789ab" in told and cleaning_fingerprint() in told
-
-
-def test_a_version_without_calibration_is_refused(store: Store, opinions: LoadedVersion) -> None:
+def test_what_cannot_be_served_is_refused(store: Store, opinions: LoadedVersion) -> None:
     *steps, (name, model) = opinions.pipeline.steps
-    number = register(store, Pipeline([*steps, (name, model.estimator.estimator.estimator)]))
-    assert f"version {number}: its probabilities are not calibrated" in message(store, number)
-    assert "retrain" in message(store, number)
-
-
-def test_a_pickle_is_refused(store: Store, opinions: LoadedVersion) -> None:
-    number = register(store, opinions.pipeline, "cloudpickle")
-    assert f"version {number}: will not load" in message(store, number)
-    assert "pickle" in message(store, number)
-
-
-def test_a_torn_file_is_refused(store: Store, opinions: LoadedVersion) -> None:
-    number = register(store, opinions.pipeline)
+    plain = Pipeline([*steps, (name, model.estimator.estimator.estimator)])
+    texts = ["good grip", "bad grip", "good good cork", "bad cork"]
+    other = calibrated_in_sample("NaiveBayes", TfidfVectorizer(norm="l1"), texts, [1, 0, 1, 0])
+    old = register(store, opinions.pipeline, cleaning_fingerprint="0123456789ab")
+    torn = register(store, opinions.pipeline)
     use_uri(store.uri)
-    folder = mlflow.artifacts.download_artifacts(f"models:/{REGISTERED_MODEL}/{number}")
+    folder = mlflow.artifacts.download_artifacts(f"models:/FlipkartSentimentModel/{torn}")
     file = Path(folder) / "model.skops"
     file.write_bytes(file.read_bytes()[:1_000])
-    assert f"version {number}: will not load" in message(store, number)
-
-
-@pytest.mark.parametrize("settings", [{"norm": "l1"}, {"norm": None}])
-def test_a_vectorizer_that_weighs_in_another_way_is_refused(
-    store: Store, settings: dict[str, Any]
-) -> None:
-    texts = ["good grip", "bad grip", "good good cork", "bad cork"]
-    pipeline = calibrated_in_sample("NaiveBayes", TfidfVectorizer(**settings), texts, [1, 0, 1, 0])
-    number = register(store, pipeline)
-    assert f"version {number}: its vectorizer weighs terms in a way" in message(store, number)
+    for number, said in (
+        (old, f"trained with another cleaning (0123456789ab, the code's is {OWN_CLEANING}"),
+        (torn, "will not load"),
+        (register(store, opinions.pipeline, "cloudpickle"), "will not load: TrackingError"),
+        (register(store, plain), "its probabilities are not calibrated; retrain it"),
+        (register(store, other), "its vectorizer weighs terms in a way"),
+    ):
+        assert message(store, number).startswith(f"version {number}: {said}")
 
 
 def test_the_published_configuration_is_served(store: Store) -> None:
@@ -401,12 +317,8 @@ def test_a_registry_that_is_away(made: Store, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ServingError) as caught:
         load_version(away, "champion")
     assert not isinstance(caught.value, UnknownVersionError)
-
-
-def test_an_error_is_one_line_and_the_same_one_each_time() -> None:
     error = OSError("<Connection object at 0x7f01>\n  to http://me:secret@host\tfailed")
-    assert inference.one_line(error) == "OSError: <Connection object> to http://…@host failed"
-    assert len(inference.one_line(ValueError("x" * 5_000))) <= 300
+    assert one_line(error) == "OSError: <Connection object> to http://…@host failed"
 
 
 NEW_STEP = """
@@ -418,6 +330,7 @@ def spell_out(text: str) -> str:
 CLEANING_STEPS: tuple"""
 
 
+@pytest.mark.slow
 def test_a_new_cleaning_step_is_served_as_it_was_trained(tmp_path: Path) -> None:
     """One function, and its place in `CLEANING_STEPS`."""
     source = Path(text_cleaning.__file__).read_text()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 from support.versions import twin, versions_store, write_noisy
@@ -55,14 +57,9 @@ def test_on_the_same_data_only_an_improvement_is_promoted() -> None:
     assert better.difference == paired_difference(TRUTH, answers(80, 880), PRODUCTION)
     assert better.metrics()["difference_f1_macro_low"] == better.difference.low
 
-    equal = judge(VERSIONS, TRUTH, (PRODUCTION, PRODUCTION), EQUAL_TIMES, same_data=True)
-    assert equal.sentence() == (
-        "refused: no evidence of improvement, difference 0.000, 95% 0.000…0.000"
-    )
-    worse = judge(VERSIONS, TRUTH, (PRODUCTION, answers(80, 880)), EQUAL_TIMES, same_data=True)
-    assert worse.sentence().startswith(
-        "refused: no evidence of improvement, difference −0.138, 95% −0."
-    )
+    for candidate, production in ((PRODUCTION, PRODUCTION), (PRODUCTION, answers(80, 880))):
+        other = judge(VERSIONS, TRUTH, (candidate, production), EQUAL_TIMES, same_data=True)
+        assert other.sentence().startswith("refused: no evidence of improvement, difference ")
 
 
 @pytest.mark.parametrize(
@@ -84,23 +81,17 @@ def test_what_the_interval_of_the_difference_must_lie_above(
     assert verdict.promoted is promoted
 
 
-@pytest.mark.parametrize(
-    ("fewer", "low", "promoted"),
-    # positive reviews that only production gets right, and the lower end found for each
-    [(0, 0.0, True), (2, -0.007, True), (6, -0.015, False), (10, -0.021, False)],
-)
-def test_on_new_data_macro_f1_may_fall_by_a_point(fewer: int, low: float, promoted: bool) -> None:
-    candidate = answers(80, 800 - fewer)
-    verdict = judge(VERSIONS, TRUTH, (candidate, PRODUCTION), EQUAL_TIMES, same_data=False)
+@pytest.mark.parametrize(("fewer", "promoted"), [(0, True), (2, True), (6, False), (10, False)])
+def test_on_new_data_macro_f1_may_fall_by_the_margin(fewer: int, promoted: bool) -> None:
+    """`fewer` positive reviews are those that only production gets right."""
+    predicted = answers(80, 800 - fewer), PRODUCTION
+    verdict = judge(VERSIONS, TRUTH, predicted, EQUAL_TIMES, same_data=False)
     assert verdict.difference is not None
     # F1 of the classes by their hits h, n true and m predicted rows: 2h / (n + m)
     of_negative = 160 / (100 + 180 + fewer) - 160 / 280
     of_positive = 2 * (800 - fewer) / (900 + 820 - fewer) - 1600 / 1720
     assert verdict.difference.value == pytest.approx((of_negative + of_positive) / 2)
-    assert verdict.difference.low == pytest.approx(low, abs=0.001)
-    assert verdict.promoted is promoted
-    expected = "new data, and not worse" if promoted else "may be worse than version 1 by more than"
-    assert verdict.reason.startswith(expected)
+    assert (verdict.difference.low > -0.01) is verdict.promoted is promoted
 
 
 @pytest.mark.parametrize(("hits", "promoted"), [(770, True), (769, False)])
@@ -128,11 +119,6 @@ def test_the_time_of_a_prediction_may_no_more_than_double(seconds: float, promot
 def test_every_fault_is_named() -> None:
     verdict = judge(VERSIONS, TRUTH, (answers(50, 800), PRODUCTION), (0.005, 0.001), same_data=True)
     assert verdict.reason.count(";") == 2
-    assert [row[0] for row in verdict.table().itertuples(index=False)] == [
-        "macro-F1",
-        "recall of negative",
-        "median ms a prediction",
-    ]
     assert list(verdict.table().columns) == ["measure", "version 2", "version 1", "difference"]
     assert verdict.table().iloc[2, 1:].tolist() == ["5.00", "1.00", "× 5.00"]
 
@@ -154,13 +140,10 @@ def test_too_few_reviews_are_refused(negative: int, positive: int, enough: bool)
         assert against_one.scores == () and against_one.difference is None
 
 
-def test_the_majority_baseline_by_hand() -> None:
-    # F1 of the commoner class 2·80 / (2·80 + 20) = 8/9, of the other 0
-    assert majority_f1(labels((0, 20), (1, 80))) == pytest.approx(4 / 9)
-    assert majority_f1(labels((0, 80), (1, 20))) == pytest.approx(4 / 9)
-
-
 def test_the_first_version_must_beat_the_majority() -> None:
+    # F1 of the commoner class 2·80 / (2·80 + 20) = 8/9, of the other 0
+    for rare in (0, 1):
+        assert majority_f1(labels((rare, 20), (1 - rare, 80))) == pytest.approx(4 / 9)
     good = judge_first("1", TRUTH, PRODUCTION, 0.001)
     assert good.promoted and good.production is None
     assert "against 0.474 for always answering 'positive'" in good.sentence()  # 1800/1900/2
@@ -183,35 +166,30 @@ def pairs(rates: tuple[float, float], shared: float, count: int, seed: int) -> l
     return found
 
 
-def test_of_300_pairs_of_equal_models_at_most_5_per_cent_are_promoted() -> None:
-    apart, alike = pairs((0.12, 0.12), 0.0, 150, seed=1), pairs((0.04, 0.04), 0.1, 150, seed=2)
-    assert sum(verdict.promoted for verdict in apart + alike) <= 15
+def test_of_100_pairs_of_equal_models_at_most_5_per_cent_are_promoted() -> None:
+    apart, alike = pairs((0.12, 0.12), 0.0, 50, seed=1), pairs((0.04, 0.04), 0.1, 50, seed=2)
+    assert sum(verdict.promoted for verdict in apart + alike) <= 5
     # and yet one that is better is recognised, or refusing always would pass
-    assert sum(verdict.promoted for verdict in pairs((0.08, 0.14), 0.0, 30, seed=3)) >= 27
-
-
-class Model:
-    """Predicts, and moves a clock of the test's own by what each prediction takes."""
-
-    def __init__(self, name: str, takes: list[float], clock: list[float], log: list[str]) -> None:
-        self.name, self.takes, self.clock, self.log = name, iter(takes), clock, log
-
-    def predict(self, texts: list[str]) -> list[int]:
-        """Always positive."""
-        assert len(texts) == 1
-        self.log.append(self.name + texts[0])
-        self.clock[0] += next(self.takes)
-        return [1]
+    assert sum(verdict.promoted for verdict in pairs((0.08, 0.14), 0.0, 10, seed=3)) >= 9
 
 
 def test_times_are_medians_of_single_predictions_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each prediction moves a clock of the test's own by what it takes."""
     clock, log = [0.0], list[str]()
+
+    class Model:
+        def __init__(self, name: str, *takes: float) -> None:
+            self.name, self.takes = name, iter(takes)
+
+        def predict(self, texts: list[str]) -> None:
+            (text,) = texts
+            log.append(self.name + text)
+            clock[0] += next(self.takes)
+
     monkeypatch.setattr("sentiment.registry.gate.time.perf_counter", lambda: clock[0])
-    one = Model("a", [1.0, 9.0, 2.0], clock, log)
-    other = Model("b", [5.0, 5.5, 90.0], clock, log)
-    assert gate.median_seconds([one, other], ["x", "y", "z"]) == [2.0, 5.5]
-    assert [entry[1] for entry in log] == ["x", "x", "y", "y", "z", "z"]
-    assert log[0][0] != log[2][0]  # each is first at every second text
+    models = [Model("a", 1.0, 9.0, 2.0), Model("b", 5.0, 5.5, 90.0)]
+    assert gate.median_seconds(models, ["x", "y", "z"]) == [2.0, 5.5]
+    assert log == ["bx", "ax", "ay", "by", "bz", "az"]  # each is first at every second text
 
 
 # --- registered versions ---
@@ -222,20 +200,14 @@ def store(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Store:
     return versions_store(tmp_path_factory, tmp_path)
 
 
-@pytest.mark.parametrize("rows", [400, 600])
-def test_rows_either_was_trained_on_are_left_out(rows: int, store: Store, tmp_path: Path) -> None:
-    """The file as it was, and grown: the first 400 rows are the same, the split is another."""
-    split = split_reviews(load_reviews(write_noisy(tmp_path / "grown.csv", rows)).frame)
+def test_rows_either_was_trained_on_are_left_out(store: Store, tmp_path: Path) -> None:
+    """The file grown: its first 400 rows are the same, the split is another."""
+    split = split_reviews(load_reviews(write_noisy(tmp_path / "grown.csv", 600)).frame)
     before = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
     trained = set(clean_texts(before.train_texts))
-    left = [
-        (text, label)
-        for text, cleaned, label in zip(
-            split.test_texts, clean_texts(split.test_texts), split.y_test, strict=True
-        )
-        if cleaned not in trained
-    ]
-    assert (len(left) < len(split.test_texts)) is (rows == 600)
+    rows = zip(split.test_texts, clean_texts(split.test_texts), split.y_test, strict=True)
+    left = [(text, label) for text, cleaned, label in rows if cleaned not in trained]
+    assert len(left) < len(split.test_texts)
     verdict = compare_versions(store, "1", "2", split)
     assert verdict.rows == len(left)
     assert verdict.left_out == len(split.test_texts) - len(left)
@@ -246,9 +218,6 @@ def test_rows_either_was_trained_on_are_left_out(rows: int, store: Store, tmp_pa
     other = twin(store, "2", run_id=untaught)
     for pair in (("1", other), (other, "1")):
         assert compare_versions(store, *pair, split).left_out == verdict.left_out
-
-    import mlflow
-    import pandas as pd
 
     use_uri(store.uri)
     frame = pd.DataFrame({"text": [text for text, _ in left]})

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict, cross_val_score
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.naive_bayes import ComplementNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, LinearSVC
@@ -40,13 +40,7 @@ MODELS: dict[str, Any] = {
 }
 PARAMETERS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "published": {
-        "ngram_range": (1, 2),
-        "min_df": 3,
-        "max_df": 0.75,
-        "max_features": 2000,
-        "sublinear_tf": True,
-    },
+    "published": {"ngram_range": (1, 2), "min_df": 3, "max_df": 0.75, "sublinear_tf": True},
     # far fewer than there are terms of equal frequency at the limit
     "ties": {"ngram_range": (1, 2), "max_features": 90, "sublinear_tf": True},
     "ties of document frequency": {"ngram_range": (1, 2), "max_features": 70, "binary": True},
@@ -92,19 +86,13 @@ def test_scores_equal_cross_val_score(
     name: str, corpus: tuple[list[str], Any], folds: FoldMatrices
 ) -> None:
     vectorizer = TfidfVectorizer(**PARAMETERS[name])
-    for model in MODELS.values():
+    for model in MODELS.values() if name in ("defaults", "published") else [MODELS["LR"]]:
         ours = folds.score(vectorizer, model)
         assert ours.tolist() == plain(*corpus, vectorizer, model).tolist(), (name, model)
+        assert not hasattr(model, "classes_") and not hasattr(vectorizer, "vocabulary_")
 
 
-def test_other_folds_equal_cross_val_score(corpus: tuple[list[str], Any]) -> None:
-    cv = StratifiedKFold(3, shuffle=True, random_state=7)
-    folds = FoldMatrices(*corpus, n_splits=3, random_state=7)
-    expected = plain(*corpus, TfidfVectorizer(), MODELS["LR"], cv)
-    assert folds.score(TfidfVectorizer(), MODELS["LR"]).tolist() == expected.tolist()
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     texts=st.lists(
         st.lists(st.sampled_from(WORDS[:9]), min_size=1, max_size=6).map(" ".join),
@@ -153,29 +141,6 @@ def test_of_any_corpus_the_matrices_are_the_vectorizers(
         for their_part, our_part in zip(pair, of_fold, strict=True):
             assert our_part.shape == their_part.shape
             np.testing.assert_allclose(our_part.toarray(), their_part.toarray(), rtol=1e-13, atol=0)
-
-
-@pytest.mark.parametrize("name", ["LR", "SVM"])
-def test_decisions_are_those_of_the_fold_that_held_the_text_out(
-    name: str, corpus: tuple[list[str], Any], folds: FoldMatrices
-) -> None:
-    texts, labels = corpus
-    expected = cross_val_predict(
-        make_pipeline(TfidfVectorizer(), MODELS[name]),
-        texts,
-        labels,
-        cv=FOLDS,
-        method="decision_function",
-    )
-    ours = folds.decisions(TfidfVectorizer(), MODELS[name])
-    np.testing.assert_allclose(ours, expected, atol=1e-6)
-
-
-def test_estimators_are_not_changed(corpus: tuple[list[str], Any]) -> None:
-    vectorizer, model = TfidfVectorizer(min_df=2), MultinomialNB()
-    FoldMatrices(*corpus).score(vectorizer, model)
-    assert set(vars(vectorizer)) == set(vars(TfidfVectorizer()))
-    assert not hasattr(model, "classes_")
 
 
 # --- what trials share ------------------------------------------------------------------------
@@ -254,55 +219,46 @@ def test_folds_run_in_threads(corpus: tuple[list[str], Any]) -> None:
     assert folds.score(TfidfVectorizer(), Waiting(alpha=1)).tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        LinearSVC(C=5, random_state=42),
-        LinearSVC(C=5, dual=True, loss="hinge", max_iter=20_000, random_state=1),
-        LogisticRegression(C=20, solver="liblinear", dual=True, random_state=42),
-        LogisticRegression(C=20, solver="liblinear", l1_ratio=1, random_state=42),
-    ],
-)
-def test_fits_that_draw_random_numbers_run_one_after_another(model: Any) -> None:
+def test_fits_that_draw_random_numbers_run_one_after_another() -> None:
     """More terms than texts, so that LinearSVC chooses the dual."""
     wide = write_texts(150, 3, [a + b for a in WORDS for b in WORDS[:12]])
-    threads, at_once = [0], [0]
-    kind = type(model)
+    at_once = []
 
-    class Watched(kind):  # type: ignore[misc, valid-type]
+    class Watched(LinearSVC):  # type: ignore[misc]
         def fit(self, X: Any, y: Any) -> Any:
-            threads[0] += 1
-            at_once[0] = max(at_once[0], threads[0])
+            at_once.append(1)
             time.sleep(0.01)
             done = super().fit(X, y)
-            threads[0] -= 1
+            assert at_once == [1]
+            at_once.clear()
             return done
 
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2))
+    vectorizer, model = TfidfVectorizer(ngram_range=(1, 2)), LinearSVC(C=5, random_state=42)
     ours = FoldMatrices(*wide, n_jobs=4).score(vectorizer, Watched(**model.get_params()))
-    assert at_once == [1]
     assert ours.tolist() == plain(*wide, vectorizer, model).tolist()
 
 
-@pytest.mark.parametrize(
-    ("model", "alone"),
-    [
-        (LinearSVC(), False),  # dual="auto", with no more features than samples
-        (LinearSVC(dual=True), True),
-        (LinearSVC(loss="hinge"), True),
-        (LinearSVC(penalty="l1"), True),
-        (LinearSVC(multi_class="crammer_singer"), True),
-        (LogisticRegression(solver="liblinear"), False),
-        (LogisticRegression(solver="liblinear", dual=True), True),
-        (LogisticRegression(solver="liblinear", penalty="l1"), True),
-        (LogisticRegression(solver="liblinear", l1_ratio=1), True),
-        (LogisticRegression(), False),
-        (MultinomialNB(), False),
-        (SVC(), True),  # not known here
-    ],
-)
-def test_which_fits_run_alone(model: Any, alone: bool) -> None:
-    assert folds_module._must_run_alone(model, 100, 100) is alone
+ALONE = [
+    LinearSVC(dual=True),
+    LinearSVC(loss="hinge"),
+    LinearSVC(penalty="l1"),
+    LinearSVC(multi_class="crammer_singer"),
+    LogisticRegression(solver="liblinear", dual=True),
+    LogisticRegression(solver="liblinear", penalty="l1"),
+    LogisticRegression(solver="liblinear", l1_ratio=1),
+    SVC(),  # not known here
+]
+TOGETHER = [
+    LinearSVC(),  # dual="auto", with no more features than samples
+    LogisticRegression(solver="liblinear"),
+    LogisticRegression(),
+    MultinomialNB(),
+]
+
+
+def test_which_fits_run_alone() -> None:
+    assert all(folds_module._must_run_alone(model, 100, 100) for model in ALONE)
+    assert not any(folds_module._must_run_alone(model, 100, 100) for model in TOGETHER)
 
 
 def test_blas_has_one_thread_during_fits_and_its_own_number_afterwards(
@@ -349,41 +305,27 @@ def test_trials_of_several_threads_take_turns(corpus: tuple[list[str], Any]) -> 
 # --- errors and warnings ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
+def test_impossible_parameters_fail_as_in_scikit_learn(
+    corpus: tuple[list[str], Any], folds: FoldMatrices
+) -> None:
+    for parameters, message in (
         ({"min_df": 10_000, "max_df": 20_000}, "no terms remain"),
         ({"min_df": 5, "max_df": 3}, "max_df corresponds to < documents than min_df"),
         ({"token_pattern": "[0-9]+"}, "empty vocabulary"),
         ({"ngram_range": (2, 1)}, "Invalid value for ngram_range"),
         ({"norm": "l3"}, "norm"),
-    ],
-)
-def test_impossible_parameters_fail_as_in_scikit_learn(
-    parameters: dict[str, Any],
-    message: str,
-    corpus: tuple[list[str], Any],
-    folds: FoldMatrices,
-) -> None:
-    for score in (folds.score, lambda *trial: plain(*corpus, *trial)):
-        with pytest.raises(ValueError, match=message):
-            score(TfidfVectorizer(**parameters), MultinomialNB())
+    ):
+        for score in (folds.score, lambda *trial: plain(*corpus, *trial)):
+            with pytest.raises(ValueError, match=message):
+                score(TfidfVectorizer(**parameters), MultinomialNB())
 
 
-@pytest.mark.parametrize("vectorizer", [CountVectorizer(), TfidfVectorizer(vocabulary=["good"])])
-def test_a_vectorizer_that_chooses_its_terms_otherwise_is_refused(
-    vectorizer: Any, folds: FoldMatrices
-) -> None:
-    with pytest.raises(TypeError, match="expected a TfidfVectorizer without vocabulary"):
-        folds.score(vectorizer, MODELS["NB"])
-
-
-def test_texts_and_labels_of_different_number() -> None:
+def test_what_cannot_be_folded_is_refused(folds: FoldMatrices) -> None:
+    for vectorizer in (CountVectorizer(), TfidfVectorizer(vocabulary=["good"])):
+        with pytest.raises(TypeError, match="expected a TfidfVectorizer without vocabulary"):
+            folds.score(vectorizer, MODELS["NB"])
     with pytest.raises(ValueError, match="3 texts but 2 labels"):
         FoldMatrices(["a", "b", "c"], np.array([0, 1]))
-
-
-def test_fewer_texts_of_every_class_than_folds() -> None:
     with pytest.raises(ValueError, match="n_splits"):
         FoldMatrices(["aa", "bb", "cc", "dd"], np.array([0, 0, 1, 1]))
 
