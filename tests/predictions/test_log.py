@@ -32,7 +32,6 @@ from support.prediction_logs import (
 
 from sentiment.errors import PredictionLogError
 from sentiment.predictions import log as prediction_log
-from sentiment.predictions import tables as log_tables
 from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
 
 
@@ -326,7 +325,7 @@ def test_a_file_is_made_by_one_process_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that switch it to WAL at once, one is told that it is locked, now and then."""
-    monkeypatch.setattr(log_tables, "PATIENCE", 0)
+    monkeypatch.setattr(prediction_log, "PATIENCE", 0)
     file = tmp_path / "predictions.db"
     with FileLock(f"{file}.lock"), pytest.raises(PredictionLogError, match="cannot be opened"):
         open_log(f"sqlite:///{file}")
@@ -413,7 +412,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that not even root can use")
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_tables, "PATIENCE", 0)
+    monkeypatch.setattr(prediction_log, "PATIENCE", 0)
     with pytest.raises(PredictionLogError, match=r"/proc/predictions.db: .* cannot be opened"):
         open_log("sqlite:////proc/predictions.db")
 
@@ -443,7 +442,7 @@ def test_the_scheme_alone_means_psycopg(url: str) -> None:
 def test_a_locked_file_is_said_and_works_again_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_tables, "PATIENCE", 0)
+    monkeypatch.setattr(prediction_log, "PATIENCE", 0)
     url = f"sqlite:///{tmp_path / 'predictions.db'}"
     with closing(open_log(url)) as log:
         log.write(rows(1))

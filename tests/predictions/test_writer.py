@@ -24,7 +24,7 @@ from support.prediction_logs import (
 )
 
 from sentiment.errors import PredictionLogError
-from sentiment.predictions import tables as log_tables
+from sentiment.predictions import log as prediction_log
 from sentiment.predictions import writer as log_writer
 from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
 from sentiment.predictions.writer import LogWriter
@@ -268,7 +268,7 @@ def test_put_does_not_wait_for_a_database_that_is_held(log: PredictionLog, url: 
                 slowest = max(slowest, time.perf_counter() - began)
             assert (taken, writer.dropped) == (1_000, 2_000)  # those being written count, too
             assert not writer.flush(0.3) and log.counts()["predictions"] == 0
-            assert slowest < log_tables.PATIENCE  # as long as a write would wait
+            assert slowest < prediction_log.PATIENCE  # as long as a write would wait
         assert writer.flush(ENOUGH) and accounts(writer)[:2] == (1_000, 2_000)
     assert read(log).request_id.tolist() == [str(number) for number in range(1_000)]
 
