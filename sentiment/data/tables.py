@@ -37,7 +37,8 @@ PART = ".part"  # ends the name of a file that is not finished
 NO_TEXT = "no text"
 
 TEXT, TEXT_OR_NUMBER, ANY = "text", "text or numbers", "anything"  # what a column may hold
-NAMES_SHOWN, NAME_SHOWN = 5, 40  # in a message: how many names, and characters of each
+NAMES_SHOWN, NAME_SHOWN = 5, 30  # in a message: how many names, and characters of each
+LONGEST_MESSAGE = 290  # characters, whatever is in the file; the path comes on top
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # Parquet holds UTF-8, which has none
 
@@ -148,15 +149,19 @@ class Table:
 
     def error(self, message: str) -> ReviewDataError:
         """Return the error with the file's name before the message."""
-        return ReviewDataError(self.prefix + message)
+        cut = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+        return ReviewDataError(self.prefix + cut)
 
     def _check_type(self, at: int, column: Column, hint: str) -> None:
         """Raise `ReviewDataError` when column `at` holds something else."""
 
 
 def _shown(names: Sequence[str]) -> str:
-    cut = (name if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]}…" for name in names)
-    shown = ", ".join(repr(name) for name, _ in zip(cut, range(NAMES_SHOWN), strict=False))
+    """Return the first names as a message quotes them."""
+    first = (repr(name[: NAME_SHOWN + 1]) for name in names[:NAMES_SHOWN])
+    shown = ", ".join(
+        name if len(name) <= NAME_SHOWN + 2 else f"{name[:NAME_SHOWN]}…'" for name in first
+    )
     more = len(names) - NAMES_SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown
 

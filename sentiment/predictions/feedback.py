@@ -38,17 +38,13 @@ class Feedback:
 
 @dataclass(frozen=True)
 class LabelledReviews:
-    """Everything labelled so far.
+    """Everything labelled so far."""
 
-    `loaded` is the file with the feedback below it; `added` of its rows come from the feedback.
-    `digest` is that of all, `file_digest` that of the file. `note` says what became of the labels.
-    """
-
-    loaded: LoadedReviews
-    digest: str
+    loaded: LoadedReviews  # the file with the feedback below it
+    digest: str  # of all
     file_digest: str
-    added: int = 0
-    note: str = ""
+    added: int = 0  # rows that come from the feedback
+    note: str = ""  # what became of the labels
 
 
 def read_feedback(url: str) -> Feedback:

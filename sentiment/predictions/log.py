@@ -27,13 +27,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from filelock import FileLock
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import (
-    ArgumentError,
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from sentiment.errors import PredictionLogError, WindowError
 
@@ -169,9 +163,8 @@ def open_log(url: str) -> PredictionLog:
     if engine.dialect.name == "sqlite":
         # The file is synced when the WAL is folded into it, not at each commit. What was committed
         # outlives the process all the same; a power cut may take the last seconds.
-        sa.event.listen(
-            engine, "connect", lambda new, _: new.execute("PRAGMA synchronous=NORMAL") and None
-        )
+        pragma = "PRAGMA synchronous=NORMAL"
+        sa.event.listen(engine, "connect", lambda connection, _: connection.execute(pragma))
     try:
         with _alone(engine) as connection:
             _make_tables(connection)
@@ -228,8 +221,7 @@ class PredictionLog:
     ) -> bool:
         """Keep the true label of one review, in place of an earlier one. False: no such prediction.
 
-        `label` is 0 or 1, `rating` 1–5 or None, `at` in seconds since 1970. Raises `ValueError` for
-        anything else.
+        `label` is 0 or 1, `rating` 1–5 or None, `at` in seconds since 1970; else `ValueError`.
         """
         if label not in (0, 1):
             raise ValueError(f"label: expected 0 or 1, found {label}")
@@ -239,10 +231,8 @@ class PredictionLog:
         values = {**key, "label": int(label), "rating": rating, "at": _number(at)}
         known = sa.exists().where(*(PREDICTIONS.c[name] == key[name] for name in key))
         # one statement, so the prediction cannot be retired between the look and the writing
-        source = sa.select(
-            *(sa.literal(value, FEEDBACK.c[name].type) for name, value in values.items())
-        ).where(known)
-        insert = self._insert(FEEDBACK).from_select(list(values), source)
+        row = (sa.literal(value, FEEDBACK.c[name].type) for name, value in values.items())
+        insert = self._insert(FEEDBACK).from_select(list(values), sa.select(*row).where(known))
         insert = insert.on_conflict_do_update(
             index_elements=list(key),
             set_={name: insert.excluded[name] for name in ("label", "rating", "at")},
@@ -364,11 +354,11 @@ class PredictionLog:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of `predictions` and of `feedback`."""
-        tables = {"predictions": PREDICTIONS, "feedback": FEEDBACK}
+        number = sa.select(sa.func.count())
         with self._transaction() as connection:
             return {
-                name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-                for name, table in tables.items()
+                "predictions": connection.execute(number.select_from(PREDICTIONS)).scalar_one(),
+                "feedback": connection.execute(number.select_from(FEEDBACK)).scalar_one(),
             }
 
     def retire(self, older_than: float) -> int:
@@ -377,17 +367,10 @@ class PredictionLog:
         `older_than` is in seconds since 1970. Rows go in portions, so a writer waits for one
         portion at most. A SQLite file does not shrink; its free space is used again.
         """
-        oldest = (
-            sa.select(PREDICTIONS.c.id)
-            .where(PREDICTIONS.c.at < older_than)
-            .order_by(PREDICTIONS.c.at, PREDICTIONS.c.id)
-            .limit(PORTION)
-            .subquery()
-        )
-        keys = (PREDICTIONS.c.request_id, PREDICTIONS.c.position)
-        predictions = (
-            sa.delete(PREDICTIONS).where(PREDICTIONS.c.id.in_(sa.select(oldest))).returning(*keys)
-        )
+        table, order = PREDICTIONS.c, (PREDICTIONS.c.at, PREDICTIONS.c.id)
+        old = sa.select(table.id).where(table.at < older_than).order_by(*order).limit(PORTION)
+        delete = sa.delete(PREDICTIONS).where(table.id.in_(sa.select(old.subquery())))
+        predictions = delete.returning(table.request_id, table.position)
         feedback = sa.delete(FEEDBACK).where(
             FEEDBACK.c.request_id == sa.bindparam("request"),
             FEEDBACK.c.position == sa.bindparam("at"),
@@ -396,10 +379,8 @@ class PredictionLog:
         while True:
             with self._transaction() as connection:
                 # the feedback of just these: another worker may be retiring rows as well
-                gone = [
-                    {"request": request, "at": at}
-                    for request, at in connection.execute(predictions)
-                ]
+                rows = connection.execute(predictions)
+                gone = [{"request": request, "at": at} for request, at in rows]
                 if gone:
                     connection.execute(feedback, gone)
             retired += len(gone)

@@ -58,8 +58,7 @@ def test_a_wrong_number_of_cells_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "line",
-    ['"never closed,5', '"closed" too early,5', 'x","', '"doubled"",5', '"a"b",5'],
+    "line", ['"never closed,5', '"closed" too early,5', 'x","', '"doubled"",5', '"a"b",5']
 )
 @pytest.mark.parametrize("after", [0, 3])
 def test_a_stray_quote_spoils_its_row_and_no_other(line: str, after: int) -> None:
@@ -81,9 +80,7 @@ def test_a_record_is_bounded_in_lines_and_characters() -> None:
     assert rows == [(2, ["x" * LONGEST, ""], TOO_LONG), (3, ["2", "3"], None)]
 
 
-def test_lines_that_a_quote_covered_in_vain_are_read_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_lines_that_a_quote_covered_in_vain_are_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MOST_LINES", 3)
     rows = rows_of('a\n"open\na","\nz\nz"\n')  # the second could go on to the fourth
     assert [(line, problem) for line, _, problem in rows] == [
@@ -102,10 +99,7 @@ def test_a_long_line_is_cut_and_its_letters_are_not_stray_bytes() -> None:
 
 def test_a_stray_byte_spoils_its_row_and_can_be_written_again() -> None:
     rows = rows_of(b"text,stars\ncaf\xe9 good,4\nbad,1\n")
-    assert rows == [
-        (2, ["caf\udce9 good", "4"], "byte 0xe9 is not UTF-8"),
-        (3, ["bad", "1"], None),
-    ]
+    assert rows == [(2, ["caf\udce9 good", "4"], "byte 0xe9 is not UTF-8"), (3, ["bad", "1"], None)]
     assert rows[0][1][0].encode("utf-8", "surrogateescape") == b"caf\xe9 good"
 
 

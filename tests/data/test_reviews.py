@@ -191,11 +191,7 @@ def test_wrong_ratings_are_refused_and_the_first_three_shown(tmp_path: Path, val
 
 @pytest.mark.parametrize(
     ("ratings", "expected"),
-    [
-        ([5, 4, None], [5, 4]),
-        ([5.0, 4.0, float("nan")], [5, 4]),
-        (["5", " 4.0 ", " "], [5, 4]),
-    ],
+    [([5, 4, None], [5, 4]), ([5.0, 4.0, float("nan")], [5, 4]), (["5", " 4.0 ", " "], [5, 4])],
 )
 def test_ratings_may_be_numbers_or_text(
     tmp_path: Path, ratings: list[object], expected: list[int]

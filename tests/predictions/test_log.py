@@ -367,10 +367,7 @@ def test_a_log_is_opened_again_with_what_is_in_it(url: str) -> None:
         ("", "the log's URL cannot be read; expected sqlite:///FILE or postgresql"),
         ("predictions.db", "the log's URL cannot be read"),
         ("postgresql://user:hidden@host:port/name", "the log's URL cannot be read"),
-        (
-            "mysql://user:hidden@host/name",
-            "mysql: the log cannot be kept",
-        ),
+        ("mysql://user:hidden@host/name", "mysql: the log cannot be kept"),
         ("postgresql+asyncpg://user:hidden@host/name", "asyncpg: the log cannot be kept"),
         ("postgresql://user:pass@hidden@host/name", "two @; write the one in a password as %40"),
         ("sqlite://", "names no SQLite file"),
