@@ -185,7 +185,7 @@ def test_fast_equals_plain_on_every_code_point() -> None:
 def test_remove_emoji_equals_the_package_for_every_emoji() -> None:
     for sequence in emoji.EMOJI_DATA:
         assert not sequence.isascii()  # on which the short cut for ASCII rests
-        assert re.fullmatch(cleaning.EMOJI_RUN_PATTERN, sequence)
+        assert re.fullmatch(cleaning.EMOJI_RUN, sequence)
         assert cleaning.remove_emoji(f"a{sequence}b") == "ab"
         for text in (sequence[:-1], sequence[1:], f"\u200d{sequence}\u200d{sequence}x\ufe0f"):
             assert cleaning.remove_emoji(text) == emoji.replace_emoji(text)
@@ -386,8 +386,8 @@ def test_fingerprint_tells_one_cleaning_from_another(monkeypatch: pytest.MonkeyP
         "CLEANING_STEPS": (*CLEANING_STEPS[:4], keep_letters, *CLEANING_STEPS[5:]),
         "STOP_WORDS": STOP_WORDS - {"ourselves"},
         "MAX_STEM_LENGTH": 46,
-        "URL_PATTERN": r"http\S+",
-        "HTML_TAG_PATTERN": r"<.*?>",
+        "URL": re.compile(r"http\S+"),
+        "HTML_TAG": re.compile(r"<.*?>"),
         "version": package_version,
     }
     original = cleaning.cleaning_fingerprint()
