@@ -19,7 +19,6 @@ from sentiment.data.tables import (
     TEXT,
     TEXT_OR_NUMBER,
     Column,
-    Unreadable,
     appearing_whole,
     open_table,
     read_table,
@@ -136,16 +135,6 @@ def test_what_is_not_a_file_and_what_unpacks_to_too_much(tmp_path: Path) -> None
     packed = gzip.compress(b"text\n" + b"good\n" * 10**5)
     with pytest.raises(ReviewDataError, match="more than 200,000 bytes"):
         list(read_table(io.BytesIO(packed), "in.csv", most_bytes=200_000).chunks([0]))
-
-
-def test_the_first_problems_are_named_and_the_others_counted() -> None:
-    (chunk,) = read_table(io.BytesIO(b"a,b\n" + b"1\n" * 5), "in.csv").chunks()
-    seen = Unreadable(2)
-    seen.add(chunk, {})
-    assert str(seen) == "" and seen.count == 0
-    seen.add(chunk, {3: "torn", 1: "none"})
-    seen.add(chunk, {2: "torn"})
-    assert str(seen) == "line 3: none; line 5: torn; and 1 more" and seen.count == 3
 
 
 def test_a_run_clears_up_after_the_dead_and_not_after_the_living(tmp_path: Path) -> None:

@@ -65,19 +65,6 @@ def accounts(writer: LogWriter) -> tuple[int, int, int]:
     return writer.written, writer.dropped, writer.failed
 
 
-def remember(log: PredictionLog, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the transactions from now on."""
-    sizes: list[int] = []
-    write = log.write
-
-    def counted(rows: Sequence[LoggedPrediction]) -> None:
-        sizes.append(len(rows))
-        write(rows)
-
-    monkeypatch.setattr(log, "write", counted)
-    return sizes
-
-
 # --- all is well ----------------------------------------------------------------------------
 
 
@@ -95,41 +82,32 @@ def test_rows_reach_the_log_in_their_order(log: PredictionLog) -> None:
     assert frame.position.tolist() == [0, 1] * 40
 
 
-def test_rows_share_transactions(file_log: PredictionLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_writer, "INTERVAL", ENOUGH)  # so that only the size counts
-    sizes = remember(file_log, monkeypatch)
-    with started(file_log) as writer:
-        for row in rows(1_200):
-            writer.put([row])
-        writer.put(rows(3, position=1))
-        assert writer.flush(ENOUGH) and writer.flush(ENOUGH)
-    assert sizes == [500, 500, 203]
-
-
-def test_a_row_waits_for_others_and_a_group_for_nobody(
+def test_rows_wait_for_others_to_share_a_transaction(
     file_log: PredictionLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_writer, "INTERVAL", 10 * ENOUGH)
-    sizes = remember(file_log, monkeypatch)
+    sizes: list[int] = []
+    write = file_log.write
+
+    def counted(rows: Sequence[LoggedPrediction]) -> None:
+        sizes.append(len(rows))
+        write(rows)
+
+    monkeypatch.setattr(file_log, "write", counted)
+    monkeypatch.setattr(log_writer, "INTERVAL", 10 * ENOUGH)  # so that only the size counts
     with started(file_log) as writer:
         writer.put(rows(1))
         time.sleep(0.2)  # long enough to write it, were it not to wait
         assert writer.written == 0
-        writer.put(rows(499, position=1))
+        writer.put(rows(499, position=1))  # a group waits for nobody
         wait_for(lambda: writer.written == 500)
-    assert sizes == [500]
-
-
-def test_flush_and_close_do_not_wait_for_company(
-    file_log: PredictionLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_writer, "INTERVAL", 10 * ENOUGH)
-    with started(file_log) as writer:
-        writer.put(rows(2))
-        assert writer.flush(ENOUGH) and writer.written == 2
+        for row in rows(1_200, position=2):
+            writer.put([row])
+        writer.put(rows(3, position=3))
+        assert writer.flush(ENOUGH) and writer.flush(ENOUGH)  # nor do flush and close
         writer.put([ROW])
         writer.close(ENOUGH)
-        assert accounts(writer) == (3, 0, 0)
+        assert accounts(writer) == (1_704, 0, 0)
+    assert sizes == [500, 500, 500, 203, 1]
 
 
 def test_nothing_runs_before_the_start(file_log: PredictionLog) -> None:
