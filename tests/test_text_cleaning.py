@@ -130,8 +130,8 @@ def test_fast_equals_steps_equals_plain_on_generated_text(text: str) -> None:
 
 
 def test_fast_equals_plain_on_every_code_point() -> None:
-    # All planes that hold characters, one white-space-free block at a time between two letters.
-    for start in (*range(0, 0x32000, 0x400), *range(0xE0000, 0xE1000, 0x400)):
+    # The planes that hold more than ideographs, a block at a time, each between two letters.
+    for start in (*range(0, 0x20000, 0x400), *range(0xE0000, 0xE1000, 0x400)):
         agree_on(" ".join(f"q{chr(code)}z" for code in range(start, start + 0x400)))
 
 

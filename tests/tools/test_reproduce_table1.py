@@ -92,6 +92,7 @@ def test_command_line_on_other_reviews(
     small_reviews: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reproduce_table1, "FOLD_SEEDS", range(2))
+    monkeypatch.setattr(reproduce_table1, "SEARCH_TRIALS", 2)
     assert main(["--data", str(small_reviews), "--splits", "2"]) == 0
     out, err = capsys.readouterr()
     assert err == "" and "belong to other reviews" in out and "all six agree" not in out
