@@ -8,14 +8,11 @@ consequences worth knowing:
 
 * What is removed leaves no space behind: `good.bad` becomes `goodbad`, `<br>` between two words
   glues them, and a URL takes everything up to the next white space with it.
-* Apostrophes go before stop words are looked up. A contraction is therefore not the stop word
-  of the list: `don't` arrives as `dont`, which the list does not hold, and stays (so do `isnt`,
-  `wont`, …: the negation survives as one word). Two contractions happen to become a stop word and
-  vanish, `it's` (`its`) and `we're` (`were`); `we'll` becomes the word `well`, `i'll` `ill`.
-* Cleaning what is clean already changes nothing but single words: a stem is not always a fixed
-  point of the stemmer (`purchase` → `purchas` → `purcha`), and can be a stop word (`others` →
-  `other`, dropped the second time). Of the real reviews' distinct words 3.5% are of this kind.
-  Clean raw text, once.
+* Apostrophes go before stop words are looked up, so `don't` arrives as `dont`, which the list does
+  not hold: the negation survives as one word. `it's` (`its`) and `we're` (`were`) happen to become
+  stop words and vanish; `we'll` becomes the word `well`, `i'll` `ill`.
+* Clean raw text, once: a stem is not always a fixed point of the stemmer (`purchase` → `purchas`
+  → `purcha`), and can be a stop word (`others` → `other`, dropped the second time).
 
 `clean_text` gives what the steps give one after another. It is faster because every word is
 taken through the word steps once and then looked up.
@@ -37,13 +34,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 # A link with its scheme, or one that starts at "www.". The older pattern `http\S+|www\S+` needs
 # neither "://" nor the dot, and would eat words such as "httpd" or the end of "awwww".
 # Neither asks for white space in front, since scraped text glues links to words.
-URL_PATTERN = r"https?://\S+|www\.\S+"
+URL = re.compile(r"https?://\S+|www\.\S+")
 
 # A letter has to follow the bracket, so that "<3" and "a < b > c" are not taken for a tag. The
 # possessive `*+` never gives a character back, which keeps the search linear.
-HTML_TAG_PATTERN = r"</?[a-z][^<>]*+>"
+HTML_TAG = re.compile(r"</?[a-z][^<>]*+>")
 
-NOT_LETTER_OR_SPACE_PATTERN = r"[^a-z\s]+"
+NOT_LETTER_OR_SPACE = re.compile(r"[^a-z\s]+")
 
 # NLTK's English list without "not", "no" and "nor", which carry the sentiment. Pinned: a download
 # fails offline, and a newer corpus would silently change the models that are being served. Entries
@@ -62,28 +59,22 @@ while who whom why will with won wouldn y you your yours yourself yourselves
 STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 # Letters. A longer "word" is noise (the longest in a large English dictionary has 45, the longest
-# in the real reviews 30) and is kept as it is: stemming costs time by length, older versions of the
-# stemmer recurse once per y of a run, and the table of words must not hold megabytes.
+# in the real reviews 30) and is kept as it is: stemming costs time by length, and the table of
+# words must not hold megabytes.
 MAX_STEM_LENGTH = 45
 
 # Words whose outcome is remembered, about 10 MB. The real reviews have 3,267 distinct ones.
 MAX_CACHED_WORDS = 2**16
 
 # A run of characters of which emoji are made: the bases of keycaps, "©" and "®", the joiner, the
-# symbols, the variation selectors, the pictographs, the tags of flags. Nothing outside it is
-# removed by `emoji.replace_emoji` or alters what is. Ranges that hold more than emoji do no harm,
-# and are searched many times faster than a class of the 1,460 exact characters.
+# symbols, the variation selectors, the pictographs, the tags of flags. Ranges that hold more than
+# emoji do no harm, and are searched many times faster than a class of the 1,460 exact characters.
 # No more than 128 at once: the time of `replace_emoji` is quadratic in the emoji that are joined by
 # U+200D (9 s for 50,000 characters). The longest emoji has 10 characters.
-EMOJI_RUN_PATTERN = (
+EMOJI_RUN = re.compile(
     "[#*0-9\u00a9\u00ae\u200d\u203c-\u3299\ufe0e\ufe0f"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]{1,128}"
 )
-
-_EMOJI_RUN = re.compile(EMOJI_RUN_PATTERN)
-_URL = re.compile(URL_PATTERN)
-_HTML_TAG = re.compile(HTML_TAG_PATTERN)
-_NOT_LETTER_OR_SPACE = re.compile(NOT_LETTER_OR_SPACE_PATTERN)
 
 
 def lowercase(text: str) -> str:
@@ -94,38 +85,31 @@ def lowercase(text: str) -> str:
 def remove_emoji(text: str) -> str:
     """Return `text` without the emoji sequences that the emoji package lists.
 
-    The same as `emoji.replace_emoji(text)`, but in linear time. Only where more than 128 characters
-    of `EMOJI_RUN_PATTERN` stand together may it differ: a sequence that is cut there can leave a
-    part behind. `keep_letters` removes that too, so that it could only matter within a link or tag.
+    The same as `emoji.replace_emoji(text)`, but in linear time. Of more than 128 characters of
+    `EMOJI_RUN` that stand together a part may be left; `keep_letters` removes that too.
     """
     if text.isascii():  # every emoji, keycaps included, has a character that is not ASCII
         return text
-    return _EMOJI_RUN.sub(_without_emoji, text)
-
-
-def _without_emoji(run: re.Match[str]) -> str:
-    characters = run[0]
-    return characters if characters.isascii() else emoji.replace_emoji(characters)
+    return EMOJI_RUN.sub(
+        lambda run: run[0] if run[0].isascii() else emoji.replace_emoji(run[0]), text
+    )
 
 
 def remove_urls(text: str) -> str:
-    """Return lower-case `text` without its links (`URL_PATTERN`)."""
+    """Return lower-case `text` without its links (`URL`)."""
     if "://" in text or "www." in text:  # far cheaper than a search that finds nothing
-        return _URL.sub("", text)
+        return URL.sub("", text)
     return text
 
 
 def remove_html_tags(text: str) -> str:
-    """Return lower-case `text` without its HTML tags (`HTML_TAG_PATTERN`); what they enclose stays.
-
-    Comments and declarations (`<!…>`) are not tags; their letters stay.
-    """
-    return _HTML_TAG.sub("", text) if "<" in text else text
+    """Return lower-case `text` without its HTML tags; what they enclose stays, `<!…>` too."""
+    return HTML_TAG.sub("", text) if "<" in text else text
 
 
 def keep_letters(text: str) -> str:
     """Return lower-case `text` with nothing left but a–z and white space, of any Unicode kind."""
-    return _NOT_LETTER_OR_SPACE.sub("", text)
+    return NOT_LETTER_OR_SPACE.sub("", text)
 
 
 def drop_stop_words(text: str) -> str:
@@ -171,10 +155,9 @@ _WORD_STEPS = CLEANING_STEPS[_FIRST_WORD_STEP:]
 class _WordOutcomes(dict[str, str]):
     """Word → what the word steps leave of it ("" for nothing); worked out when first asked for.
 
-    At most `MAX_CACHED_WORDS` words (and one more per further thread that adds at that moment),
-    none longer than `MAX_STEM_LENGTH`. When full it is emptied: the common words are back within a
-    few reviews, and the cost per review stays flat however many reviews come. Threads may share
-    it, as each reads or writes by single dict operations and any of them would write the same.
+    At most `MAX_CACHED_WORDS` words, none longer than `MAX_STEM_LENGTH`. When full it is emptied:
+    the common words are back within a few reviews. Threads may share it: each reads or writes by
+    single dict operations, and any of them would write the same.
     """
 
     def __missing__(self, word: str) -> str:
@@ -211,8 +194,8 @@ def clean_text(text: str) -> str:
 def clean_texts(texts: Iterable[str]) -> list[str]:
     """Return `[clean_text(text) for text in texts]`.
 
-    Raises TypeError with the position, counted from 0, of the first item that is not a str (None
-    and nan among them), and for a single str, whose characters nobody means as reviews.
+    Raises TypeError with the position, from 0, of the first item that is not a str, and for a
+    single str, whose characters nobody means as reviews.
     """
     if isinstance(texts, str):
         raise TypeError("expected a collection of reviews, got one str; put it in a list")
@@ -237,9 +220,8 @@ class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
     def transform(self, X: Any) -> list[str]:
         """Return the cleaned reviews in the order of `X`.
 
-        `X` is a list, any other iterable, an array or a Series of n str, or a data frame or array
-        of shape (n, 1), which is what MLflow passes on. Raises TypeError as `clean_texts` does and
-        ValueError for two dimensions with more or less than one column.
+        `X` is an iterable of n str, or a data frame or array of shape (n, 1), which is what MLflow
+        passes on. Raises TypeError as `clean_texts` does and ValueError for more columns.
         """
         shape: tuple[int, ...] = getattr(X, "shape", ())
         if len(shape) == 2:
@@ -262,10 +244,8 @@ _PROBE = (
 def cleaning_fingerprint() -> str:
     """Return 12 hex digits that change when the cleaning does; logged with every model.
 
-    Taken over each step's name and its outcome on a fixed text, the patterns, the stop words and
-    the bounds, and the versions of the two packages whose data and rules the steps use: `emoji`
-    (its list decides which characters go before URLs and tags are looked for) and `nltk` (its
-    stemmer). A new version counts as a change even where it makes no difference.
+    Taken over each step's name and its outcome on a fixed text, the patterns, the stop words, the
+    bound, and the versions of the packages whose data and rules the steps use.
     """
     steps, outcome = [], _PROBE
     for step in CLEANING_STEPS:
@@ -273,7 +253,7 @@ def cleaning_fingerprint() -> str:
         steps.append([step.__name__, outcome])
     recipe = {
         "steps": steps,
-        "patterns": [EMOJI_RUN_PATTERN, URL_PATTERN, HTML_TAG_PATTERN, NOT_LETTER_OR_SPACE_PATTERN],
+        "patterns": [EMOJI_RUN.pattern, URL.pattern, HTML_TAG.pattern, NOT_LETTER_OR_SPACE.pattern],
         "stop_words": sorted(STOP_WORDS),
         "max_stem_length": MAX_STEM_LENGTH,
         "versions": {package: version(package) for package in ("emoji", "nltk")},

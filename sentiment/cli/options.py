@@ -56,6 +56,46 @@ class Parser(argparse.ArgumentParser):
         program = self.prog.removeprefix("python -m ").removesuffix(".py")
         self.exit(EXIT_BAD_INPUT, f"{program}: {message[:200]}; see --help\n")
 
+    def value(
+        self,
+        flag: str,
+        metavar: str | None,
+        about: str,
+        kind: Callable[[str], Any] = str,
+        default: Any = None,
+        **more: Any,
+    ) -> None:
+        """Add an option with a value."""
+        self.add_argument(flag, metavar=metavar, help=about, type=kind, default=default, **more)
+
+    def switch(self, flag: str, about: str) -> None:
+        """Add an option that is on where it is given."""
+        self.add_argument(flag, action="store_true", help=about)
+
+    def store(self) -> None:
+        """Add `--store`."""
+        about = "folder of mlflow.db and mlruns/ (default: the project's own)"
+        self.value("--store", "FOLDER", about, absolute)
+
+    def text_column(self) -> None:
+        """Add `--text-column`."""
+        self.value("--text-column", "NAME", "column of texts (default: found by its name)")
+
+    def columns(self) -> None:
+        """Add `--text-column` and `--rating-column`."""
+        self.text_column()
+        self.value("--rating-column", "NAME", "column of ratings (default: found by its name)")
+
+    def log_url(self) -> None:
+        """Add `--log-url`."""
+        about = "prediction log, SQLite or PostgreSQL (default: beside the store)"
+        self.value("--log-url", "URL", about)
+
+    def min_reviews(self) -> None:
+        """Add `--min-reviews`."""
+        about = f"fewer are not enough for a verdict (default: {MIN_REVIEWS})"
+        self.value("--min-reviews", "N", about, count, MIN_REVIEWS)
+
 
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
@@ -74,6 +114,99 @@ def run_command(program: str, run: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
 
 
+# --- types of values ------------------------------------------------------------------------
+
+
+def absolute(text: str) -> str:
+    """Return the path as an absolute one."""
+    return str(Path(text).resolve())
+
+
+def whole(text: str) -> int:
+    """Return a whole number, negative or not."""
+    _expect("a whole number", text, text.removeprefix("-").isdecimal())
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Return a whole number of 1 or more."""
+    _expect("a whole number of 1 or more", text, text.isdecimal() and int(text) >= 1)
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Return a port, 0 to 65535."""
+    _expect("a port from 0 to 65535", text, text.isdecimal() and int(text) <= 65_535)
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """Return a finite number above 0."""
+    number = _number(text)
+    _expect("a number above 0", text, 0.0 < number < math.inf)
+    return number
+
+
+def name(text: str) -> str:
+    """Return an alias or the number of a version."""
+    _expect("an alias or a version number", text, NAME.fullmatch(text))
+    return text
+
+
+def name_and_share(text: str) -> tuple[str, float]:
+    """Return the name and the share, 0 to 1, of `challenger=0.2`."""
+    arm, _, share = text.partition("=")
+    number = _number(share)
+    expected = "a name and a share from 0 to 1, as in challenger=0.2"
+    _expect(expected, text, NAME.fullmatch(arm) and 0.0 <= number <= 1.0)
+    return arm, number
+
+
+def algorithms(text: str) -> str:
+    """Return the names of some `ALGORITHMS`, joined by commas."""
+    names = [part.strip() for part in text.split(",")]
+    unknown = [part for part in names if part not in ALGORITHMS]
+    if unknown or len(set(names)) < len(names):
+        problem = f"unknown: {', '.join(unknown)}" if unknown else "one is named twice"
+        raise argparse.ArgumentTypeError(f"{problem}; expected some of {', '.join(ALGORITHMS)}")
+    return ",".join(names)
+
+
+def moment(text: str) -> datetime:
+    """Return a date and time with a zone, the local one unless the text has one."""
+    return _date(text, "a date such as 2026-03-01T12:00 or 2026-03-01T12:00+05:30")
+
+
+def since(text: str) -> float:
+    """Return a time in seconds since 1970, from a date or from a span before now such as 7d."""
+    span = SPAN.fullmatch(text)
+    if span:
+        return time.time() - float(span[1]) * UNITS[span[2]]
+    return _date(text, "a span such as 7d or 12h, or a date such as 2026-03-01T12:00").timestamp()
+
+
+def _expect(what: str, text: str, found: object) -> None:
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _date(text: str, expected: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f"'{text}' is not {expected}") from None
+
+
+# --- the command lines -----------------------------------------------------------------------
+
+
 def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the options of `sentiment_mlflow_optuna.py`; those of `EXPERIMENT` not given are None.
 
@@ -83,33 +216,23 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
         prog="sentiment_mlflow_optuna.py",
         description="Tune, evaluate and register the sentiment models; log every trial to MLflow.",
     )
-    add = parser.add_argument
-    add("--data", metavar="FILE", help="reviews: CSV, TSV, Parquet (default: data.csv)")
-    _add_columns(parser)
-    add("--trials", type=count, metavar="N", help="trials of each algorithm (default: 20)")
-    names = ", ".join(ALGORITHMS)
-    add("--models", type=algorithms, metavar="NAMES", help=f"by comma, of {names} (default: all)")
-    add(
-        "--seed", type=whole, metavar="N", help="seed of the search, not of the split (default: 42)"
-    )
-    add(
-        "--search-space",
-        choices=get_args(SearchSpace),
-        help="guide also tunes ngram_range and solver (default: published)",
-    )
-    add("--format", dest="file_format", choices=tuple(FORMATS), help="model file (default: skops)")
-    _add_store(parser)
-    add("--storage", metavar="URL", help="database of the studies (default: a file in the store)")
-    add(
-        "--resume",
-        nargs="?",
-        const="",
-        metavar="PASS",
-        help="carry on the newest interrupted pass, or the one named, with its own settings",
-    )
-    add("--no-register", action="store_true", help="log the models, but register no version")
-    add("--promote", action="store_true", help="put the best version through the gate")
-    add("--quiet", action="store_true", help="print the final summary only")
+    value, switch = parser.value, parser.switch
+    value("--data", "FILE", "reviews: CSV, TSV, Parquet (default: data.csv)")
+    parser.columns()
+    value("--trials", "N", "trials of each algorithm (default: 20)", count)
+    value("--models", "NAMES", f"by comma, of {', '.join(ALGORITHMS)} (default: all)", algorithms)
+    value("--seed", "N", "seed of the search, not of the split (default: 42)", whole)
+    about = "guide also tunes ngram_range and solver (default: published)"
+    value("--search-space", None, about, choices=get_args(SearchSpace))
+    about = "model file (default: skops)"
+    value("--format", None, about, dest="file_format", choices=tuple(FORMATS))
+    parser.store()
+    value("--storage", "URL", "database of the studies (default: a file in the store)")
+    about = "carry on the newest interrupted pass, or the one named, with its own settings"
+    value("--resume", "PASS", about, nargs="?", const="")
+    switch("--no-register", "log the models, but register no version")
+    switch("--promote", "put the best version through the gate")
+    switch("--quiet", "print the final summary only")
     options = parser.parse_args(arguments)
     if options.promote and options.no_register:
         parser.error("--promote needs a version; leave --no-register out")
@@ -123,39 +246,29 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description="Retrain the model on a schedule, through the promotion gate.",
         epilog="Exit codes: 0 done, 1 the one run failed, 2 bad input, 130 interrupted.",
     )
-    add = parser.add_argument
-    add("--once", action="store_true", help="run once now, then exit")
-    add("--cron", default=CRON, help="schedule of the retraining (default: */5 * * * *)")
-    add(
-        "--drift-cron",
-        default=DRIFT_CRON,
-        metavar="CRON",
-        help="schedule of the drift check (default: 0 * * * *)",
+    value = parser.value
+    parser.switch("--once", "run once now, then exit")
+    value("--cron", "CRON", "schedule of the retraining (default: */5 * * * *)", default=CRON)
+    about = "schedule of the drift check (default: 0 * * * *)"
+    value("--drift-cron", "CRON", about, default=DRIFT_CRON)
+    value("--data", "FILE", "reviews (default: data.csv)", absolute, DATA)
+    parser.columns()
+    about = "parameters of the production version, or the published ones (default: champion)"
+    value("--config", None, about, default="champion", choices=("champion", "published"))
+    about = (
+        "check for drift first, and train where it or new data ask for it; off always trains, on "
+        "the file alone (default: check)"
     )
-    add("--data", type=absolute, default=DATA, metavar="FILE", help="reviews (default: data.csv)")
-    _add_columns(parser)
-    add(
-        "--config",
-        choices=("champion", "published"),
-        default="champion",
-        help="parameters of the production version, or the published ones (default: champion)",
+    value("--drift", None, about, default="check", choices=("check", "off"))
+    about = (
+        "prediction log (default: SQLite beside the store); better keep a password in PGPASSWORD, "
+        "since the Prefect UI shows this"
     )
-    add(
-        "--drift",
-        choices=("check", "off"),
-        default="check",
-        help="check for drift first, and train where it or new data ask for it; off always trains, "
-        "on the file alone (default: check)",
-    )
-    add(
-        "--log-url",
-        metavar="URL",
-        help="prediction log (default: SQLite beside the store); better keep a password in "
-        "PGPASSWORD, since the Prefect UI shows this",
-    )
-    add("--no-promote", dest="promote", action="store_false", help="only report the gate's verdict")
-    add("--keep", type=count, default=KEEP, metavar="N", help="versions to keep (default: 50)")
-    _add_store(parser)
+    value("--log-url", "URL", about)
+    about = "only report the gate's verdict"
+    parser.add_argument("--no-promote", dest="promote", action="store_false", help=about)
+    value("--keep", "N", "versions to keep (default: 50)", count, KEEP)
+    parser.store()
     return parser.parse_args(arguments)
 
 
@@ -169,7 +282,7 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
     def command(name: str, about: str, **options: Any) -> Parser:
         added: Parser = commands.add_parser(name, help=about, description=f"{about}.", **options)
-        _add_store(added)
+        added.store()
         return added
 
     _serve_options(command("serve", "Serve the production version as an API and a page"))
@@ -177,10 +290,10 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     command("list", "List every version with its scores, stage and aliases")
     command("show", "Show everything about one version").add_argument("version", metavar="VERSION")
     _promote_options(command("promote", "Put a version into staging, or through the gate"))
-    add = command("rollback", "Put the previous production version back").add_argument
-    add("--reason", default="", metavar="TEXT", help="why, for the ledger")
-    add = command("which", "Say which version is or was in production").add_argument
-    add("--at", type=moment, metavar="DATE", help="date and time, local unless it has a zone")
+    rollback = command("rollback", "Put the previous production version back")
+    rollback.value("--reason", "TEXT", "why, for the ledger", default="")
+    which = command("which", "Say which version is or was in production")
+    which.value("--at", "DATE", "date and time, local unless it has a zone", moment)
     command("history", "List every change: when, who, from, to, why")
     _drift_options(
         command(
@@ -199,91 +312,66 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _serve_options(parser: Parser) -> None:
     parser.epilog = "SENTIMENT_API_TOKEN, where set, guards /feedback, /ab and /drift."
-    add = parser.add_argument
-    add("--quiet", action="store_true", help="print errors only")
-    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    add(
-        "--port",
-        type=port,
-        default=8000,
-        metavar="N",
-        help="its port; 0 takes a free one (default: 8000)",
-    )
-    add("--workers", type=count, default=1, metavar="N", help="processes (default: 1)")
-    add("--threads", type=count, default=4, metavar="N", help="threads of each (default: 4)")
-    add("--debug", action="store_true", help="Flask's own server, on this machine only")
-    add(
-        "--refresh",
-        type=positive,
-        default=10.0,
-        metavar="SECONDS",
-        help="time between two looks at the registry (default: 10)",
-    )
-    add(
-        "--ab",
-        type=name_and_share,
-        metavar="NAME=SHARE",
-        help="let an alias or version answer a share of the users: challenger=0.2",
-    )
-    add("--shadow", type=name, metavar="NAME", help="let it score everything, for the log only")
-    add("--ab-name", type=name, metavar="NAME", help="name of the comparison (default: 1-vs-3)")
-    _add_log(parser)
-    add("--no-store-text", action="store_true", help="log digests of the reviews, not the texts")
-    add("--retention", type=positive, metavar="DAYS", help="delete older rows of the log")
-    limits = (
-        ("--max-body", 2**20, "bytes of a request"),
-        ("--max-texts", 10_000, "reviews of a request"),
-        ("--max-characters", 20_000, "characters of a review"),
-    )
-    for flag, default, what in limits:
-        add(flag, type=count, default=default, metavar="N", help=f"{what} (default: {default})")
+    value, switch = parser.value, parser.switch
+    switch("--quiet", "print errors only")
+    value("--host", "HOST", "address to listen on (default: 127.0.0.1)", default="127.0.0.1")
+    value("--port", "N", "its port; 0 takes a free one (default: 8000)", port, 8000)
+    value("--workers", "N", "processes (default: 1)", count, 1)
+    value("--threads", "N", "threads of each (default: 4)", count, 4)
+    switch("--debug", "Flask's own server, on this machine only")
+    about = "time between two looks at the registry (default: 10)"
+    value("--refresh", "SECONDS", about, positive, 10.0)
+    about = "let an alias or version answer a share of the users: challenger=0.2"
+    value("--ab", "NAME=SHARE", about, name_and_share)
+    value("--shadow", "NAME", "let it score everything, for the log only", name)
+    value("--ab-name", "NAME", "name of the comparison (default: 1-vs-3)", name)
+    parser.log_url()
+    switch("--no-store-text", "log digests of the reviews, not the texts")
+    value("--retention", "DAYS", "delete older rows of the log", positive)
+    value("--max-body", "N", "bytes of a request (default: 1048576)", count, 2**20)
+    value("--max-texts", "N", "reviews of a request (default: 10000)", count, 10_000)
+    value("--max-characters", "N", "characters of a review (default: 20000)", count, 20_000)
 
 
 def _score_options(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--in", dest="source", type=Path, required=True, metavar="FILE", help="CSV, TSV or Parquet")
-    add("--out", dest="target", type=Path, required=True, metavar="FILE", help="the same, by name")
-    _add_text_column(parser)
-    add("--version", default="champion", metavar="NAME", help="alias or number (default: champion)")
-    add("--quiet", action="store_true", help="print errors only")
+    value = parser.value
+    value("--in", "FILE", "CSV, TSV or Parquet", Path, dest="source", required=True)
+    value("--out", "FILE", "the same, by name", Path, dest="target", required=True)
+    parser.text_column()
+    value("--version", "NAME", "alias or number (default: champion)", default="champion")
+    parser.switch("--quiet", "print errors only")
 
 
 def _promote_options(parser: Parser) -> None:
-    add = parser.add_argument
-    add("version", metavar="VERSION")
-    add("--to", choices=("staging", "production"), required=True, help="where to")
-    add("--data", default=DATA, metavar="FILE", help="reviews to compare on (default: data.csv)")
-    _add_columns(parser)
-    add("--force", action="store_true", help="promote whatever the gate says; needs --reason")
-    add("--reason", default="", metavar="TEXT", help="why, for the ledger")
+    parser.add_argument("version", metavar="VERSION")
+    parser.value("--to", None, "where to", choices=("staging", "production"), required=True)
+    parser.value("--data", "FILE", "reviews to compare on (default: data.csv)", default=DATA)
+    parser.columns()
+    parser.switch("--force", "promote whatever the gate says; needs --reason")
+    parser.value("--reason", "TEXT", "why, for the ledger", default="")
 
 
 def _drift_options(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--data", type=Path, metavar="FILE", help="reviews, instead of those of the log")
-    _add_columns(parser)
-    _add_log(parser)
-    add("--since", type=since, metavar="TIME", help="a date and time, or a span such as 7d or 12h")
-    add("--window", type=count, metavar="N", help=f"newest reviews ({WINDOW}; with --since: all)")
-    _add_min_reviews(parser)
-    add("--version", default="champion", metavar="NAME", help="alias or number (default: champion)")
-    add("--json", action="store_true", help="print the report as JSON and nothing else")
-    add("--html", type=Path, metavar="FILE", help="write the page to this file too")
-    add("--quiet", action="store_true", help="print the verdict only")
+    value, switch = parser.value, parser.switch
+    value("--data", "FILE", "reviews, instead of those of the log", Path)
+    parser.columns()
+    parser.log_url()
+    value("--since", "TIME", "a date and time, or a span such as 7d or 12h", since)
+    value("--window", "N", f"newest reviews ({WINDOW}; with --since: all)", count)
+    parser.min_reviews()
+    value("--version", "NAME", "alias or number (default: champion)", default="champion")
+    switch("--json", "print the report as JSON and nothing else")
+    value("--html", "FILE", "write the page to this file too", Path)
+    switch("--quiet", "print the verdict only")
 
 
 def _replay_options(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--data", type=Path, default=Path(DATA), metavar="FILE", help="reviews (default: data.csv)")
-    _add_columns(parser)
-    add(
-        "--month-column",
-        default="Month",
-        metavar="NAME",
-        help="its column of months (default: Month)",
-    )
-    _add_min_reviews(parser)
-    add("--quiet", action="store_true", help="print the verdicts only")
+    parser.value("--data", "FILE", "reviews (default: data.csv)", Path, Path(DATA))
+    parser.columns()
+    about = "its column of months (default: Month)"
+    parser.value("--month-column", "NAME", about, default="Month")
+    parser.min_reviews()
+    parser.switch("--quiet", "print the verdicts only")
 
 
 def _check(options: argparse.Namespace, parser: Parser) -> None:
@@ -301,128 +389,3 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
             parser.error("--text-column and --rating-column need a file: --data FILE")
     if options.command == "serve" and options.debug and options.host not in LOOPBACK:
         parser.error(f"--debug runs code for whoever asks: not on {options.host}")
-
-
-def _add_store(parser: Parser) -> None:
-    help_text = "folder of mlflow.db and mlruns/ (default: the project's own)"
-    parser.add_argument("--store", type=absolute, metavar="FOLDER", help=help_text)
-
-
-def _add_log(parser: Parser) -> None:
-    help_text = "prediction log, SQLite or PostgreSQL (default: beside the store)"
-    parser.add_argument("--log-url", metavar="URL", help=help_text)
-
-
-def _add_text_column(parser: Parser) -> None:
-    help_text = "column of texts (default: found by its name)"
-    parser.add_argument("--text-column", metavar="NAME", help=help_text)
-
-
-def _add_columns(parser: Parser) -> None:
-    _add_text_column(parser)
-    add = parser.add_argument
-    add("--rating-column", metavar="NAME", help="column of ratings (default: found by its name)")
-
-
-def _add_min_reviews(parser: Parser) -> None:
-    parser.add_argument(
-        "--min-reviews",
-        type=count,
-        default=MIN_REVIEWS,
-        metavar="N",
-        help=f"fewer are not enough for a verdict (default: {MIN_REVIEWS})",
-    )
-
-
-def absolute(text: str) -> str:
-    """Return the path as an absolute one."""
-    return str(Path(text).resolve())
-
-
-def whole(text: str) -> int:
-    """Return a whole number, negative or not."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
-
-
-def count(text: str) -> int:
-    """Return a whole number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
-    return int(text)
-
-
-def port(text: str) -> int:
-    """Return a port, 0 to 65535."""
-    if not text.isdecimal() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a port from 0 to 65535")
-    return int(text)
-
-
-def positive(text: str) -> float:
-    """Return a finite number above 0."""
-    number = _number(text)
-    if not 0.0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
-    return number
-
-
-def name(text: str) -> str:
-    """Return an alias or the number of a version."""
-    if not NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is neither an alias nor a version number")
-    return text
-
-
-def name_and_share(text: str) -> tuple[str, float]:
-    """Return the name and the share, 0 to 1, of `challenger=0.2`."""
-    arm, _, share = text.partition("=")
-    number = _number(share)
-    if not NAME.fullmatch(arm) or not 0.0 <= number <= 1.0:
-        raise argparse.ArgumentTypeError(
-            f"'{text}': expected a name and a share from 0 to 1, as in challenger=0.2"
-        )
-    return arm, number
-
-
-def algorithms(text: str) -> str:
-    """Return the names of some `ALGORITHMS`, joined by commas."""
-    names = [part.strip() for part in text.split(",")]
-    unknown = [part for part in names if part not in ALGORITHMS]
-    if unknown or len(set(names)) < len(names):
-        problem = f"unknown: {', '.join(unknown)}" if unknown else "one is named twice"
-        raise argparse.ArgumentTypeError(f"{problem}; expected some of {', '.join(ALGORITHMS)}")
-    return ",".join(names)
-
-
-def moment(text: str) -> datetime:
-    """Return a date and time with a zone, the local one unless the text has one."""
-    try:
-        return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError, OSError):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a date; expected one like 2026-03-01T12:00 or 2026-03-01T12:00+05:30"
-        ) from None
-
-
-def since(text: str) -> float:
-    """Return a time in seconds since 1970, from a date or from a span before now such as 7d."""
-    span = SPAN.fullmatch(text)
-    if span:
-        return time.time() - float(span[1]) * UNITS[span[2]]
-    try:
-        return datetime.fromisoformat(text).timestamp()  # local time unless it has a zone
-    except (ValueError, OverflowError, OSError):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a time; expected a span such as 7d or 12h, or a date and time such "
-            "as 2026-03-01T12:00"
-        ) from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

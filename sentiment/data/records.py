@@ -155,10 +155,11 @@ class Records:
         # Every quote opens a cell, closes one, or is one of a doubled pair
         before = np.where(quotes[::2] == 0, _NEWLINE, marks[quotes[::2] - 1])
         after = marks[quotes[1::2] + 1]
+        allowed = [delimiter, _NEWLINE, _QUOTE]
         if (
             len(ends) % width
-            or not _all_in(before, delimiter, _NEWLINE, _QUOTE)
-            or not _all_in(after, delimiter, _NEWLINE, _QUOTE, _RETURN)
+            or not np.isin(before, allowed).all()
+            or not np.isin(after, [*allowed, _RETURN]).all()
         ):
             return None
         ends = ends.reshape(-1, width)
@@ -203,10 +204,6 @@ def _cells(data: bytes, starts: Labels, ends: Labels, marks: np.ndarray) -> list
     for at in np.flatnonzero(quoted).tolist():
         cells[at] = cells[at].replace('""', '"')
     return cells
-
-
-def _all_in(marks: np.ndarray, *allowed: int) -> bool:
-    return bool(np.isin(marks, allowed).all())
 
 
 def _is_utf8(data: bytes) -> bool:

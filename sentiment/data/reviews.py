@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,10 @@ from sentiment.metrics import Labels
 
 TEXT_COLUMN = "Review text"  # the scraped file's own names
 RATING_COLUMN = "Ratings"
-_TEXT_NAMES = ("text", "review", "reviews", "body", "review body", "comment", "comments")
-TEXTS = Column(
-    "reviews", (TEXT_COLUMN.lower(), *_TEXT_NAMES, "content", "summary"), TEXT, "--text-column"
-)
-_RATING_NAMES = (RATING_COLUMN.lower(), "rating", "stars", "star rating", "score", "rate")
-RATINGS = Column("ratings", _RATING_NAMES, TEXT_OR_NUMBER, "--rating-column")
+_TEXT_NAMES = "review text,text,review,reviews,body,review body,comment,comments,content,summary"
+_RATING_NAMES = "ratings,rating,stars,star rating,score,rate"
+TEXTS = Column("reviews", tuple(_TEXT_NAMES.split(",")), TEXT, "--text-column")
+RATINGS = Column("ratings", tuple(_RATING_NAMES.split(",")), TEXT_OR_NUMBER, "--rating-column")
 # The scraper keeps the label of Flipkart's "read on" link, glued to the last word. Lower case is
 # left alone: a person may well end a sentence on it.
 MARKERS = ("READ MORE", "Read More")
@@ -53,6 +52,8 @@ SPLIT_SEED = 42  # the published split; a search seed does not move it
 NO_RATING, WRONG_RATING = 0, -1  # what `to_ratings` says of other cells
 TEXT_HASHES = "training_text_hashes.npy"  # artifact of a run: `text_hashes` of the training part
 PLACES_SHOWN = 3  # rows named in a message
+# What a message quotes of a wrong rating: never words, which may be a customer's
+_QUOTABLE = re.compile(r"[-+.,/\d ]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -112,23 +113,30 @@ def load_reviews(
     with open_table(source, "--data") as table:
         columns = table.find(TEXTS, text_column), table.find(RATINGS, rating_column)
         for chunk in table.chunks(columns):
-            written, found = (cells(column) for column in chunk.columns)
-            texts += texts_of(chunk)
-            ratings += to_ratings(found)
-            torn = {at: why for at, why in chunk.problems.items() if why != NO_TEXT}
-            stray = next((at for at, why in torn.items() if why.endswith(NOT_UTF8)), None)
-            if stray is not None:  # in another encoding, so most other rows may be wrong too
-                raise table.error(
-                    f"{chunk.place(stray)}: {torn[stray]}; save the file as UTF-8 and run again"
-                )
+            torn = dict(chunk.problems)
+            for at, why in torn.items():
+                if why.endswith(NOT_UTF8):  # in another encoding, so most rows may be wrong
+                    said = f"{chunk.place(at)}: {why}; save the file as UTF-8 and run again"
+                    raise table.error(said)
             unreadable.add(chunk, torn)
+            texts += texts_of(chunk)
             without_text += len(chunk.problems) - len(torn)
+            written, rated = map(cells, chunk.columns)
             marked += sum(
                 (text or "").rstrip().endswith(MARKERS)
                 for at, text in enumerate(written)
                 if at not in torn
             )
-            wrong.add(chunk, _wrong_ratings(found, chunk.problems))
+            stars = to_ratings(rated)
+            ratings += stars
+            wrong.add(
+                chunk,
+                {
+                    at: f"'{rated[at]}'" if _QUOTABLE.fullmatch(str(rated[at])) else "no number"
+                    for at, rating in enumerate(stars)
+                    if rating == WRONG_RATING and at not in chunk.problems
+                },
+            )
     if wrong.count:
         raise table.error(
             f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
@@ -161,9 +169,7 @@ def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
 
     `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
     """
-    texts: list[str | None] = [
-        remove_marker(text or "") or None for text in cells(chunk.columns[column])
-    ]
+    texts = [remove_marker(text or "") or None for text in cells(chunk.columns[column])]
     for at in chunk.problems:
         texts[at] = None
     if None in texts:
@@ -180,15 +186,6 @@ def to_ratings(written: Sequence[Any]) -> list[int]:
     """
     known = {cell: _rating(cell) for cell in set(written)}
     return [known[cell] for cell in written]
-
-
-def _wrong_ratings(written: Sequence[Any], problems: Mapping[int, str]) -> dict[int, str]:
-    """Return the wrong ratings of rows without a problem, as a message shows them."""
-    return {
-        at: repr(str(written[at])[:20])
-        for at, rating in enumerate(to_ratings(written))
-        if rating == WRONG_RATING and at not in problems
-    }
 
 
 def _rating(cell: Any) -> int:
@@ -264,10 +261,7 @@ def unseen(cleaned_test: Sequence[str], cleaned_train: Sequence[str]) -> npt.NDA
 
 
 def audit_reviews(
-    loaded: LoadedReviews,
-    split: Split,
-    cleaned_train: Sequence[str],
-    cleaned_test: Sequence[str],
+    loaded: LoadedReviews, split: Split, cleaned_train: Sequence[str], cleaned_test: Sequence[str]
 ) -> pd.DataFrame:
     """Return the data audit: `check`, `count`, `share` (0–1) and `of` (what it is a share of).
 

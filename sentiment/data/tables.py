@@ -37,38 +37,31 @@ PART = ".part"  # ends the name of a file that is not finished
 NO_TEXT = "no text"
 
 TEXT, TEXT_OR_NUMBER, ANY = "text", "text or numbers", "anything"  # what a column may hold
-NAMES_SHOWN, NAME_SHOWN = 5, 40  # in a message: how many names, and characters of each
+NAMES_SHOWN, NAME_SHOWN = 5, 30  # in a message: how many names, and characters of each
+LONGEST_MESSAGE = 290  # characters, whatever is in the file; the path comes on top
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # Parquet holds UTF-8, which has none
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column to look for; case and outer white space of a name do not matter.
-
-    `usual` are the names in lower case, best first; `holds` is `TEXT`, `TEXT_OR_NUMBER` or `ANY`.
-    """
+    """A column to look for; case and outer white space of a name do not matter."""
 
     what: str  # "ratings"
-    usual: tuple[str, ...]
-    holds: str
+    usual: tuple[str, ...]  # names in lower case, best first
+    holds: str  # `TEXT`, `TEXT_OR_NUMBER` or `ANY`
     option: str  # by which the user names it
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a table, in their order.
+    """Some rows of a table, in their order."""
 
-    `columns` hold the cells as they are: lists of str (CSV, TSV) or Arrow arrays (Parquet).
-    `problems[i]` says why row i cannot be read. `places[i]` is its line (CSV, TSV) or row number
-    (Parquet), from 1. `share` of the file has been read by now, 0–1.
-    """
-
-    columns: list[Any]
-    problems: dict[int, str]
-    places: Sequence[int]
+    columns: list[Any]  # cells as they are: lists of str (CSV, TSV) or Arrow arrays (Parquet)
+    problems: dict[int, str]  # why row i cannot be read
+    places: Sequence[int]  # of row i: its line (CSV, TSV) or row number (Parquet), from 1
     unit: str  # what `places` counts: "line" or "row"
-    share: float
+    share: float  # of the file has been read by now, 0–1
 
     def place(self, at: int) -> str:
         """Return where row `at` stands: `line 17`."""
@@ -148,15 +141,19 @@ class Table:
 
     def error(self, message: str) -> ReviewDataError:
         """Return the error with the file's name before the message."""
-        return ReviewDataError(self.prefix + message)
+        cut = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+        return ReviewDataError(self.prefix + cut)
 
     def _check_type(self, at: int, column: Column, hint: str) -> None:
         """Raise `ReviewDataError` when column `at` holds something else."""
 
 
 def _shown(names: Sequence[str]) -> str:
-    cut = (name if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]}…" for name in names)
-    shown = ", ".join(repr(name) for name, _ in zip(cut, range(NAMES_SHOWN), strict=False))
+    """Return the first names as a message quotes them."""
+    first = (repr(name[: NAME_SHOWN + 1]) for name in names[:NAMES_SHOWN])
+    shown = ", ".join(
+        name if len(name) <= NAME_SHOWN + 2 else f"{name[:NAME_SHOWN]}…'" for name in first
+    )
     more = len(names) - NAMES_SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown
 
@@ -170,11 +167,10 @@ def open_table(path: Path, option: str) -> Iterator[Table]:
 
     Raises `ReviewDataError` (no such file, empty, another format) and `ReviewReadError`.
     """
-    prefix = f"{path}: "
     with ExitStack() as files:
-        with _named_errors(prefix, option):
+        with _named_errors(f"{path}: ", option):
             raw = files.enter_context(path.open("rb"))
-            table = read_table(raw, path.name, prefix=prefix)
+            table = read_table(raw, path.name, prefix=f"{path}: ")
         yield table
 
 
@@ -247,11 +243,8 @@ class _Parquet(Table):
                 batch.validate(full=True)  # or text that is not UTF-8 would be found much later
             except (ArrowException, OSError) as error:
                 raise self._damage(f"is damaged after row {done:,}", error) from None
-            columns = batch.columns
-            if only is not None:
-                columns = (
-                    [batch.column(n) for n in names] if names else [columns[at] for at in only]
-                )
+            wanted = range(batch.num_columns) if only is None else names or only
+            columns = [batch.column(which) for which in wanted]
             places = range(done + 1, done + batch.num_rows + 1)
             done += batch.num_rows
             yield Chunk(columns, {}, places, "row", done / max(total, 1))

@@ -28,8 +28,7 @@ from sentiment.data.tables import Chunk, Unreadable, cells, open_table
 from sentiment.drift.features import NO_LABEL, WindowFeatures, logged_features, row_features
 from sentiment.errors import WindowError
 from sentiment.metrics import Ints
-from sentiment.predictions.log import PredictionLog
-from sentiment.predictions.reading import ARMS, existing_log, left_out, no_answers, oldest_wanted
+from sentiment.predictions.log import ARMS, existing_log
 
 if TYPE_CHECKING:
     from sentiment.model.predictor import LoadedVersion
@@ -153,17 +152,16 @@ def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion) -> Window
     A log that does not exist is not created. Raises `WindowError` and `PredictionLogError`.
     """
     reviews, times = _Reviews(), []
-    with existing_log(url) as engine:
-        since, skip = oldest_wanted(engine, version.version, wanted.since, wanted.newest)
-        log = PredictionLog(engine)
+    with existing_log(url) as log:
+        since, skip = log.start_of_newest(version.version, wanted.since, wanted.newest)
         for portion in log.read(since=since, version=version.version, arms=ARMS, chunk=PORTION):
             frame, skip = portion.iloc[skip:], max(skip - len(portion), 0)
             if len(frame):
                 reviews.add(frame)
                 times += [float(frame["at"].iloc[0]), float(frame["at"].iloc[-1])]
         if not reviews.count:
-            raise no_answers(engine, version.version, since)
-        notes = left_out(engine, version.version, since)
+            raise log.no_answers(version.version, since)
+        notes = log.left_out(version.version, since)
     return reviews.window(
         LOG_SOURCE,
         lambda rows: logged_features(rows, version.pipeline),

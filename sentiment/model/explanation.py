@@ -18,9 +18,9 @@ from typing import Any
 
 from sentiment.metrics import Floats
 from text_cleaning import (
-    EMOJI_RUN_PATTERN,
-    HTML_TAG_PATTERN,
-    URL_PATTERN,
+    EMOJI_RUN,
+    HTML_TAG,
+    URL,
     clean_text,
     keep_letters,
     lowercase,
@@ -36,11 +36,7 @@ _WORD = re.compile(r"\S+")
 # either, cleaning treats each word by itself.
 _TAG_OR_LINK = re.compile(r"<|://|www\.", re.IGNORECASE)
 # The steps that delete what stands between letters, in their order, and what each looks for
-_DELETIONS = (
-    (re.compile(EMOJI_RUN_PATTERN), remove_emoji),
-    (re.compile(URL_PATTERN), remove_urls),
-    (re.compile(HTML_TAG_PATTERN), remove_html_tags),
-)
+_DELETIONS = ((EMOJI_RUN, remove_emoji), (URL, remove_urls), (HTML_TAG, remove_html_tags))
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pandas as pd
-import sqlalchemy as sa
 
 from sentiment.data.reviews import MARKERS, LoadedReviews, data_digest, remove_marker
 from sentiment.errors import WindowError
-from sentiment.predictions.reading import ARMS, existing_log
-from sentiment.predictions.tables import FEEDBACK, PREDICTIONS
+from sentiment.predictions.log import existing_log
 
 STARS = {0: 1, 1: 5}  # label → rating, where none was given
 
@@ -40,46 +38,27 @@ class Feedback:
 
 @dataclass(frozen=True)
 class LabelledReviews:
-    """Everything labelled so far.
+    """Everything labelled so far."""
 
-    `loaded` is the file with the feedback below it; `added` of its rows come from the feedback.
-    `digest` is that of all, `file_digest` that of the file. `note` says what became of the labels.
-    """
-
-    loaded: LoadedReviews
-    digest: str
+    loaded: LoadedReviews  # the file with the feedback below it
+    digest: str  # of all
     file_digest: str
-    added: int = 0
-    note: str = ""
+    added: int = 0  # rows that come from the feedback
+    note: str = ""  # what became of the labels
 
 
 def read_feedback(url: str) -> Feedback:
     """Read every label in the log; a log that does not exist has none, and is not made.
 
-    Both arms of an A/B test count, a shadow's rows do not, so each review comes once. Raises
-    `PredictionLogError`.
+    Raises `PredictionLogError`.
     """
-    same = (PREDICTIONS.c.request_id == FEEDBACK.c.request_id) & (
-        PREDICTIONS.c.position == FEEDBACK.c.position
-    )
-    query = (
-        sa.select(PREDICTIONS.c.text, FEEDBACK.c.label, FEEDBACK.c.rating)
-        .join_from(FEEDBACK, PREDICTIONS, same)
-        .where(PREDICTIONS.c.arm.in_(ARMS))
-        .order_by(PREDICTIONS.c.at, PREDICTIONS.c.id)
-    )
     try:
-        with existing_log(url) as engine, engine.connect() as connection:
-            rows = connection.execute(query).all()
+        with existing_log(url) as log:
+            rows = log.labelled()
     except WindowError:
         rows = []
-    kept = [row for row in rows if row.text is not None]
-    frame = pd.DataFrame(
-        {
-            "text": pd.Series([row.text for row in kept], dtype=str),
-            "rating": pd.Series([row.rating or STARS[row.label] for row in kept], dtype="int64"),
-        }
-    )
+    kept = [(text, rating or STARS[label]) for text, label, rating in rows if text is not None]
+    frame = pd.DataFrame(kept, columns=["text", "rating"]).astype({"text": str, "rating": "int64"})
     return Feedback(frame, len(rows) - len(kept))
 
 

@@ -1,40 +1,57 @@
-"""Keep every served prediction, and the true labels that arrive later.
+"""Keep every served prediction, and the true labels that arrive later, in SQLite or PostgreSQL.
 
     log = open_log("sqlite:///predictions.db")
     log.write(rows)
     for frame in log.read(since=0.0): ...
 
-There is one row for each review and arm. What was committed survives the end of the process,
+The URL is `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`; a password is never
+shown. There is one row for each review and arm. What was committed survives the end of the process,
 however it ends. `writer.LogWriter` writes without making an answer wait.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from filelock import FileLock
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from sentiment.predictions.tables import FEEDBACK, PREDICTIONS, no_answer, open_database
+from sentiment.errors import PredictionLogError, WindowError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PORTION = 5_000  # rows retired in one transaction, which takes some hundredths of a second
 PAUSE = 0.05  # seconds between two portions, so that whoever waits to write gets a turn
-PARTITION = 500  # rows turned into columns at a time
+PARTITION = 500  # rows turned into columns at a time: many at once would slow Python's GC
+PATIENCE = 5  # whole seconds to wait for another writer of the file, or for a server to answer
+CREATION_LOCK = 7_365_011  # a number of our own among PostgreSQL's advisory locks
+REASON = 200  # characters of a database's own message that go into ours
 # PostgreSQL cannot hold a null byte, and neither database half a surrogate pair.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LARGEST = 2**31 - 1  # of PostgreSQL's integer
+ARMS = ("champion", "challenger")  # a shadow's answers are shown to nobody
+DRIVERS = {  # scheme of the URL → what is used for it
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+SERVE = "start `python -m sentiment serve` and let it answer reviews, or give a file with --data"
 
 
 @dataclass(frozen=True)
@@ -58,17 +75,119 @@ class LoggedPrediction:
     milliseconds: float
 
 
+def _string(value: str) -> str:
+    """Return the string with U+FFFD, the replacement character, for what cannot be stored."""
+    if value.isascii() and "\0" not in value:  # nearly always, and ten times as fast
+        return value
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
+def _integer(value: int) -> int:
+    number = int(value)  # SQLite would not take one of NumPy's
+    if abs(number) > LARGEST:
+        raise ValueError(f"expected a whole number of at most {LARGEST}, found {value}")
+    return number
+
+
+def _number(value: float) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, found {value}")
+    return number
+
+
+# By type of a field: its column, what converts a value for it, and its type in pandas
+KINDS: dict[str, tuple[type, Callable[[Any], object], str]] = {
+    "str": (sa.Text, _string, "str"),
+    "int": (sa.Integer, _integer, "int64"),
+    "float": (sa.Double, _number, "float64"),
+}
+FIELDS = {str(field.name): str(field.type) for field in fields(LoggedPrediction)}
+COLUMNS = {name: KINDS[kind.removesuffix(" | None")] for name, kind in FIELDS.items()}
+DTYPES = {name: kind[2] for name, kind in COLUMNS.items()} | {
+    "label": "Int64",
+    "true_label": "Int64",
+}
+
+METADATA = sa.MetaData()
+PREDICTIONS = sa.Table(
+    "sentiment_predictions",
+    METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    *(sa.Column(name, COLUMNS[name][0], nullable="None" in FIELDS[name]) for name in FIELDS),
+    sa.UniqueConstraint("request_id", "position", "arm"),
+    sa.Index("sentiment_predictions_at", "at"),
+    sa.Index("sentiment_predictions_version_at", "version", "at"),
+)
+FEEDBACK = sa.Table(
+    "sentiment_feedback",
+    METADATA,
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("label", sa.Integer, nullable=False),
+    sa.Column("rating", sa.Integer),
+    sa.Column("at", sa.Double, nullable=False),
+)
+OF_ITS_REVIEW = (FEEDBACK.c.request_id == PREDICTIONS.c.request_id) & (
+    FEEDBACK.c.position == PREDICTIONS.c.position
+)
+
+
 def default_log_url(folder: Path) -> str:
     """Return the URL of the log where none is named: a SQLite file in the store's folder."""
     return f"sqlite:///{folder / 'predictions.db'}"
 
 
 def open_log(url: str) -> PredictionLog:
-    """Open the log, and make its tables when they are missing. Raises `PredictionLogError`.
+    """Open the log, and make the tables that are missing; several processes may do so at once.
 
-    See `tables.open_database`: a process may fork before it uses the log.
+    A SQLite file is put into WAL mode, in which readers and a writer do not block one another. No
+    connection is kept, so a process may fork before it uses the log. Raises `PredictionLogError`
+    for a URL that cannot be used, a database that does not answer or cannot be written, and a table
+    of one of our names with other columns, which is left as it is.
     """
-    return PredictionLog(open_database(url))
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        # the pool lends a connection to one thread after another
+        options: dict[str, Any] = {"timeout": PATIENCE, "check_same_thread": False}
+        folder = Path(parsed.database or "").parent
+        if not folder.is_dir():
+            raise PredictionLogError(
+                f"{_shown(parsed)}: there is no folder {folder}; make it first"
+            )
+    else:
+        options = {"connect_timeout": PATIENCE}
+        # it warns of each statement that fails in a batch, which is raised as well
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
+    engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+        # The file is synced when the WAL is folded into it, not at each commit. What was committed
+        # outlives the process all the same; a power cut may take the last seconds.
+        pragma = "PRAGMA synchronous=NORMAL"
+        sa.event.listen(engine, "connect", lambda connection, _: connection.execute(pragma))
+    try:
+        with _alone(engine) as connection:
+            _make_tables(connection)
+    except (SQLAlchemyError, OSError) as error:
+        raise PredictionLogError(
+            f"{_shown(parsed)}: the prediction log cannot be opened ({_reason(error)}); start, "
+            "unlock or unprotect that database, or name another"
+        ) from None
+    finally:
+        engine.dispose()
+    return PredictionLog(engine)
+
+
+@contextmanager
+def existing_log(url: str) -> Iterator[PredictionLog]:
+    """Open a log that exists, to read it. Raises `WindowError` and `PredictionLogError`."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        file = Path(parsed.database or "").resolve()
+        if not _has_log(file):
+            raise WindowError(f"{_shown(parsed)}: no prediction log there; {SERVE}")
+    with closing(open_log(url)) as log:
+        yield log
 
 
 class PredictionLog:
@@ -102,8 +221,7 @@ class PredictionLog:
     ) -> bool:
         """Keep the true label of one review, in place of an earlier one. False: no such prediction.
 
-        `label` is 0 or 1, `rating` 1–5 or None, `at` in seconds since 1970. Raises `ValueError` for
-        anything else.
+        `label` is 0 or 1, `rating` 1–5 or None, `at` in seconds since 1970; else `ValueError`.
         """
         if label not in (0, 1):
             raise ValueError(f"label: expected 0 or 1, found {label}")
@@ -113,10 +231,8 @@ class PredictionLog:
         values = {**key, "label": int(label), "rating": rating, "at": _number(at)}
         known = sa.exists().where(*(PREDICTIONS.c[name] == key[name] for name in key))
         # one statement, so the prediction cannot be retired between the look and the writing
-        source = sa.select(
-            *(sa.literal(value, FEEDBACK.c[name].type) for name, value in values.items())
-        ).where(known)
-        insert = self._insert(FEEDBACK).from_select(list(values), source)
+        row = (sa.literal(value, FEEDBACK.c[name].type) for name, value in values.items())
+        insert = self._insert(FEEDBACK).from_select(list(values), sa.select(*row).where(known))
         insert = insert.on_conflict_do_update(
             index_elements=list(key),
             set_={name: insert.excluded[name] for name in ("label", "rating", "at")},
@@ -145,13 +261,9 @@ class PredictionLog:
         """
         # A page starts after the last row of the one before; OFFSET would read all of them again.
         order = PREDICTIONS.c.at, PREDICTIONS.c.id
-        joined = PREDICTIONS.outerjoin(
-            FEEDBACK,
-            (FEEDBACK.c.request_id == PREDICTIONS.c.request_id)
-            & (FEEDBACK.c.position == PREDICTIONS.c.position),
-        )
-        columns = *PREDICTIONS.c, FEEDBACK.c.label.label("true_label")
-        page = sa.select(*columns).select_from(joined).order_by(*order).limit(chunk)
+        page = sa.select(*PREDICTIONS.c, FEEDBACK.c.label.label("true_label"))
+        page = page.join_from(PREDICTIONS, FEEDBACK, OF_ITS_REVIEW, isouter=True)
+        page = page.order_by(*order).limit(chunk)
         for name, value in {"version": version, "experiment": experiment}.items():
             if value is not None:
                 page = page.where(PREDICTIONS.c[name] == _string(value))
@@ -162,21 +274,91 @@ class PredictionLog:
         next_page = page if since is None else page.where(PREDICTIONS.c.at >= since)
         while True:
             with self._transaction() as connection:
-                values = _by_column(connection.execute(next_page))
-            at, number = values["at"], values.pop("id")
-            if at:
-                yield _frame(values)
-            if len(at) < chunk:
+                frame, last = _frame(connection.execute(next_page))
+            if last:
+                yield frame
+            if len(frame) < chunk:
                 return
-            next_page = page.where(sa.tuple_(*order) > (at[-1], number[-1]))
+            next_page = page.where(sa.tuple_(*order) > last)
+
+    def labelled(self) -> list[tuple[str | None, int, int | None]]:
+        """Return text, true label and rating of each review that has feedback, oldest first.
+
+        Both arms of an A/B test count and a shadow's rows do not, so each review comes once.
+        """
+        query = (
+            sa.select(PREDICTIONS.c.text, FEEDBACK.c.label, FEEDBACK.c.rating)
+            .join_from(FEEDBACK, PREDICTIONS, OF_ITS_REVIEW)
+            .where(PREDICTIONS.c.arm.in_(ARMS))
+            .order_by(PREDICTIONS.c.at, PREDICTIONS.c.id)
+        )
+        with self._transaction() as connection:
+            return [(row.text, row.label, row.rating) for row in connection.execute(query)]
+
+    def start_of_newest(
+        self, version: str, since: float | None, newest: int | None
+    ) -> tuple[float | None, int]:
+        """Return from when to read, to get the `newest` of a version's answers since `since`.
+
+        Times are in seconds since 1970. The second number is how many rows of that very time to
+        skip.
+        """
+        if newest is None:
+            return since, 0
+        table, order = PREDICTIONS.c, (PREDICTIONS.c.at.desc(), PREDICTIONS.c.id.desc())
+        answers = (table.version == version) & table.arm.in_(ARMS)
+        nth = sa.select(table.at, table.id).where(answers).order_by(*order).offset(newest - 1)
+        with self._transaction() as connection:
+            first = connection.execute(nth.limit(1)).first()
+            if first is None or (since is not None and first.at < since):
+                return since, 0
+            older = answers & (table.at == first.at) & (table.id < first.id)
+            skip = connection.execute(sa.select(sa.func.count()).where(older)).scalar_one()
+        return float(first.at), int(skip)
+
+    def left_out(self, version: str, since: float | None) -> list[str]:
+        """Return a sentence about the other answers since then; empty without any."""
+        table = PREDICTIONS.c
+        counted = sa.select(table.version, table.arm, sa.func.count().label("rows"))
+        if since is not None:
+            counted = counted.where(table.at >= since)
+        left: Counter[str] = Counter()
+        with self._transaction() as connection:
+            for row in connection.execute(counted.group_by(table.version, table.arm)):
+                if row.arm not in ARMS:
+                    left["of a shadow"] += row.rows
+                elif row.version != version:
+                    left[f"of version {row.version}"] += row.rows
+        said = ", ".join(f"{name} ({rows:,})" for name, rows in sorted(left.items()))
+        return [f"left out: answers {said}"] if left else []
+
+    def no_answers(self, version: str, since: float | None) -> WindowError:
+        """Return the error that says what there is instead of answers of this version and time."""
+        table = PREDICTIONS.c
+        own = sa.select(sa.func.max(table.at)).where(table.version == version, table.arm.in_(ARMS))
+        with self._transaction() as connection:
+            last = connection.execute(own).scalar()
+        if last is not None and since is not None:
+            asked, newest = (
+                datetime.fromtimestamp(at).astimezone().isoformat(" ", "minutes")
+                for at in (since, last)
+            )
+            return WindowError(
+                f"no answers of version {version} since {asked}, the newest is of {newest}; give "
+                "an earlier --since"
+            )
+        return WindowError(
+            f"{_shown(self._engine.url)}: no answers of version {version} among the "
+            f"{self.counts()['predictions']:,} predictions of the log; {SERVE}"
+        )
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of `predictions` and of `feedback`."""
-        tables = {"predictions": PREDICTIONS, "feedback": FEEDBACK}
+        number = sa.select(sa.func.count())
         with self._transaction() as connection:
             return {
-                name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-                for name, table in tables.items()
+                "predictions": connection.execute(number.select_from(PREDICTIONS)).scalar_one(),
+                "feedback": connection.execute(number.select_from(FEEDBACK)).scalar_one(),
             }
 
     def retire(self, older_than: float) -> int:
@@ -185,17 +367,10 @@ class PredictionLog:
         `older_than` is in seconds since 1970. Rows go in portions, so a writer waits for one
         portion at most. A SQLite file does not shrink; its free space is used again.
         """
-        oldest = (
-            sa.select(PREDICTIONS.c.id)
-            .where(PREDICTIONS.c.at < older_than)
-            .order_by(PREDICTIONS.c.at, PREDICTIONS.c.id)
-            .limit(PORTION)
-            .subquery()
-        )
-        keys = (PREDICTIONS.c.request_id, PREDICTIONS.c.position)
-        predictions = (
-            sa.delete(PREDICTIONS).where(PREDICTIONS.c.id.in_(sa.select(oldest))).returning(*keys)
-        )
+        table, order = PREDICTIONS.c, (PREDICTIONS.c.at, PREDICTIONS.c.id)
+        old = sa.select(table.id).where(table.at < older_than).order_by(*order).limit(PORTION)
+        delete = sa.delete(PREDICTIONS).where(table.id.in_(sa.select(old.subquery())))
+        predictions = delete.returning(table.request_id, table.position)
         feedback = sa.delete(FEEDBACK).where(
             FEEDBACK.c.request_id == sa.bindparam("request"),
             FEEDBACK.c.position == sa.bindparam("at"),
@@ -204,10 +379,8 @@ class PredictionLog:
         while True:
             with self._transaction() as connection:
                 # the feedback of just these: another worker may be retiring rows as well
-                gone = [
-                    {"request": request, "at": at}
-                    for request, at in connection.execute(predictions)
-                ]
+                rows = connection.execute(predictions)
+                gone = [{"request": request, "at": at} for request, at in rows]
                 if gone:
                     connection.execute(feedback, gone)
             retired += len(gone)
@@ -228,13 +401,16 @@ class PredictionLog:
             # the first line only: in the second PostgreSQL shows the row, and with it the review
             raise ValueError(f"not to be stored: {str(error.orig).splitlines()[0]}") from None
         except SQLAlchemyError as error:
-            raise no_answer(self._engine, error) from None
+            raise PredictionLogError(
+                f"{_shown(self._engine.url)}: the prediction log does not answer "
+                f"({_reason(error)}); start or unlock that database"
+            ) from None
 
 
 def _values(row: LoggedPrediction) -> dict[str, object]:
     """Convert the row to what the database takes. Raises `ValueError` with the field's name."""
     values: dict[str, object] = {}
-    for name, (convert, _) in COLUMNS.items():
+    for name, (_, convert, _) in COLUMNS.items():
         value = getattr(row, name)
         try:
             values[name] = None if value is None else convert(value)
@@ -243,58 +419,97 @@ def _values(row: LoggedPrediction) -> dict[str, object]:
     return values
 
 
-def _string(value: str) -> str:
-    if value.isascii() and "\0" not in value:  # nearly always, and ten times as fast
-        return value
-    return UNSTORABLE.sub(REPLACEMENT, value)
-
-
-def _integer(value: int) -> int:
-    """Convert to int: SQLite would not take one of NumPy's."""
-    number = int(value)
-    if abs(number) > LARGEST:
-        raise ValueError(f"expected a whole number of at most {LARGEST}, found {value}")
-    return number
-
-
-def _number(value: float) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"expected a finite number, found {value}")
-    return number
-
-
-def _by_column(result: sa.CursorResult[Any]) -> dict[str, list[Any]]:
-    """Return the values of each column, by few rows at a time: many would slow Python's GC."""
-    names = list(result.keys())
-    columns: list[list[Any]] = [[] for _ in names]
-    for rows in result.partitions(PARTITION):
-        for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-            column.extend(values)
-    return dict(zip(names, columns, strict=True))
-
-
-def _frame(values: Mapping[str, list[Any]]) -> pd.DataFrame:
-    """Make a frame whose types do not depend on its values."""
+def _frame(result: sa.CursorResult[Any]) -> tuple[pd.DataFrame, tuple[float, int] | None]:
+    """Make a frame whose types do not depend on its values; with it time and id of the last row."""
     import numpy as np
     import pandas as pd
 
+    names = list(result.keys())
+    columns: list[list[Any]] = [[] for _ in names]
+    for rows in result.partitions(PARTITION):
+        for column, part in zip(columns, zip(*rows, strict=True), strict=True):
+            column.extend(part)
+    values = dict(zip(names, columns, strict=True))
     # pandas makes strings of an array of objects five times as fast as of a list
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             name: pd.Series(np.array(values[name], dtype=object), dtype=dtype)
             for name, dtype in DTYPES.items()
         }
     )
+    return frame, (values["at"][-1], values["id"][-1]) if len(frame) else None
 
 
-# By type of column: what converts a value for it, and its type in pandas.
-KINDS: dict[type, tuple[Callable[[Any], object], str]] = {
-    sa.Text: (_string, "str"),
-    sa.Integer: (_integer, "int64"),
-    sa.Double: (_number, "float64"),
-}
-COLUMNS = {c.name: KINDS[type(c.type)] for c in PREDICTIONS.columns if not c.primary_key}
-DTYPES = {name: kind[1] for name, kind in COLUMNS.items()} | dict.fromkeys(
-    ("label", "true_label"), "Int64"
-)
+def _has_log(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            query = "SELECT count(*) FROM sqlite_master WHERE name = ?"
+            return bool(connection.execute(query, (PREDICTIONS.name,)).fetchone()[0])
+        except sqlite3.Error:
+            return True  # `open_log` reports what is wrong
+
+
+def _parsed(url: str) -> sa.URL:
+    """Return the URL with the driver that is used for it. What cannot be read is not shown."""
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise PredictionLogError(f"the log's URL cannot be read; {EXPECTED}") from None
+    driver = DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise PredictionLogError(
+            f"{parsed.drivername}: the log cannot be kept in such a database; {EXPECTED}"
+        )
+    if "@" in (parsed.host or ""):  # the end of a password would be taken for the host, and shown
+        raise PredictionLogError("the log's URL has two @; write the one in a password as %40")
+    elsewhere = parsed.host or parsed.username or parsed.database in (None, "", ":memory:")
+    if driver == DRIVERS["sqlite"] and elsewhere:
+        raise PredictionLogError(f"the log's URL names no SQLite file; {EXPECTED}")
+    return parsed.set(drivername=driver)
+
+
+@contextmanager
+def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Begin a transaction in which no other process opens the log."""
+    if engine.dialect.name == "sqlite":
+        lock = FileLock(f"{engine.url.database}.lock", timeout=PATIENCE)
+        with lock, engine.begin() as connection:
+            # stays with the file; two processes that switch at once would fail without waiting
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            # the driver begins no transaction for CREATE TABLE; without one a kill could leave half
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+    else:
+        with engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+            yield connection
+
+
+def _make_tables(connection: sa.Connection) -> None:
+    found = sa.inspect(connection)
+    for table in METADATA.sorted_tables:
+        if not found.has_table(table.name):
+            continue
+        there = {str(column["name"]) for column in found.get_columns(table.name)}
+        ours = set(table.columns.keys())
+        if there != ours:
+            missing, unexpected = sorted(ours - there), sorted(there - ours)
+            raise PredictionLogError(
+                f"{_shown(connection.engine.url)}: the table {table.name} has another schema "
+                f"(missing: {', '.join(missing) or 'none'}; unexpected: "
+                f"{', '.join(unexpected) or 'none'}); rename or drop it, or name another database"
+            )
+    METADATA.create_all(connection)
+
+
+def _shown(url: sa.URL) -> str:
+    """Return the URL as it may be shown: without the password and options that may hold one."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def _reason(error: Exception) -> str:
+    """Return what the database itself said, in one line."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(said).split())[:REASON]

@@ -33,26 +33,13 @@ logger = logging.getLogger(__name__)
 class LogWriter:
     """A bounded queue of rows and the daemon thread that writes them in their order.
 
-    Parameters
-    ----------
-    log : PredictionLog
-        Where the rows go.
-    capacity : int
-        Rows that may wait, including those being written.
-
-    Attributes
-    ----------
-    written : int
-        Rows that were committed.
-    dropped : int
-        Rows that were not taken, could not be stored, or were left at the end.
-    failed : int
-        Attempts to write that failed, and rows or submissions that raised.
-
+    At most `capacity` rows wait, those being written among them.
     """
 
     def __init__(self, log: PredictionLog, *, capacity: int = 10_000) -> None:
-        self.written = self.dropped = self.failed = 0
+        self.written = 0  # rows that were committed
+        self.dropped = 0  # rows that were not taken, could not be stored, or were left at the end
+        self.failed = 0  # attempts to write that failed, and rows or submissions that raised
         self._log, self._capacity = log, capacity
         self._thread: threading.Thread | None = None
         self._outage = 0  # failed attempts in a row
@@ -174,29 +161,33 @@ class LogWriter:
             try:
                 self._log.write(rows)
             except PredictionLogError as error:
-                self._away(error)
+                self.failed += 1
+                self._outage += 1
+                if self._outage == 1:
+                    logger.warning("%s; answers go on, their rows wait for it", error)
                 if time.monotonic() >= self._deadline:
                     return False
                 self._wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
+                continue
             except Exception as error:  # as above; and no attempt will ever store such a row
                 if len(rows) > 1:
                     return all(self._deliver([row]) for row in rows)
                 self._complain(error)
-                self._settle(dropped=1)
-                return True
+                written = 0
             else:
-                self._back()
-                self._settle(written=len(rows))
-                return True
+                if self._outage:
+                    logger.warning(
+                        "the prediction log is back after %d failed attempt(s)", self._outage
+                    )
+                self._outage, written = 0, len(rows)
+            with self._change:
+                if not self._ended:
+                    self._waiting -= len(rows)
+                    self.written += written
+                    self.dropped += len(rows) - written
+            return True
         return True
-
-    def _settle(self, *, written: int = 0, dropped: int = 0) -> None:
-        with self._change:
-            if not self._ended:
-                self._waiting -= written + dropped
-                self.written += written
-                self.dropped += dropped
 
     def _wait(self, pause: float) -> None:
         """Wait for the next attempt; closing ends the pause, and makes the next ones short."""
@@ -206,25 +197,10 @@ class LogWriter:
             else:
                 self._change.wait_for(lambda: self._closing, pause)
 
-    def _away(self, error: PredictionLogError) -> None:
-        """Count a failed attempt; log the first one of an outage."""
-        self.failed += 1
-        self._outage += 1
-        if self._outage == 1:
-            logger.warning("%s; answers go on, their rows wait for it", error)
-
-    def _back(self) -> None:
-        if self._outage:
-            logger.warning("the prediction log is back after %d failed attempt(s)", self._outage)
-        self._outage = 0
-
     def _complain(self, error: Exception) -> None:
         """Count a row or a submission that raised; log the first one."""
         self.failed += 1
         if not self._complained:
             self._complained = True
-            logger.error(
-                "not logged; further errors of this kind are not reported: %s: %s",
-                type(error).__name__,
-                error,
-            )
+            text = "not logged; further errors of this kind are not reported: %s: %s"
+            logger.error(text, type(error).__name__, error)

@@ -22,17 +22,10 @@ SCRIPTS: dict[str, Parse] = {
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
-def _parsers() -> list[tuple[str, Parse, list[str]]]:
-    scripts: list[tuple[str, Parse, list[str]]] = [
-        (script, parse, []) for script, parse in SCRIPTS.items()
-    ]
-    commands: list[tuple[str, Parse, list[str]]] = [
-        (f"python -m sentiment {name}", parse_command, [name]) for name in MODULES
-    ]
-    return [*scripts, *commands]
-
-
-PARSERS = _parsers()
+PARSERS: list[tuple[str, Parse, list[str]]] = [
+    *((script, parse, []) for script, parse in SCRIPTS.items()),
+    *((f"python -m sentiment {name}", parse_command, [name]) for name in MODULES),
+]
 NAMES = [program for program, _, _ in PARSERS]
 
 
@@ -84,13 +77,19 @@ def test_an_unknown_option_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--trials", "many"], "1 or more"),
+        (["--models", "Oracle"], "LogisticRegression, NaiveBayes, LinearSVM"),
+        (["--models", "NaiveBayes,NaiveBayes"], "twice"),
+        (["--seed", "x"], "whole number"),
+        (["--format", "onnx"], "skops"),
+        (["--promote", "--no-register"], "--promote needs a version"),
         (["serve", "--port", "70000"], "65535"),
         (["serve", "--workers", "0"], "1 or more"),
         (["serve", "--refresh", "inf"], "above 0"),
         (["serve", "--ab", "challenger=2"], "from 0 to 1"),
         (["serve", "--ab", "challenger=nan"], "from 0 to 1"),
         (["serve", "--ab", "=0.5"], "from 0 to 1"),
-        (["serve", "--shadow", "a b"], "neither an alias nor a version"),
+        (["serve", "--shadow", "a b"], "not an alias or a version number"),
         (["serve", "--debug", "--host", "0.0.0.0"], "not on 0.0.0.0"),
         (["score", "--in", "a.csv"], "--out"),
         (["promote", "1", "--to", "production", "--force"], "--reason"),
@@ -104,28 +103,12 @@ def test_an_unknown_option_is_one_line(
         ([], "COMMAND"),
     ],
 )
-def test_wrong_options_of_commands_say_what_was_expected(
+def test_wrong_options_say_what_was_expected(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said in refused(parse_command, arguments, capsys)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--trials", "0"], "1 or more"),
-        (["--trials", "many"], "1 or more"),
-        (["--models", "Oracle"], "LogisticRegression, NaiveBayes, LinearSVM"),
-        (["--models", "NaiveBayes,NaiveBayes"], "twice"),
-        (["--seed", "x"], "whole number"),
-        (["--format", "onnx"], "skops"),
-        (["--promote", "--no-register"], "--promote needs a version"),
-    ],
-)
-def test_wrong_options_of_the_experiment_say_what_was_expected(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert said in refused(parse_experiment, arguments, capsys)
+    of_experiment = bool(arguments) and arguments[0].startswith("--")
+    parse = parse_experiment if of_experiment else parse_command
+    assert said in refused(parse, arguments, capsys)
 
 
 def test_a_time_is_local_unless_it_has_a_zone() -> None:
@@ -138,9 +121,13 @@ def test_a_time_is_local_unless_it_has_a_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[str(PROJECT / script)] for script in SCRIPTS] + [["-m", "sentiment", "serve"]]
+    ("command", "option"),
+    [
+        ([str(PROJECT / "sentiment_mlflow_optuna.py")], "--help"),
+        ([str(PROJECT / "ml_orchestration_flipkart.py")], "--no-such-option"),
+        (["-m", "sentiment", "serve"], "--help"),
+    ],
 )
-@pytest.mark.parametrize("option", ["--help", "--no-such-option"])
 def test_help_and_wrong_options_import_no_library(command: list[str], option: str) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *command, option],

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sentiment.data import reviews
 from sentiment.data.reviews import load_reviews, remove_marker
@@ -61,12 +58,10 @@ def test_rows_are_checked_cleaned_of_the_marker_and_counted(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("goodREAD MORE", "good"),
         ("good. Read More", "good."),
         ("goodREAD MORE READ MORERead More  ", "good"),
         ("READ MORE reviews before you buy", "READ MORE reviews before you buy"),
         ("I want to read more", "I want to read more"),
-        ("one READ MORE in the middleREAD MORE", "one READ MORE in the middle"),
         ("READ MORE", ""),
     ],
 )
@@ -74,16 +69,11 @@ def test_only_the_trailing_marker_goes(text: str, expected: str) -> None:
     assert remove_marker(text) == expected
 
 
-@given(st.text())
-def test_removing_the_marker_undoes_adding_it(text: str) -> None:
-    assert remove_marker(text + "READ MORE") == remove_marker(text)
-
-
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "tsv.gz", "parquet", "bom"])
+@pytest.mark.parametrize("kind", ["csv.gz", "tsv", "parquet", "bom"])
 def test_every_format_gives_the_same_frame(tmp_path: Path, kind: str) -> None:
     table = pd.DataFrame(
         {
-            "Review text": ["good, really", 'said "fine"', "très bien 👍", None],
+            "Review text": ["NA", 'said, "fine"', "très bien 👍", None],
             "Ratings": [5, 4, 3, 1],
         }
     )
@@ -95,20 +85,14 @@ def test_every_format_gives_the_same_frame(tmp_path: Path, kind: str) -> None:
         encoding = "utf-8-sig" if kind == "bom" else "utf-8"
         table.to_csv(file, sep=separator, index=False, encoding=encoding)
     loaded = load_reviews(file)
-    assert loaded.frame["text"].tolist() == ["good, really", 'said "fine"', "très bien 👍"]
-    assert loaded.frame["rating"].tolist() == [5, 4, 3]
-    assert loaded.without_text == 1
-
-
-def test_words_that_pandas_takes_for_missing_are_reviews(tmp_path: Path) -> None:
-    file = write(tmp_path, HEADER + "A,NA,5\nB,null,4\nC,None,1\n")
-    assert load_reviews(file).frame["text"].tolist() == ["NA", "null", "None"]
+    # a word that pandas takes for missing is a review
+    assert loaded.frame["text"].tolist() == ["NA", 'said, "fine"', "très bien 👍"]
+    assert loaded.frame["rating"].tolist() == [5, 4, 3] and loaded.without_text == 1
 
 
 @pytest.mark.parametrize(
     ("header", "options"),
     [
-        ("id,Review text,Ratings", {}),
         ("id,review,rating", {}),
         ("id,body,stars", {}),
         ("review,what,mark", {"text_column": "What", "rating_column": "mark"}),
@@ -159,43 +143,44 @@ def test_files_without_usable_rows(tmp_path: Path) -> None:
     assert "is empty" in message(write(tmp_path, ""))
     assert "no rows" in message(write(tmp_path, HEADER))
     assert "no row has a text and a rating" in message(write(tmp_path, HEADER + "A,,5\nB,b,\n"))
+    text = message(write(tmp_path, "Review text,zzz\nfine,5\n"))
+    assert "no column of ratings such as 'ratings'" in text and "--rating-column" in text
     # a comma too many in every row is not read as another column
     text = message(write(tmp_path, HEADER + "A,nice, fine,5\nB,bad, no,1\n"))
     assert "2 that cannot be read (line 2: 4 fields, expected 3; line 3: 4 fields" in text
 
 
-def test_a_column_that_is_missing_is_named_with_its_option(tmp_path: Path) -> None:
-    text = message(write(tmp_path, "reviewed,Ratings\nfine,5\n"))
-    assert "found 'reviewed', 'Ratings'" in text and "--text-column" in text
-    text = message(write(tmp_path, "Review text,zzz\nfine,5\n"))
-    assert "no column of ratings such as 'ratings'" in text and "--rating-column" in text
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_file_in_another_encoding_is_refused(tmp_path: Path, packed: bool) -> None:
-    data = HEADER.encode() + b"A,fine,5\nA,caf\xe9,5\n"
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "latin.csv"
-    file.write_bytes(gzip.compress(data) if packed else data)
+    file.write_bytes(gzip.compress(HEADER.encode() + b"A,fine,5\nA,caf\xe9,5\n"))
     assert "line 3: byte 0xe9 is not UTF-8; save the file as UTF-8" in message(file)
 
 
-@pytest.mark.parametrize("value", ["4.5", "0", "6", "five", "-1", "nan", "inf", "x" * 900])
-def test_wrong_ratings_are_refused_and_the_first_three_shown(tmp_path: Path, value: str) -> None:
-    rows = 'A,"a\na",5\n' + f"B,b,{value}\n" * 4
-    shown = repr(value[:20])
-    assert (
-        f"4 ratings are not a whole number of stars from 1 to 5 (line 4: {shown}; line 5: {shown};"
-        in message(write(tmp_path, HEADER + rows))
-    )
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("4.5", "'4.5'"),
+        ("0", "'0'"),
+        ("6", "'6'"),
+        ("-1", "'-1'"),
+        ("inf", "no number"),
+        ("so good", "no number"),  # which may be a customer's words
+        ("x" * 10_000, "no number"),
+        ("9" * 10_000, "no number"),
+        ("\x01\U000e0001" * 5_000, "no number"),
+    ],
+)
+def test_wrong_ratings_are_refused_and_the_first_three_shown(
+    tmp_path: Path, value: str, shown: str
+) -> None:
+    said = message(write(tmp_path, HEADER + 'A,"a\na",5\n' + f"B,b,{value}\n" * 4))
+    assert "4 ratings are not a whole number of stars from 1 to 5 (line 4: " in said
+    assert f"(line 4: {shown}; line 5: {shown}; line 6: {shown}; and 1 more)" in said
 
 
 @pytest.mark.parametrize(
     ("ratings", "expected"),
-    [
-        ([5, 4, None], [5, 4]),
-        ([5.0, 4.0, float("nan")], [5, 4]),
-        (["5", " 4.0 ", " "], [5, 4]),
-    ],
+    [([5, 4, None], [5, 4]), ([5.0, 4.0, float("nan")], [5, 4]), (["5", " 4.0 ", " "], [5, 4])],
 )
 def test_ratings_may_be_numbers_or_text(
     tmp_path: Path, ratings: list[object], expected: list[int]
@@ -203,21 +188,6 @@ def test_ratings_may_be_numbers_or_text(
     pd.DataFrame({"text": list("abc"), "stars": ratings}).to_parquet(tmp_path / "in.parquet")
     loaded = load_reviews(tmp_path / "in.parquet")
     assert loaded.frame["rating"].tolist() == expected and loaded.without_rating == 1
-
-
-@pytest.mark.parametrize(
-    ("column", "said"),
-    [
-        ({"text": [["a"]], "stars": [5]}, "column 'text' holds list<.*, expected text"),
-        ({"text": ["a"], "stars": [[5]]}, "column 'stars' holds list<.* expected text or numbers"),
-        ({"text": ["a"], "stars": [True]}, "column 'stars' holds bool"),
-    ],
-)
-def test_columns_of_other_types_are_refused(
-    tmp_path: Path, column: dict[str, list[object]], said: str
-) -> None:
-    pd.DataFrame(column).to_parquet(tmp_path / "in.parquet")
-    assert re.search(said, message(tmp_path / "in.parquet"))
 
 
 def test_an_index_of_pandas_is_a_column_like_another(tmp_path: Path) -> None:
@@ -229,33 +199,24 @@ def test_an_index_of_pandas_is_a_column_like_another(tmp_path: Path) -> None:
 # --- labels, split, audit ------------------------------------------------------------------
 
 
-def test_ratings_one_and_two_are_negative() -> None:
-    assert reviews.to_labels([1, 2, 3, 4, 5]).tolist() == [0, 0, 1, 1, 1]
-
-
 def test_split_is_70_30_and_keeps_the_class_shares() -> None:
+    assert reviews.to_labels([1, 2, 3, 4, 5]).tolist() == [0, 0, 1, 1, 1]
     split = reviews.split_reviews(frame_of(80, 20))
     assert (len(split.train_texts), len(split.test_texts)) == (70, 30)
     assert (split.y_train == 0).sum() == 14 and (split.y_test == 0).sum() == 6
     assert not set(split.train_texts) & set(split.test_texts)
-    again = reviews.split_reviews(frame_of(80, 20))
-    assert again.test_texts == split.test_texts
+    assert reviews.split_reviews(frame_of(80, 20)).test_texts == split.test_texts
 
 
 @pytest.mark.parametrize(
-    ("positives", "negatives", "said"), [(50, 0, "0 negative"), (3, 50, "3 positive")]
+    ("positives", "negatives", "said"), [(50, 0, "0 negative"), (7, 50, "7 positive")]
 )
 def test_a_class_too_small_for_the_folds_is_refused(
     positives: int, negatives: int, said: str
 ) -> None:
     with pytest.raises(ReviewDataError, match=f"{said} reviews left, expected at least 8"):
         reviews.split_reviews(frame_of(positives, negatives))
-
-
-def test_eight_of_a_class_are_enough_for_five_folds() -> None:
-    for others in range(20, 60):
-        split = reviews.split_reviews(frame_of(others, 8))
-        assert (split.y_train == 0).sum() >= 5
+    assert (reviews.split_reviews(frame_of(41, 8)).y_train == 0).sum() >= 5
 
 
 def test_digest_changes_with_text_rating_and_order() -> None:
@@ -274,11 +235,8 @@ def test_digest_changes_with_text_rating_and_order() -> None:
 def test_text_hashes_are_sorted_distinct_and_stable() -> None:
     hashes = reviews.text_hashes(["good", "bad", "good"])
     assert hashes.dtype == np.uint64 and len(hashes) == 2 and hashes[0] < hashes[1]
-    # BLAKE2b-64 of b"good" read little-endian, from Python's own hashlib on the command line
-    import hashlib
-
-    expected = int.from_bytes(hashlib.blake2b(b"good", digest_size=8).digest(), "little")
-    assert expected in hashes.tolist()
+    # by `b2sum --length 64` of the four letters
+    assert int.from_bytes(bytes.fromhex("07878fd8745bb530"), "little") in hashes.tolist()
 
 
 def test_audit_counts_by_hand(tmp_path: Path) -> None:
@@ -287,8 +245,7 @@ def test_audit_counts_by_hand(tmp_path: Path) -> None:
     rows = np.array([0, 1]), np.array([2, 3])
     split = reviews.Split(["a", "b"], ["c", "d"], np.array([1, 0]), np.array([0, 1]), *rows)
     table = reviews.audit_reviews(loaded, split, ["x", "x"], ["x", ""])
-    counts = dict(zip(table["check"], table["count"], strict=True))
-    assert counts == {
+    assert dict(zip(table["check"], table["count"], strict=True)) == {
         "rows that cannot be read": 1,
         "rows without text": 1,
         "rows without a rating": 1,

@@ -19,7 +19,6 @@ from sentiment.data.tables import (
     TEXT,
     TEXT_OR_NUMBER,
     Column,
-    Unreadable,
     appearing_whole,
     open_table,
     read_table,
@@ -48,19 +47,11 @@ def test_a_column_is_found_by_name(names: list[str], wanted: str | None, at: int
 @pytest.mark.parametrize(
     ("names", "wanted", "said"),
     [
-        (
-            ["a", "b"],
-            None,
-            "no column of reviews such as 'text' or 'review', found 'a', 'b'; name it with --text",
-        ),
-        (
-            ["a", "Review"],
-            "reviw",
-            "no column 'reviw', found 'a', 'Review'; did you mean --text 'Rev",
-        ),
-        (["a", "b"], "stars", "no column 'stars', found 'a', 'b'; name it with --text"),
+        (["a", "b"], None, "no column of reviews such as 'text' or 'review', found 'a', 'b'; name"),
+        (["a", "Review"], "reviw", "no column 'reviw', found 'a', 'Review'; did you mean --text"),
         (["text", "Text"], None, "two columns are named 'text'; rename one"),
-        (["long" * 99, *"abcdefgh"], "no" * 99, "…', 'a', 'b', 'c', 'd' and 4 more"),
+        (["long" * 99, *"abcdefgh"], "no" * 99, "…', 'a', 'b', 'c', 'd' and 4 more; name it with"),
+        (["\x01" * 99] * 9, "no" * 99, "…' and 4 more; name it with --text"),
     ],
 )
 def test_a_column_that_is_not_there_is_said_briefly(
@@ -69,7 +60,7 @@ def test_a_column_that_is_not_there_is_said_briefly(
     table = read_table(io.BytesIO(",".join(names).encode()), "in.csv")
     with pytest.raises(ReviewDataError) as caught:
         table.find(REVIEWS, wanted)
-    assert said in str(caught.value) and len(str(caught.value)) < 400
+    assert said in str(caught.value) and len(str(caught.value)) <= 300
 
 
 # --- formats and files ---------------------------------------------------------------------
@@ -124,12 +115,6 @@ def test_parquet_is_read_by_position_and_its_types_are_checked(tmp_path: Path) -
         read_table(io.BytesIO((tmp_path / "any name").read_bytes()), "x", most_bytes=10**6)
 
 
-def test_parquet_without_rows_has_no_chunks_or_empty_ones(tmp_path: Path) -> None:
-    columns = {"text": pa.array([], pa.string())}
-    with open_table(write_parquet(tmp_path / "in.parquet", columns), "--data") as table:
-        assert [chunk.places for chunk in table.chunks() if len(chunk.places)] == []
-
-
 def test_a_damaged_page_or_text_of_parquet_is_placed(tmp_path: Path) -> None:
     file = tmp_path / "in.parquet"
     bad = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff"))
@@ -140,36 +125,16 @@ def test_a_damaged_page_or_text_of_parquet_is_placed(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_file_and_what_unpacks_to_too_much(tmp_path: Path) -> None:
-    with pytest.raises(ReviewDataError, match="is a folder"), open_table(tmp_path, "--data"):
-        pass
-    missing = tmp_path / "no.csv"
-    with (
-        pytest.raises(ReviewDataError, match="no such file; give one with --in"),
-        open_table(missing, "--in"),
+    for path, error, said in (
+        (tmp_path, ReviewDataError, "is a folder"),
+        (tmp_path / "no.csv", ReviewDataError, "no such file; give one with --in"),
+        (tmp_path / ("x" * 300), ReviewReadError, "cannot be read"),
     ):
-        pass
-    with (
-        pytest.raises(ReviewReadError, match="cannot be read"),
-        open_table(tmp_path / ("x" * 300), "--in"),
-    ):
-        pass
+        with pytest.raises(error, match=said), open_table(path, "--in"):
+            pass
     packed = gzip.compress(b"text\n" + b"good\n" * 10**5)
     with pytest.raises(ReviewDataError, match="more than 200,000 bytes"):
         list(read_table(io.BytesIO(packed), "in.csv", most_bytes=200_000).chunks([0]))
-
-
-def test_the_first_problems_are_named_and_the_others_counted() -> None:
-    (chunk,) = read_table(io.BytesIO(b"a,b\n" + b"1\n" * 5), "in.csv").chunks()
-    seen = Unreadable(2)
-    seen.add(chunk, {})
-    assert str(seen) == "" and seen.count == 0
-    seen.add(chunk, {3: "torn", 1: "none"})
-    seen.add(chunk, {2: "torn"})
-    assert str(seen) == "line 3: none; line 5: torn; and 1 more" and seen.count == 3
-
-
-def leftovers(folder: Path) -> list[Path]:
-    return list(folder.glob(f".*{PART}"))
 
 
 def test_a_run_clears_up_after_the_dead_and_not_after_the_living(tmp_path: Path) -> None:
@@ -183,4 +148,4 @@ def test_a_run_clears_up_after_the_dead_and_not_after_the_living(tmp_path: Path)
             second.write(b"second")
         assert target.read_bytes() == b"second"
         first.write(b"first")
-    assert target.read_bytes() == b"first" and leftovers(tmp_path) == [other]
+    assert target.read_bytes() == b"first" and list(tmp_path.glob(f".*{PART}")) == [other]

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import write_reviews
 from support.prediction_logs import ROW
 
-from sentiment.data.reviews import data_digest, load_reviews, split_reviews
+from sentiment.data.reviews import data_digest, load_reviews
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.feedback import Feedback, read_feedback, with_feedback
-from sentiment.predictions.log import PredictionLog, open_log
-
-
-def answered(
-    log: PredictionLog, request: str, text: str | None, at: float, arm: str = "champion"
-) -> None:
-    """One review of the log, as the server writes it."""
-    log.write([replace(ROW, request_id=request, text=text, at=at, arm=arm)])
+from sentiment.predictions.log import open_log
 
 
 def reviews_file(folder: Path, *rows: tuple[str, int]) -> Path:
@@ -34,13 +26,16 @@ def rows_of(frame: pd.DataFrame) -> list[tuple[str, int]]:
 
 
 def test_a_label_makes_a_review_of_what_was_answered(file_url: str) -> None:
+    answers: tuple[tuple[str, str | None, float, str], ...] = (
+        ("late", "torn box", 30.0, "challenger"),
+        ("early", "Great grip READ MORE", 10.0, "champion"),
+        ("unasked", "nobody said what this is", 11.0, "champion"),
+        ("secret", None, 12.0, "champion"),
+        ("both", "fine", 20.0, "champion"),
+        ("both", "fine", 20.0, "shadow"),
+    )
     log = open_log(file_url)
-    answered(log, "late", "torn box", at=30.0, arm="challenger")
-    answered(log, "early", "Great grip READ MORE", at=10.0)
-    answered(log, "unasked", "nobody said what this is", at=11.0)
-    answered(log, "secret", None, at=12.0)
-    answered(log, "both", "fine", at=20.0)
-    answered(log, "both", "fine", at=20.0, arm="shadow")
+    log.write([replace(ROW, request_id=r, text=t, at=at, arm=arm) for r, t, at, arm in answers])
     log.add_feedback("late", 0, 0, 2, at=40.0)
     log.add_feedback("early", 0, 0, None, at=40.0)
     log.add_feedback("early", 0, 1, None, at=41.0)  # on second thoughts
@@ -86,39 +81,15 @@ def test_feedback_goes_below_the_file_as_rows_of_it_would(tmp_path: Path) -> Non
 def test_without_labels_it_is_the_file(file_url: str, tmp_path: Path) -> None:
     loaded = load_reviews(reviews_file(tmp_path, ("good", 5), ("bad", 1)))
     log = open_log(file_url)
-    answered(log, "unasked", "nobody said what this is", at=11.0)
+    log.write([replace(ROW, text=None)])
     for feedback in (None, read_feedback(file_url)):
         found = with_feedback(loaded, feedback)
         assert found.loaded is loaded and found.added == 0 and found.note == ""
         assert found.digest == found.file_digest == data_digest(loaded.frame)
-
-
-def test_labels_without_any_stored_text_add_nothing_and_are_counted(
-    file_url: str, tmp_path: Path
-) -> None:
-    loaded = load_reviews(reviews_file(tmp_path, ("good", 5), ("bad", 1)))
-    log = open_log(file_url)
-    answered(log, "secret", None, at=12.0)
-    log.add_feedback("secret", 0, 0, None, at=42.0)
+    log.add_feedback(ROW.request_id, 0, 0, None, at=42.0)  # without any text it adds nothing
     found = with_feedback(loaded, read_feedback(file_url))
     assert found.added == 0 and found.digest == found.file_digest
     assert found.note.startswith("1 labels in the prediction log: 1 without a stored text")
-    assert rows_of(found.loaded.frame) == [("good", 5), ("bad", 1)]
-
-
-def test_the_split_takes_both_alike(tmp_path: Path) -> None:
-    """A third of the reviews is feedback, in the training part as in the holdout (sd .03)."""
-    loaded = load_reviews(write_reviews(tmp_path / "reviews.csv"))
-    sent = pd.DataFrame(
-        {"text": [f"new thing {n}" for n in range(200)], "rating": [1, 5, 5, 5] * 50}
-    )
-    found = with_feedback(loaded, Feedback(sent))
-    split = split_reviews(found.loaded.frame)
-    shares = [
-        sum(text.startswith("new thing") for text in texts) / len(texts)
-        for texts in (split.train_texts, split.test_texts)
-    ]
-    assert shares == pytest.approx([200 / 600, 200 / 600], abs=0.1)
 
 
 def test_a_log_that_is_not_there_has_no_labels_and_is_not_made(

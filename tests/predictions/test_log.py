@@ -6,14 +6,15 @@ import re
 import signal
 import socket
 import sqlite3
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from filelock import FileLock
@@ -32,59 +33,27 @@ from support.prediction_logs import (
 
 from sentiment.errors import PredictionLogError
 from sentiment.predictions import log as prediction_log
-from sentiment.predictions import tables as log_tables
-from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A log in SQLite, made and closed."""
-    open_log(f"sqlite:///{tmp_path / 'predictions.db'}").close()
-    return tmp_path / "predictions.db"
-
+from sentiment.predictions.log import PredictionLog, open_log
 
 # --- rows -----------------------------------------------------------------------------------
 
 
 def test_a_row_is_read_back_as_it_was_written(log: PredictionLog) -> None:
-    other = replace(ROW, position=1, label=None, text=None, experiment="")
-    log.write([ROW, other])
-    (frame,) = log.read()
-    assert list(frame.columns) == [field.name for field in fields(LoggedPrediction)] + [
-        "true_label"
-    ]
-    assert frame.isna().sum().to_dict() == {
-        **dict.fromkeys(frame.columns, 0),
-        "text": 1,
-        "label": 1,
-        "true_label": 2,
-    }
-    for at, row in enumerate((ROW, other)):
-        expected = {name: value for name, value in vars(row).items() if value is not None}
-        assert {name: frame[name][at] for name in expected} == expected
-
-
-def test_the_types_of_a_frame_do_not_depend_on_its_rows(log: PredictionLog) -> None:
-    log.write([replace(ROW, at=1.0, label=None, text=None), replace(ROW, at=2.0, position=1)])
-    empty, full = log.read(chunk=1)
-    whole = {"position", "characters", "words", "known_words"}
-    real = {"at", "probability", "milliseconds"}
-    for frame in (empty, full):
-        types = {str(name): str(dtype) for name, dtype in frame.dtypes.items()}
-        assert {name for name in types if types[name] == "int64"} == whole
-        assert {name for name in types if types[name] == "float64"} == real
-        assert types["label"] == types["true_label"] == "Int64"
-        assert set(types.values()) == {"int64", "float64", "Int64", "str"}
-
-
-def test_numbers_of_numpy_are_numbers(log: PredictionLog) -> None:
     one: Any = np.int64(1)
-    log.write([replace(ROW, position=one, label=one, words=one, probability=np.float64(0.5))])
-    (frame,) = log.read()
-    found = frame[["position", "label", "words", "probability"]].iloc[0].tolist()
-    assert found == [1, 1, 1, 0.5]
-    assert log.add_feedback("request", one, one - one, one, np.float64(1))
-    assert read(log).true_label.tolist() == [0]
+    other = replace(ROW, position=one, label=None, text=None, at=np.float64(ROW.at), experiment="")
+    log.write([ROW, other])
+    frames = list(log.read(chunk=1))
+    for frame, row in zip(frames, (ROW, other), strict=True):
+        expected = {**vars(row), "true_label": None}
+        assert list(frame.columns) == list(expected)
+        found = {str(name): value for name, value in frame.iloc[0].items()}
+        assert {name: None if pd.isna(found[name]) else found[name] for name in found} == expected
+    # types do not depend on the rows
+    types = {str(name): str(dtype) for name, dtype in frames[0].dtypes.items()}
+    assert types == {str(name): str(dtype) for name, dtype in frames[1].dtypes.items()}
+    assert {types[name] for name in ("position", "characters", "words")} == {"int64"}
+    assert {types[name] for name in ("at", "probability", "milliseconds")} == {"float64"}
+    assert types["label"] == types["true_label"] == "Int64" and types["text"] == "str"
 
 
 def test_a_row_that_is_there_already_is_passed_over(log: PredictionLog) -> None:
@@ -102,7 +71,6 @@ def test_a_row_that_is_there_already_is_passed_over(log: PredictionLog) -> None:
     ("wrong", "said"),
     [
         ({"probability": float("nan")}, "probability: expected a finite number, found nan"),
-        ({"milliseconds": float("inf")}, "milliseconds: expected a finite number, found inf"),
         ({"words": 2**31}, "words: expected a whole number of at most 2147483647"),
         ({"characters": "many"}, "characters: invalid literal"),
         ({"version": None}, "(?i)not.null constraint.*version|version.*not.null constraint"),
@@ -114,7 +82,6 @@ def test_rows_are_written_all_or_none(log: PredictionLog, wrong: dict[str, Any],
     assert "not good" not in str(caught.value) and "\n" not in str(caught.value)
     assert log.counts() == {"predictions": 0, "feedback": 0}
     log.write([])
-    assert log.counts()["predictions"] == 0
 
 
 @pytest.mark.parametrize(
@@ -127,10 +94,9 @@ def test_rows_are_written_all_or_none(log: PredictionLog, wrong: dict[str, Any],
             "'); DROP TABLE sentiment_predictions; --\\",
             "'); DROP TABLE sentiment_predictions; --\\",
         ),
-        ("", ""),
         ("long " * 50_000, "long " * 50_000),
     ],
-    ids=["unicode", "null", "surrogates", "quotes", "empty", "long"],
+    ids=["unicode", "null", "surrogates", "quotes", "long"],
 )
 def test_any_text_is_stored(log: PredictionLog, text: str, stored: str) -> None:
     log.write([replace(ROW, text=text, request_id=f"id{text[:50]}", experiment=text[:50])])
@@ -157,7 +123,7 @@ def test_only_the_rows_that_fit_are_read(log: PredictionLog) -> None:
     assert list(log.read(version="5")) == []
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 7, 8])
+@pytest.mark.parametrize("chunk", [1, 3, 7])
 def test_rows_come_oldest_first_whatever_the_size_of_a_frame(
     log: PredictionLog, chunk: int
 ) -> None:
@@ -210,7 +176,6 @@ def test_a_page_is_found_by_an_index(tmp_path: Path, wanted: dict[str, Any]) -> 
             index = "sentiment_predictions_(version_)?at"
             assert re.search(f"({how}) sentiment_predictions USING INDEX {index}", plan), plan
             assert "SEARCH sentiment_feedback USING INDEX" in plan and "B-TREE" not in plan
-            assert number == 0 or "at>?" in plan
 
 
 # --- feedback and retention -----------------------------------------------------------------
@@ -245,14 +210,7 @@ def test_feedback_on_nothing_is_not_kept(log: PredictionLog) -> None:
 
 @pytest.mark.parametrize(
     ("label", "rating", "said"),
-    [
-        (2, None, "label: expected 0 or 1, found 2"),
-        (None, 3, "label: expected 0 or 1, found None"),
-        (1, 0, "rating: expected 1 to 5, or none, found 0"),
-        (1, 6, "found 6"),
-        (1, 2.5, "found 2.5"),
-        (1, "5", "found 5"),
-    ],
+    [(2, None, "label: .* found 2"), (1, 0, "rating: .* found 0"), (1, 6, "6"), (1, 2.5, "2.5")],
 )
 def test_feedback_of_no_meaning_is_refused(
     log: PredictionLog, label: Any, rating: Any, said: str
@@ -263,7 +221,7 @@ def test_feedback_of_no_meaning_is_refused(
     assert log.counts()["feedback"] == 0
 
 
-@pytest.mark.parametrize("portion", [1, 3, 7, 8])
+@pytest.mark.parametrize("portion", [3, 7])
 def test_old_rows_are_retired_with_their_feedback(
     log: PredictionLog, monkeypatch: pytest.MonkeyPatch, portion: int
 ) -> None:
@@ -305,7 +263,7 @@ def test_several_processes_create_the_log_at_once(url: str) -> None:
         "log = open_log(sys.argv[1])\n"
         "log.write([replace(ROW, request_id=sys.argv[2])])\n"
     )
-    children = [child(code, url, str(number)) for number in range(4)]
+    children = [child(code, url, str(number)) for number in range(3)]
     try:
         for process in children:
             assert process.stdout and process.stdout.readline() == "ready\n"
@@ -313,20 +271,20 @@ def test_several_processes_create_the_log_at_once(url: str) -> None:
             assert process.stdin
             process.stdin.write("go\n")
             process.stdin.flush()
-        assert [process.wait(60) for process in children] == [0, 0, 0, 0]
+        assert [process.wait(60) for process in children] == [0, 0, 0]
     finally:
         for process in children:
             process.kill()
             process.communicate()
     with closing(open_log(url)) as log:
-        assert sorted(requests(log)) == ["0", "1", "2", "3"]
+        assert sorted(requests(log)) == ["0", "1", "2"]
 
 
 def test_a_file_is_made_by_one_process_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that switch it to WAL at once, one is told that it is locked, now and then."""
-    monkeypatch.setattr(log_tables, "PATIENCE", 0)
+    monkeypatch.setattr(prediction_log, "PATIENCE", 0)
     file = tmp_path / "predictions.db"
     with FileLock(f"{file}.lock"), pytest.raises(PredictionLogError, match="cannot be opened"):
         open_log(f"sqlite:///{file}")
@@ -345,37 +303,21 @@ def test_a_table_of_another_schema_is_refused_and_left_alone(url: str) -> None:
     with connected(url) as connection:
         assert not sa.inspect(connection).has_table("sentiment_feedback")
     execute(url, "DROP TABLE sentiment_predictions")
-    execute(url, "CREATE TABLE sentiment_feedback (request_id TEXT, position INTEGER, label TEXT)")
-    with pytest.raises(PredictionLogError, match=r"missing: at, rating; unexpected: none"):
-        open_log(url)
-    execute(url, "DROP TABLE sentiment_feedback")
     open_log(url).close()
     execute(url, "ALTER TABLE sentiment_feedback ADD COLUMN extra TEXT")
     with pytest.raises(PredictionLogError, match=r"feedback .*missing: none; unexpected: extra"):
         open_log(url)
 
 
-def test_a_log_is_opened_again_with_what_is_in_it(url: str) -> None:
-    for request in "abc":
-        with closing(open_log(url)) as log:
-            log.write([replace(ROW, request_id=request)])
-    assert requests(log) == "abc"  # a closed one opens again by itself
-
-
 @pytest.mark.parametrize(
     ("url", "said"),
     [
         ("", "the log's URL cannot be read; expected sqlite:///FILE or postgresql"),
-        ("predictions.db", "the log's URL cannot be read"),
         ("postgresql://user:hidden@host:port/name", "the log's URL cannot be read"),
-        (
-            "mysql://user:hidden@host/name",
-            "mysql: the log cannot be kept",
-        ),
+        ("mysql://user:hidden@host/name", "mysql: the log cannot be kept"),
         ("postgresql+asyncpg://user:hidden@host/name", "asyncpg: the log cannot be kept"),
         ("postgresql://user:pass@hidden@host/name", "two @; write the one in a password as %40"),
         ("sqlite://", "names no SQLite file"),
-        ("sqlite:///:memory:", "names no SQLite file"),
         ("sqlite://user:hidden@host/predictions.db", "names no SQLite file"),
         ("sqlite:////nowhere/at/all/predictions.db", "there is no folder /nowhere/at/all"),
     ],
@@ -407,34 +349,6 @@ def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
             open_log(f"sqlite:///{tmp_path / name}")
         assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
     assert (tmp_path / "text.db").read_text().startswith("no database")
-    with pytest.raises(PredictionLogError, match="there is no folder"):
-        open_log(f"sqlite:///{tmp_path / 'text.db' / 'predictions.db'}")
-
-
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that not even root can use")
-def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_tables, "PATIENCE", 0)
-    with pytest.raises(PredictionLogError, match=r"/proc/predictions.db: .* cannot be opened"):
-        open_log("sqlite:////proc/predictions.db")
-
-
-def test_a_relative_file_stays_where_it_was_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    log = open_log("sqlite:///here.db")
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    log.write([ROW])
-    log.close()
-    assert (tmp_path / "here.db").exists() and not list(Path().iterdir())
-
-
-@pytest.mark.parametrize("url", KINDS[1:], indirect=True)
-def test_the_scheme_alone_means_psycopg(url: str) -> None:
-    with closing(open_log(url.replace("postgresql+psycopg", "postgresql"))) as log:
-        log.write([ROW])
-    assert requests(log) == "request"
 
 
 # --- what may happen to a database ----------------------------------------------------------
@@ -443,7 +357,7 @@ def test_the_scheme_alone_means_psycopg(url: str) -> None:
 def test_a_locked_file_is_said_and_works_again_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_tables, "PATIENCE", 0)
+    monkeypatch.setattr(prediction_log, "PATIENCE", 0)
     url = f"sqlite:///{tmp_path / 'predictions.db'}"
     with closing(open_log(url)) as log:
         log.write(rows(1))
@@ -483,8 +397,8 @@ def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
     """They stand in the `-wal` file then, which the next one to open the log folds in."""
     code = (
         "log = open_log(sys.argv[1])\n"
-        "for n in range(1_000): log.write([replace(ROW, request_id=str(n), at=float(n))])\n"
-        "log.add_feedback('999', 0, 1, None, 0.0); print('written', flush=True); time.sleep(60)\n"
+        "for n in range(100): log.write([replace(ROW, request_id=str(n), at=float(n))])\n"
+        "log.add_feedback('99', 0, 1, None, 0.0); print('written', flush=True); time.sleep(60)\n"
     )
     url = f"sqlite:///{tmp_path / 'predictions.db'}"
     process = child(code, url)
@@ -495,39 +409,22 @@ def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
         process.communicate()
     assert (tmp_path / "predictions.db-wal").stat().st_size > 0
     with closing(open_log(url)) as log:
-        assert log.counts() == {"predictions": 1_000, "feedback": 1}
-        assert read(log).request_id.tolist() == [str(number) for number in range(1_000)]
-
-
-def test_a_reader_does_not_block_a_writer(file: Path) -> None:
-    with closing(sqlite3.connect(file)) as reader, closing(open_log(f"sqlite:///{file}")) as log:
-        assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        reader.execute("BEGIN")
-        assert reader.execute("SELECT count(*) FROM sentiment_predictions").fetchone() == (0,)
-        log.write([ROW])
-        assert log.counts()["predictions"] == 1
+        assert log.counts() == {"predictions": 100, "feedback": 1}
 
 
 def test_threads_share_a_log(log: PredictionLog) -> None:
-    failures: list[BaseException] = []
-
     def work(number: int) -> None:
-        try:
-            for position in range(20):
-                log.write([replace(ROW, request_id=str(number), position=position)])
-                assert log.add_feedback(str(number), position, 1, None, 0.0)
-            list(log.read(chunk=10))
-        except BaseException as error:
-            failures.append(error)
+        for position in range(10):
+            log.write([replace(ROW, request_id=str(number), position=position)])
+            assert log.add_feedback(str(number), position, 1, None, 0.0)
+        assert list(log.read(chunk=10))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == [] and log.counts() == {"predictions": 120, "feedback": 120}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert log.counts() == {"predictions": 40, "feedback": 40}
 
 
+@pytest.mark.parametrize("url", KINDS[1:], indirect=True)  # for SQLite see the writer's test
 def test_a_log_may_be_opened_before_a_fork(url: str) -> None:
     code = (
         "log = open_log(sys.argv[1])\n"

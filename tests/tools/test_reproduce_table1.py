@@ -12,8 +12,6 @@ import reproduce_table1
 from conftest import write_reviews
 from guide_table import GUIDE, TableRow, guide_candidate
 from reproduce_table1 import (
-    METHODS,
-    agrees,
     cleaned_by_method,
     corrected_half_width,
     cut,
@@ -64,17 +62,11 @@ def test_differences_are_paired(capsys: pytest.CaptureFixture[str]) -> None:
     assert "-0.0100   [-0.1832, +0.1632]   better on 0 of 2 splits" in to_code
 
 
-def test_agreement_is_to_six_decimals() -> None:
-    assert agrees(0.793250205, 0.7932502053311432)
-    assert not agrees(0.793250205, 0.793251205)
-
-
 def test_the_cut_of_the_published_seed_is_the_experiments_split(small_reviews: Path) -> None:
     frame = load_reviews(small_reviews).frame
     published = split_reviews(frame)
     found = cut(frame["text"].tolist(), to_labels(frame["rating"]), 42)
     assert found.train_texts == published.train_texts
-    assert found.test_texts == published.test_texts
     assert found.y_test.tolist() == published.y_test.tolist()
 
 
@@ -83,10 +75,7 @@ def test_only_ours_is_without_the_marker(tmp_path: Path) -> None:
     assert all(text.endswith("read") for text in texts["guide"])  # "3READ MORE" → "read"
     assert texts["code"] == texts["guide"]
     assert not any("read" in text for text in texts["ours"])
-
-
-def test_a_marker_that_was_never_there_is_not_put_in(tmp_path: Path) -> None:
-    file = tmp_path / "without.csv"
+    file = tmp_path / "without.csv"  # where the marker never was, it is not put in
     file.write_text("Review text,Ratings\ngood grip,5\nbad cork,1\n", encoding="utf-8")
     texts = cleaned_by_method(load_reviews(file))
     assert texts["guide"] == texts["ours"] == ["good grip", "bad cork"]
@@ -100,17 +89,14 @@ def test_the_guides_vectorizer_drops_not_and_weighs_by_plain_counts(algorithm: s
 
 
 def test_command_line_on_other_reviews(
-    small_reviews: Path, capsys: pytest.CaptureFixture[str]
+    small_reviews: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["--data", str(small_reviews), "--splits", "3"]) == 0
+    monkeypatch.setattr(reproduce_table1, "FOLD_SEEDS", range(2))
+    monkeypatch.setattr(reproduce_table1, "SEARCH_TRIALS", 2)
+    assert main(["--data", str(small_reviews), "--splits", "2"]) == 0
     out, err = capsys.readouterr()
-    assert err == ""
-    assert "belong to other reviews" in out
-    assert "all six agree" not in out
-    assert out.count("of 3 splits") == 2 * len(GUIDE)
-    for name in METHODS.values():
-        assert out.count(f"  {name} ") == len(GUIDE)
-
+    assert err == "" and "belong to other reviews" in out and "all six agree" not in out
+    assert out.count("of 2 splits") == 2 * len(GUIDE)
     # what the table says of the refits, once more by scikit-learn alone
     frame = load_reviews(small_reviews).frame
     marked = [clean_text(text + "READ MORE") for text in frame["text"]]
@@ -124,24 +110,9 @@ def test_command_line_on_other_reviews(
             pipeline, split.train_texts, split.y_train, scoring="f1_macro", cv=folds
         )
         pipeline.fit(split.train_texts, split.y_train)
-        scores = [
-            f1_score(truth, pipeline.predict(texts), average="macro")
-            for texts, truth in (
-                (split.train_texts, split.y_train),
-                (split.test_texts, split.y_test),
-            )
-        ]
+        parts = (split.train_texts, split.y_train), (split.test_texts, split.y_test)
+        scores = [f1_score(truth, pipeline.predict(x), average="macro") for x, truth in parts]
         assert next(here) == tuple(f"{value:.6f}" for value in (cv.mean(), *scores))
-
-
-def test_no_splits_leaves_the_second_part_out(
-    small_reviews: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--data", str(small_reviews), "--no-splits"]) == 0
-    out = capsys.readouterr().out
-    assert "Table 1" in out
-    assert "highest of 20" in out
-    assert "same 20 splits" not in out
 
 
 def test_disagreement_is_an_error_on_the_guides_reviews_alone(
@@ -152,7 +123,8 @@ def test_disagreement_is_an_error_on_the_guides_reviews_alone(
     monkeypatch.setattr(reproduce_table1, "GUIDE_DIGEST", digest)
     monkeypatch.setattr(reproduce_table1, "FOLD_SEEDS", range(2))
     assert main(["--data", str(small_reviews), "--no-splits"]) == 1
-    assert "NOT all six agree" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "NOT all six agree" in out and "splits" not in out
 
 
 @pytest.mark.parametrize("wrong", ["train", "test", "cv"])
@@ -173,13 +145,11 @@ def test_one_wrong_train_or_test_score_is_enough(
     ("content", "options", "said"),
     [
         (None, [], "no such file"),
-        ("", [], "is empty"),
-        ("Review text,Points\ngood,5\n", [], "no column of ratings"),
         ("Review text,Ratings\ngood,5\nbad,1\n", [], "negative reviews left"),
         ("Review text,Ratings\ngood,5\n", ["--splits", "1"], "--splits 1"),
         ("Review text,Ratings\n" + "".join(UNIQUE_WORDS), [], "too few words recur"),
     ],
-    ids=["missing", "empty", "column", "class", "splits", "terms"],
+    ids=["missing", "class", "splits", "terms"],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
     content: str | None,
@@ -193,9 +163,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         file.write_text(content, encoding="utf-8")
     assert main(["--data", str(file), *options]) == 2
     err = capsys.readouterr().err
-    assert said in err
-    assert err.startswith("reproduce_table1: ")
-    assert err.count("\n") == 1
+    assert said in err and err.startswith("reproduce_table1: ") and err.count("\n") == 1
 
 
 def test_the_six_published_scores_come_out(
