@@ -36,18 +36,8 @@ COLUMNS = ("characters", "words", "known_words", "probability", "label")
 # Cells of confusion matrices: first the true label, then the model's
 EXPECTED = ("expected_00", "expected_01", "expected_10", "expected_11")
 TRUE = ("true_00", "true_01", "true_10", "true_11")
-TOTALS = (
-    "reviews",
-    "words",
-    "unknown_words",
-    "no_known_words",
-    "emoji",
-    "non_ascii",
-    "answered",
-    "positive",
-    *EXPECTED,
-    *TRUE,
-)
+FLAGS = ("no_known_words", "emoji", "non_ascii")
+TOTALS = ("reviews", "words", "unknown_words", *FLAGS, "answered", "positive", *EXPECTED, *TRUE)
 # A share is one total divided by another
 SHARES = {
     "unknown_words": ("unknown_words", "words"),
@@ -105,10 +95,7 @@ class WindowFeatures:
         text = self.text
         if text is not None:
             text = replace(
-                text,
-                emoji=text.emoji[rows],
-                non_ascii=text.non_ascii[rows],
-                terms=text.terms[rows],
+                text, emoji=text.emoji[rows], non_ascii=text.non_ascii[rows], terms=text.terms[rows]
             )
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in COLUMNS}
         return replace(self, text=text, **columns)
@@ -288,11 +275,7 @@ def totals_by_row(window: WindowFeatures, true: Ints) -> Floats:
 def counted_values(window: WindowFeatures) -> dict[str, Ints]:
     """Return the whole numbers that `COUNTED` counts; the score's are of answered reviews."""
     score = np.rint(window.probability * SCORE_STEPS).astype(np.int64)
-    return {
-        "characters": window.characters,
-        "words": window.words,
-        "score": score[window.answered],
-    }
+    return {"characters": window.characters, "words": window.words, "score": score[window.answered]}
 
 
 def bin_of(score: Ints, edges: Ints) -> Ints:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sentiment.drift.features import TOTALS, ReviewRows, Tally
+from sentiment.drift.features import FLAGS, TOTALS, ReviewRows, Tally
 from sentiment.drift.signals import MEASURED, distances
 from sentiment.metrics import Floats
 
@@ -35,7 +35,6 @@ FALSE_ALARMS = {"watch": 0.07, "drifted": 0.03}
 # How that is shared: most for the signals that every check has, the rest for the score by true
 # labels, which is not always there.
 TOGETHER, ALONE = 0.8, 0.2
-FLAGS = ("no_known_words", "emoji", "non_ascii")
 
 
 @dataclass(frozen=True)

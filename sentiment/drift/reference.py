@@ -1,7 +1,7 @@
 """Keep what a model's reviews were like, without their text, to compare later reviews with it.
 
     texts, labels = reference_reviews(frame["text"], labels, copies, split)
-    log_reference(store, run_id, pipeline, texts, labels)
+    missing = ensure_reference(store, "3", frame, split)
     reference = read_reference(store, "3")
 
 The reviews of a reference should be like those to come, as often as they come, and new to the
@@ -124,7 +124,7 @@ class Reference:
             counts[name][np.searchsorted(support, values)] = reviews
         score, reviews = self.counts["score"]
         bins = bin_of(score, self.score_edges)
-        counts[BINS] = np.bincount(bins, reviews, minlength=len(self.score_edges) + 1)
+        counts[BINS] = np.bincount(bins, reviews, len(self.score_edges) + 1).astype(np.float64)
         return Tally(self.totals, counts, self.term_reviews)
 
     def to_json(self) -> str:
@@ -213,17 +213,6 @@ def reference_reviews(
     return [texts[row] for row in rows.tolist()], np.asarray(labels)[rows]
 
 
-def log_reference(
-    store: Store, run_id: str, pipeline: Any, texts: Sequence[str], labels: Ints
-) -> None:
-    """Make the reference of raw texts and 0/1 labels and log it on the model's run.
-
-    The texts should be those of `reference_reviews`. Raises `DriftReferenceError` without a review.
-    """
-    reference = Reference.build(pipeline, texts, labels)
-    store.client.log_text(run_id, reference.to_json(), ARTIFACT)
-
-
 def ensure_reference(
     store: Store, version: str, frame: pd.DataFrame, split: Split, *, trust_pickle: bool = False
 ) -> str:
@@ -241,12 +230,11 @@ def ensure_reference(
         return ""
     if registered.tags.get("data_digest") != data_digest(frame):
         return f"version {version} has no drift reference: it was trained on other reviews"
-    reference = reference_reviews(
-        frame["text"].tolist(), to_labels(frame["rating"]), frame["copies"].to_numpy(), split
-    )
+    texts, copies = frame["text"].tolist(), frame["copies"].to_numpy()
+    reference = reference_reviews(texts, to_labels(frame["rating"]), copies, split)
     try:
         pipeline = load_pipeline(store, str(registered.source), trust_pickle=trust_pickle)
-        log_reference(store, run_id, pipeline, *reference)
+        store.client.log_text(run_id, Reference.build(pipeline, *reference).to_json(), ARTIFACT)
     except (TrackingError, CalibrationError) as error:
         return f"version {version} has no drift reference: {error}"
     return ""

@@ -170,10 +170,7 @@ def test_fewer_than_asked_for_is_not_steady(
 ) -> None:
     write_answers(log, version, made_up(120, 206)[0])
     code, out, _ = run("--min-reviews", "121", "--quiet")
-    assert (code, out) == (
-        0,
-        "not enough yet: version 1 (LogisticRegression), prediction log\n",
-    )
+    assert (code, out) == (0, "not enough yet: version 1 (LogisticRegression), prediction log\n")
     assert run("--min-reviews", "120", "--quiet")[1].startswith("steady: ")
 
 

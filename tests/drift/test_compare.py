@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from support.drift_reviews import KETTLE, fitted, kettles, made_up, reference, window_of
 
 from sentiment.drift.compare import compare_reviews
-from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, row_features
+from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, counted_values, row_features
 from sentiment.drift.reference import Reference
 from sentiment.drift.report import DriftReport, Signal
 from sentiment.drift.signals import NEED_TEXT, SIGNALS
@@ -61,14 +61,14 @@ def test_values_are_scipys() -> None:
     window, _ = window_of(300, 53, negative=0.4)
     report = compare_reviews(reference(), window)
     before, _ = window_of(600, 3)
-    for name, column in (("characters_ks", "characters"), ("words_ks", "words")):
-        expected = stats.ks_2samp(getattr(before, column), getattr(window, column)).statistic
-        assert signal(report, name).value == pytest.approx(expected, abs=1e-9)
+    values, own = counted_values(window), counted_values(before)
+    for name in ("characters", "words", "score"):
+        expected = stats.ks_2samp(own[name], values[name]).statistic
+        assert signal(report, f"{name}_ks").value == pytest.approx(expected, abs=1e-9)
     unknown = (window.words - window.known_words).sum() / window.words.sum()
     assert signal(report, "unknown_words").value == pytest.approx(unknown)
-    moved = {term.term: term for term in report.moved_terms}
     words = [set(row.split()) for row in clean_texts(made_up(300, 53, negative=0.4)[0])]
-    for term in moved.values():
+    for term in report.moved_terms:
         if not term.term.startswith("("):
             share = sum(term.term in row for row in words) / 300
             assert term.window == pytest.approx(share)
@@ -116,8 +116,8 @@ def test_few_true_labels_are_named_and_not_used(labelled: int) -> None:
     some = np.full(300, NO_LABEL)
     some[order[:labelled]] = true[order[:labelled]]
     report = compare_reviews(reference(), window, some)
-    assert "measured_f1" not in {found.name for found in report.signals}
     assert list(report.not_computed) == ["measured_f1"]
+    assert len(report.signals) == len(SIGNALS) - 1
     assert report.not_computed["measured_f1"].startswith(f"{labelled} reviews have a true label")
 
 
@@ -133,7 +133,7 @@ def test_without_texts_the_rest_is_computed_and_the_missing_named() -> None:
     assert report.verdict == "drifted"
 
 
-@pytest.mark.parametrize("count", [0, 1, 99])
+@pytest.mark.parametrize("count", [0, 99])
 def test_a_short_window_is_not_enough(count: int) -> None:
     window, true = window_of(100, 58)
     rows = np.arange(count)
@@ -166,28 +166,18 @@ def test_of_a_sample_all_true_labels_count() -> None:
     expected = f1_score(true[:300][answered], window.label[:300][answered], average="macro")
     found = signal(report, "measured_f1")
     assert found.value == pytest.approx(expected)
-    assert found.reviews == answered.sum()
-    assert report.performance.labelled == answered.sum()
+    assert found.reviews == report.performance.labelled == answered.sum()
     assert report.performance.measured is not None
     assert report.performance.measured.value == pytest.approx(expected)
     assert signal(report, "positive_share").reviews == 200
-    none = compare_reviews(reference(), window, true, labelled=(window.take(rows[:20]), true[:20]))
-    assert list(none.not_computed) == ["measured_f1"]
+    few = compare_reviews(reference(), window, true, labelled=(window.take(rows[:20]), true[:20]))
+    assert list(few.not_computed) == ["measured_f1"]
 
 
 def test_true_labels_must_fit_the_window() -> None:
     window, true = window_of(120, 61)
     with pytest.raises(ValueError, match="119 true labels for 120 reviews"):
         compare_reviews(reference(), window, true[:-1])
-
-
-def test_everything_is_ready_for_json() -> None:
-    for window in (
-        row_features(kettles(150, 62)[0], fitted()),
-        without_text(window_of(120, 63)[0]),
-    ):
-        report = compare_reviews(reference(), window, made_up(len(window), 62)[1])
-        assert json.loads(json.dumps(report.as_dict(), allow_nan=False))["verdict"]
 
 
 def test_windows_nobody_can_answer_are_compared_all_the_same() -> None:

@@ -19,7 +19,6 @@ from support.drift_checks import (
     DRIFTED,
     MEASURED,
     POSITIVE,
-    STEADY,
     TOO_FEW,
     UNKNOWN,
     check_of,
@@ -67,7 +66,9 @@ def test_a_page_says_the_verdict_why_and_what_to_do(verdict: str) -> None:
 
 
 def test_all_values_are_on_the_page() -> None:
-    text = " ".join(Reader(render_page(check_of(DRIFTED, run_id="abc123"))).text.split())
+    text = " ".join(
+        Reader(render_page(check_of(DRIFTED, run_id="abc", reviews=9_000))).text.split()
+    )
     for said in (
         "11.0% from 10.0%, limit 14.0%",
         "74.0% from 80.0%, limit 72.0%",
@@ -77,14 +78,10 @@ def test_all_values_are_on_the_page() -> None:
         "Reviews with emoji: the texts of some of these reviews were not kept.",
         "kettl 0.0% 25.0%",
         "spout 12.5%",
-        "MLflow run abc123",
+        "MLflow run abc",
+        "400 of 9,000 reviews, with 1,500 of the reference",
     ):
         assert said in re.sub(r"(?<=[a-z%])(?=\d+\.\d%)", " ", text), said
-
-
-def test_a_sample_says_of_how_many_it_is() -> None:
-    text = Reader(render_page(check_of(STEADY, reviews=1_000_000))).text
-    assert "400 of 1,000,000 reviews, with 1,500 of the reference" in text
 
 
 def test_a_page_needs_nothing_else() -> None:

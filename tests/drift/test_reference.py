@@ -202,10 +202,7 @@ def test_what_comes_in_is_steady_against_it_and_not_against_reviews_without_dupl
     """On the stand-in reviews, a third of which plays what comes in after the training."""
     table = pd.read_csv(PROJECT / "data.csv", dtype=str).dropna(subset=[TEXT_COLUMN])
     rows = pd.DataFrame(
-        {
-            "text": table[TEXT_COLUMN].map(remove_marker),
-            "rating": table[RATING_COLUMN].astype(int),
-        }
+        {"text": table[TEXT_COLUMN].map(remove_marker), "rating": table[RATING_COLUMN].astype(int)}
     )
     rows = rows[rows["text"] != ""].sample(frac=1, random_state=5)
     later, before = rows[:2_800], rows[2_800:]

@@ -13,14 +13,7 @@ from support.drift_reviews import fitted, reference
 
 from sentiment.drift.features import WindowFeatures, row_features
 from sentiment.drift.performance import Performance
-from sentiment.drift.report import (
-    ADVICE,
-    DriftReport,
-    MovedTerm,
-    NewWord,
-    Signal,
-    distributions,
-)
+from sentiment.drift.report import ADVICE, DriftReport, MovedTerm, NewWord, Signal, distributions
 from sentiment.metrics import Interval
 
 PERFORMANCE = Performance(
@@ -214,5 +207,5 @@ def test_a_check_as_a_dictionary_says_what_it_is_about() -> None:
     assert (found["verdict"], found["reviews"]) == ("drifted", 400)
     assert [signal["state"] for signal in found["signals"]] == ["steady", "watch", "drifted"]
     assert found["performance"]["measured"] == {"value": 0.70, "low": 0.61, "high": 0.78}
-    without = check_of(TOO_FEW, began=None, ended=None).as_dict()
+    without = check_of(TOO_FEW, times=None).as_dict()
     assert (without["verdict"], without["window"]["began"]) == ("not enough yet", None)

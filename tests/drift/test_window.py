@@ -72,7 +72,7 @@ def test_the_log_gives_the_features_of_the_texts_and_the_labels_of_feedback(
     assert window.features.text.terms.toarray().tolist() == expected.text.terms.toarray().tolist()
     assert window.true.tolist() == [NO_LABEL] * 3 + [1, NO_LABEL, 0] + [NO_LABEL] * 34
     assert (window.source, window.reviews, window.labelled) == ("prediction log", 40, None)
-    assert (window.began, window.ended, window.notes) == (NOON, NOON + 39, ())
+    assert (window.times, window.notes) == ((NOON, NOON + 39), ())
 
 
 def test_other_versions_and_shadows_are_kept_apart_and_said(
@@ -143,7 +143,7 @@ def test_a_long_window_is_drawn_from_and_all_its_labels_are_kept(
     window = of_log(url, version)
     assert (window.reviews, len(window.features), len(window.true)) == (2_000, 300, 300)
     assert window.notes == ("a random sample of 300 of 2,000 reviews",)
-    assert (window.began, window.ended) == (NOON, NOON + 1_999)
+    assert window.times == (NOON, NOON + 1_999)
     # half of the texts have one word; 99.9 % of draws of 300 lie within .095 of it
     assert abs((window.features.words == 1).mean() - 0.5) < 0.095
     assert window.labelled is not None
@@ -257,7 +257,7 @@ def test_a_file_keeps_duplicates_and_its_ratings_are_labels(
         "left out: 2 rows without a readable text (line 5: no text; line 6: no text)",
         "left out: 2 ratings that are not whole stars from 1 to 5",
     )
-    assert (window.source, window.reviews, window.began) == ("in.csv", 7, None)
+    assert (window.source, window.reviews, window.times) == ("in.csv", 7, None)
 
 
 def test_columns_may_have_other_names_and_ratings_may_be_missing(
