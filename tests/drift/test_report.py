@@ -170,11 +170,7 @@ def test_a_check_as_a_dictionary_says_what_it_is_about() -> None:
         "ended": "2026-03-01T12:30:00+00:00",
         "notes": ["left out: answers of a shadow (4)"],
     }
-    assert found["signals"][0] == {
-        **asdict(UNKNOWN),
-        "title": "unknown words",
-        "state": "steady",
-    }
+    assert found["signals"][0] == {**asdict(UNKNOWN), "title": "unknown words", "state": "steady"}
     assert found["reasons"] == list(DRIFTED.reasons)
     assert list(found["not_computed"]) == ["emoji"]
     assert found["moved_terms"][0]["term"] == "kettl"

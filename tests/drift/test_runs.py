@@ -12,14 +12,7 @@ from support.drift_store import last_report
 
 from sentiment.drift import runs as drift_runs
 from sentiment.drift.page import render_page
-from sentiment.drift.runs import (
-    DRIFT,
-    KIND,
-    close_abandoned,
-    log_check,
-    metrics,
-    verdict_changed,
-)
+from sentiment.drift.runs import DRIFT, KIND, close_abandoned, log_check, metrics, verdict_changed
 from sentiment.tracking.store import LEDGER, Store, begin_run, end_run, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("drift_run")
