@@ -71,7 +71,7 @@ def schema_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     def copy(engine: Any) -> None:
         ends = [schema, engine.url.database]
         if not schema.exists():
-            make(engine)
+            make(engine)  # type: ignore[no-untyped-call]
             ends.reverse()
         with closing(sqlite3.connect(ends[0])) as made, closing(sqlite3.connect(ends[1])) as new:
             made.backup(new)
