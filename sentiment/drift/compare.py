@@ -24,7 +24,7 @@ from sentiment.drift.features import (
     WindowFeatures,
     counted_values,
 )
-from sentiment.drift.limits import LEVELS
+from sentiment.drift.limits import LEVELS, limits_at
 from sentiment.drift.performance import (
     MIN_CLASS,
     MIN_LABELLED,
@@ -95,7 +95,7 @@ def compare_reviews(
         estimated_on_labelled=measured and estimated_f1(scored.probability[rows], own),
     )
     report = DriftReport(len(window), reference.reviews, min_reviews, performance)
-    if len(window) < max(min_reviews, 1) or not reference.limits.signals:
+    if len(window) < max(min_reviews, 1) or not reference.limits:
         return report
     supports = {
         name: np.union1d(values, reference.counts[name][0])
@@ -135,7 +135,7 @@ def _signals(
         if name in NEED_TEXT and now.terms is None:
             missing[name] = "the texts of some of these reviews were not kept"
             continue
-        if name not in reference.limits.signals:
+        if name not in reference.limits:
             missing[name] = f"the reference of {reference.reviews:,} reviews is too small for it"
             continue
         own: float | None = None  # of the reference
@@ -146,7 +146,7 @@ def _signals(
         else:
             value = limit_value(kind.scale, float(distance_of[name]), 0.0, size, above=True)
         above = kind.scale != "f1" and (own is None or value >= own)
-        limits = reference.limits.at(name, int(reviews))
+        limits = limits_at(reference.limits[name], int(reviews))
         watch, limit = (
             limit_value(kind.scale, limits[level], own or 0.0, size, above=above)
             for level in LEVELS

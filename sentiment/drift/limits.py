@@ -14,7 +14,6 @@ So signals that move together are not paid for twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,30 +36,27 @@ FALSE_ALARMS = {"watch": 0.07, "drifted": 0.03}
 TOGETHER, ALONE = 0.8, 0.2
 
 
-@dataclass(frozen=True)
-class Limits:
-    """For each signal its limits on the distance, of shape (sizes, `LEVELS`)."""
+def limits_at(table: Floats, size: int) -> dict[str, float]:
+    """Return a signal's limits by level for a window of `size` reviews.
 
-    sizes: tuple[int, ...]
-    signals: Mapping[str, Floats]
-
-    def at(self, signal: str, size: int) -> dict[str, float]:
-        """Return the limits of a signal by level, for a window of `size` reviews.
-
-        Between two sizes of the grid they are linear in the logarithm of the size, beyond its ends
-        constant.
-        """
-        columns = zip(LEVELS, self.signals[signal].T, strict=True)
-        grid = np.log(self.sizes)
-        return {level: float(np.interp(np.log(size), grid, column)) for level, column in columns}
+    `table` has shape (`SIZES`, `LEVELS`). Between two sizes of the grid the limits are linear in
+    the logarithm of the size, beyond its ends constant.
+    """
+    columns = zip(LEVELS, table.T, strict=True)
+    return {
+        level: float(np.interp(np.log(size), np.log(SIZES), column)) for level, column in columns
+    }
 
 
-def chance_limits(rows: ReviewRows, generator: np.random.Generator) -> Limits:
-    """Return the limits of a reference; none for fewer than `MIN_REFERENCE` reviews."""
+def chance_limits(rows: ReviewRows, generator: np.random.Generator) -> dict[str, Floats]:
+    """Return for each signal its limits on the distance, of shape (`SIZES`, `LEVELS`).
+
+    There are none for a reference of fewer than `MIN_REFERENCE` reviews.
+    """
     from threadpoolctl import threadpool_limits
 
     if len(rows.totals) < MIN_REFERENCE:
-        return Limits(SIZES, {})
+        return {}
     # These matrices are small: a second thread of BLAS gains little on a free core, and on a busy
     # machine the threads wait for each other, up to ten times as long.
     with threadpool_limits(limits=1, user_api="blas"):
@@ -73,8 +69,7 @@ def chance_limits(rows: ReviewRows, generator: np.random.Generator) -> Limits:
             limits[MEASURED] = _limits_alone(measured)
         for signal, by_level in limits.items():
             tables.setdefault(signal, []).append(by_level)
-    whole = {name: np.array(table) for name, table in tables.items() if len(table) == len(SIZES)}
-    return Limits(SIZES, whole)
+    return {name: np.array(table) for name, table in tables.items() if len(table) == len(SIZES)}
 
 
 def _chance_distances(

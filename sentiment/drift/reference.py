@@ -39,7 +39,7 @@ from sentiment.drift.features import (
     counted_values,
     row_features,
 )
-from sentiment.drift.limits import LEVELS, Limits, chance_limits
+from sentiment.drift.limits import LEVELS, SIZES, chance_limits
 from sentiment.errors import CalibrationError, DriftReferenceError, TrackingError
 from sentiment.metrics import Floats, Ints
 from sentiment.tracking.artifact import load_pipeline
@@ -73,7 +73,7 @@ class Reference:
     score_edges: Ints
     terms: tuple[str, ...]
     term_reviews: Floats
-    limits: Limits
+    limits: Mapping[str, Floats]
 
     @classmethod
     def build(
@@ -141,8 +141,7 @@ class Reference:
                 "score_edges": self.score_edges.tolist(),
                 "terms": dict(zip(self.terms, self.term_reviews.tolist(), strict=False)),
                 "other_terms": self.term_reviews[len(self.terms) :].tolist(),
-                "sizes": self.limits.sizes,
-                "limits": {name: table.tolist() for name, table in self.limits.signals.items()},
+                "limits": {name: table.tolist() for name, table in self.limits.items()},
             },
             ensure_ascii=False,
             separators=(",", ":"),
@@ -163,13 +162,13 @@ class Reference:
                 f"drift reference: has schema {schema}, expected {SCHEMA}; {RETRAIN}"
             )
         try:
-            terms, sizes = dict(content["terms"]), tuple(map(int, content["sizes"]))
+            terms = dict(content["terms"])
             pairs = {  # reshaping refuses what does not belong together
                 name: np.array(content["counts"][name], dtype=np.int64).reshape(-1, 2)
                 for name in COUNTED
             }
             tables = {
-                name: np.array(table, dtype=np.float64).reshape(len(sizes), len(LEVELS))
+                name: np.array(table, dtype=np.float64).reshape(len(SIZES), len(LEVELS))
                 for name, table in content["limits"].items()
             }
             other, unknown = content["other_terms"]
@@ -181,7 +180,7 @@ class Reference:
                 score_edges=np.array(content["score_edges"], dtype=np.int64),
                 terms=tuple(terms),
                 term_reviews=np.array([*terms.values(), other, unknown], dtype=np.float64),
-                limits=Limits(sizes, tables),
+                limits=tables,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = " ".join(str(error).split())[:100]

@@ -9,7 +9,7 @@ from support.drift_reviews import fitted, window_of
 
 from sentiment.drift import limits as drift_limits
 from sentiment.drift.features import TOTALS, ReviewRows, counted_values
-from sentiment.drift.limits import LEVELS, RESAMPLES, SIZES, Limits, chance_limits
+from sentiment.drift.limits import LEVELS, RESAMPLES, SIZES, chance_limits, limits_at
 from sentiment.drift.reference import common_terms
 from sentiment.drift.signals import SIGNALS
 from sentiment.metrics import Floats
@@ -30,10 +30,11 @@ def chance(rows: ReviewRows) -> dict[int, dict[str, Floats]]:
 
 
 def test_limits_between_sizes_by_hand() -> None:
-    limits = Limits((100, 10_000), {"emoji": np.array([[1.0, 2.0], [3.0, 6.0]])})
-    assert limits.at("emoji", 1_000) == pytest.approx({"watch": 2.0, "drifted": 4.0})
-    assert limits.at("emoji", 10) == pytest.approx({"watch": 1.0, "drifted": 2.0})
-    assert limits.at("emoji", 1_000_000) == pytest.approx({"watch": 3.0, "drifted": 6.0})
+    table = np.array([[1.0, 2.0], [3.0, 6.0], [4.0, 7.0], [5.0, 8.0], [6.0, 9.0]])
+    assert limits_at(table, 10) == {"watch": 1.0, "drifted": 2.0}
+    # half way between 50 and 150 on the logarithmic scale: √(50 · 150) = 86.6
+    assert limits_at(table, 87) == pytest.approx({"watch": 2.0, "drifted": 4.0}, rel=0.01)
+    assert limits_at(table, 1_000_000) == {"watch": 6.0, "drifted": 9.0}
 
 
 def test_signals_that_have_nothing_to_do_with_each_other_get_sidaks_level() -> None:
@@ -106,11 +107,11 @@ def test_a_flag_that_nobody_had_gets_a_limit_all_the_same(rows: ReviewRows) -> N
     limits = chance_limits(bare, np.random.default_rng(6))
     # 1 of 500 reviews against 0 of 600: an angle of 2 arcsin √.002, at size 500·600/1100
     one = 2 * np.arcsin(np.sqrt(0.002)) * np.sqrt(500 * 600 / 1100)
-    assert limits.at("emoji", 500)["drifted"] >= one
+    assert limits_at(limits["emoji"], 500)["drifted"] >= one
 
 
 def test_every_signal_has_limits_and_the_watch_limit_is_the_nearer(rows: ReviewRows) -> None:
     limits = chance_limits(rows, np.random.default_rng(7))
-    assert set(limits.signals) == set(SIGNALS)
-    for table in limits.signals.values():
+    assert set(limits) == set(SIGNALS)
+    for table in limits.values():
         assert table.shape == (len(SIZES), 2) and (table[:, 0] <= table[:, 1]).all()

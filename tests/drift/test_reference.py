@@ -106,7 +106,7 @@ def test_a_large_holdout_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("count", "signals"), [(99, set()), (100, set(SIGNALS))])
 def test_limits_need_a_hundred_reviews(count: int, signals: set[str]) -> None:
     found = Reference.build(fitted(), TEXTS[:count], LABELS[:count])
-    assert (found.reviews, set(found.limits.signals)) == (count, signals)
+    assert (found.reviews, set(found.limits)) == (count, signals)
     assert Reference.from_json(found.to_json()).to_json() == found.to_json()
 
 
@@ -142,7 +142,7 @@ def damaged(*path: str, value: Any) -> str:
         (damaged("totals", value=[1, 2]), "damaged (TypeError"),
         (damaged("counts", "words", value=[[1, 2], [1]]), "damaged (ValueError"),
         (damaged("terms", value=[1, 2]), "damaged (TypeError"),
-        (damaged("sizes", value=[50]), "damaged (ValueError"),
+        (damaged("limits", "terms", value=[[1, 2]] * 4), "damaged (ValueError"),
         (damaged("limits", value=None), "damaged (AttributeError"),
     ],
 )
