@@ -108,20 +108,22 @@ def show_replay(done: Replay, terminal: Terminal) -> None:
     terminal.say(f"{done.source}: {done.trained_on}")
     for note in done.notes:
         terminal.say(f"- {note}")
-    rows = [
-        (
-            row["window"],
-            row["reviews"],
-            row["verdict"],
-            _interval(Interval(row["true_f1"], row["true_low"], row["true_high"])),
-            _interval(Interval(row["estimated_f1"], row["estimated_low"], row["estimated_high"])),
-            row["measured"],
-            row["beyond"],
-        )
-        for row in done.table.to_dict("records")
-    ]
-    columns = ["window", "reviews", "verdict", "true macro-F1", "estimated", "by true labels"]
-    table = pd.DataFrame(rows, columns=[*columns, "beyond their limits"])
+    scores = {
+        title: [
+            _interval(Interval(*ends))
+            for ends in done.table[[f"{name}_f1", f"{name}_low", f"{name}_high"]].to_numpy()
+        ]
+        for name, title in (("true", "true macro-F1"), ("estimated", "estimated"))
+    }
+    names = {"measured": "by true labels", "beyond": "beyond their limits"}
+    table = pd.concat(
+        [
+            done.table[["window", "reviews", "verdict"]],
+            pd.DataFrame(scores),
+            done.table[[*names]].rename(columns=names),
+        ],
+        axis=1,
+    )
     reference = "none" if done.reference is None else str(done.reference)
     terminal.table(f"Replay; macro-F1 of the reference {reference}", table)
 

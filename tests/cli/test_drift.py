@@ -29,8 +29,9 @@ from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import row_features
 from sentiment.drift.performance import measured_f1
 from sentiment.drift.runs import DRIFT, KIND, run_check
-from sentiment.drift.window import LogWindow
+from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import WindowError
+from sentiment.flows.replay import Replay
 from sentiment.metrics import Ints
 from sentiment.model.predictor import LoadedVersion
 from sentiment.predictions.log import PredictionLog, open_log
@@ -203,18 +204,24 @@ def test_a_file_like_the_reference_is_steady(tmp_path: Path, run: Run) -> None:
 
 
 def test_a_replay_prints_its_table_and_where_the_figure_is(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentiment.flows.replay.FIRST", 200)
-    texts, labels = made_up(400, 220)
-    months = ["Jan 2020"] * 200 + ["Feb 2020"] * 120 + ["Mar 2020"] * 80
-    frame = pd.DataFrame({"text": texts, "stars": np.where(labels == 1, 5, 1), "when": months})
-    frame.to_csv(tmp_path / "in.csv", index=False)
-    columns = ("--rating-column", "stars", "--month-column", "when")
+    scores = {"true_f1": np.nan, "true_low": np.nan, "true_high": np.nan, "estimated_f1": 0.8}
+    row = {"window": "Feb 2020", "reviews": 120, "verdict": "steady", **scores}
+    row |= {"estimated_low": 0.7, "estimated_high": 0.9, "measured": "", "beyond": ""}
+    asked: list[object] = []
+
+    def replayed(*wanted: object, **options: object) -> Replay:
+        asked.extend([*wanted[1:], options])
+        return Replay("in.csv", "trained on Jan 2020", None, pd.DataFrame([row]), ("a note",))
+
+    monkeypatch.setattr("sentiment.flows.replay.replay", replayed)
+    columns = ("--rating-column", "stars", "--month-column", "when", "--min-reviews", "70")
     code, out, errors = run("replay", "--data", tmp_path / "in.csv", *columns)
+    assert asked == [FileWindow(tmp_path / "in.csv", None, "stars"), "when", {"min_reviews": 70}]
     assert (code, errors) == (0, "")
-    assert "in.csv: trained on Jan 2020, 200 reviews; configuration: the published one" in out
-    assert "Feb 2020" in out and "Mar 2020" in out and "not enough yet" in out
+    assert "in.csv: trained on Jan 2020" in out and "- a note" in out
+    assert "Feb 2020" in out and "0.800 (0.700–0.900)" in out and "nan" not in out
     figure = Path(out.splitlines()[-1].removeprefix("Figure: "))
     assert figure.read_bytes()[:4] == b"\x89PNG"
 
