@@ -83,23 +83,16 @@ def run_check(
         if wanted.since is None and wanted.newest is None:
             wanted = replace(wanted, newest=NEWEST)
         window = window_of_log(wanted, wanted.url or default_log_url(store.folder), loaded)
-    times = None
-    if window.times is not None:
-        began, ended = (datetime.fromtimestamp(at, UTC) for at in window.times)
-        times = began, ended
+    report = compare_reviews(
+        reference, window.features, window.true, labelled=window.labelled, min_reviews=min_reviews
+    )
     check = DriftCheck(
-        report=compare_reviews(
-            reference,
-            window.features,
-            window.true,
-            labelled=window.labelled,
-            min_reviews=min_reviews,
-        ),
+        report=report,
         version=loaded.version,
         algorithm=loaded.algorithm,
         source=window.source,
         reviews=window.reviews,
-        times=times,
+        times=window.times,
         notes=window.notes,
         distributions=distributions(reference, window.features),
         checked_at=datetime.now(UTC),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ class Window:
 
     `reviews` is how many there are. `features` and `true` (true labels, or `NO_LABEL`) are of all
     of them, or of a sample of `SAMPLE`; then `labelled` has the same for those with a true label,
-    if any. `times` are those of the first and the last review in seconds since 1970, where known.
+    if any. `times` are those of the first and the last review, where known.
     `notes` say in sentences what was sampled or left out.
     """
 
@@ -51,7 +52,7 @@ class Window:
     features: WindowFeatures
     true: Ints
     labelled: tuple[WindowFeatures, Ints] | None = None
-    times: tuple[float, float] | None = None
+    times: tuple[datetime, datetime] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -109,7 +110,7 @@ def _window(
     reviews: RandomSample,
     features: Callable[[pd.DataFrame], WindowFeatures],
     notes: Sequence[str],
-    times: tuple[float, float] | None = None,
+    times: tuple[datetime, datetime] | None = None,
 ) -> Window:
     """Return the window of reviews with a column `true_label`; there is at least one."""
 
@@ -138,7 +139,7 @@ def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion) -> Window
             frame, skip = portion.iloc[skip:], max(skip - len(portion), 0)
             if len(frame):
                 reviews.add(frame)
-                times += [float(frame["at"].iloc[0]), float(frame["at"].iloc[-1])]
+                times += [datetime.fromtimestamp(frame["at"].iloc[at], UTC) for at in (0, -1)]
         if not reviews.count:
             raise no_answers(engine, version.version, since)
         notes = left_out(engine, version.version, since)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,10 @@ def of_log(
     return window_of_log(LogWindow(since=since, newest=newest), url, version)
 
 
+def clock(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 # --- the log -------------------------------------------------------------------------------
 
 
@@ -71,7 +76,7 @@ def test_the_log_gives_the_features_of_the_texts_and_the_labels_of_feedback(
     assert window.features.text.terms.toarray().tolist() == expected.text.terms.toarray().tolist()
     assert window.true.tolist() == [NO_LABEL] * 3 + [1, NO_LABEL, 0] + [NO_LABEL] * 34
     assert (window.source, window.reviews, window.labelled) == ("prediction log", 40, None)
-    assert (window.times, window.notes) == ((NOON, NOON + 39), ())
+    assert (window.times, window.notes) == ((clock(NOON), clock(NOON + 39)), ())
 
 
 def test_other_versions_and_shadows_are_kept_apart_and_said(
@@ -135,7 +140,7 @@ def test_a_long_window_is_drawn_from_and_all_its_labels_are_kept(
     window = of_log(url, version)
     assert (window.reviews, len(window.features), len(window.true)) == (1_000, 150, 150)
     assert window.notes == ("a random sample of 150 of 1,000 reviews",)
-    assert window.times == (NOON, NOON + 999)
+    assert window.times == (clock(NOON), clock(NOON + 999))
     # half of the texts have one word; 99.9 % of draws of 150 lie within .14 of it
     assert abs((window.features.words == 1).mean() - 0.5) < 0.14
     assert window.labelled is not None
@@ -152,9 +157,6 @@ def test_a_long_window_is_drawn_from_and_all_its_labels_are_kept(
         ("sqlite:///{folder}/other.db", WindowError, "no prediction log there"),
         ("sqlite:///{folder}/text.db", PredictionLogError, "not a database"),
         ("postgresql://x:secret@127.0.0.1:1/log", PredictionLogError, "127.0.0.1:1/log: the pred"),
-        ("mysql://x:secret@host/log", PredictionLogError, "mysql: the log cannot be kept"),
-        ("no url", PredictionLogError, "the log's URL cannot be read"),
-        ("sqlite://", PredictionLogError, "the log's URL names no SQLite file"),
     ],
 )
 def test_what_is_no_log_is_said_in_a_line_and_left_alone(
