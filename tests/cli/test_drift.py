@@ -147,7 +147,6 @@ def test_the_log_is_the_newest_answers_unless_told_otherwise(
     monkeypatch.setattr(drift_runs, "NEWEST", 60)
     for options, expected in (
         ((), 60),
-        (("--window", "75"), 75),
         (("--since", "1h"), 100),
         (("--since", "90m", "--window", "65"), 65),
     ):

@@ -97,18 +97,6 @@ def test_turned_labels_are_seen_by_the_true_labels_alone() -> None:
     assert estimated is not None and estimated.low > measured.high
 
 
-def test_true_labels_of_some_reviews_count_for_these() -> None:
-    window, true = window_of(500, 55)
-    some = np.where(np.arange(500) < 120, true, NO_LABEL)
-    report = compare_reviews(reference(), window, some)
-    found, rows = signal(report, "measured_f1"), window.answered & (some != NO_LABEL)
-    assert found.reviews == rows.sum() == report.performance.labelled
-    expected = f1_score(true[rows], window.label[rows], average="macro")
-    assert found.value == pytest.approx(expected)
-    on_all = signal(compare_reviews(reference(), window, true), "measured_f1")
-    assert found.limit < on_all.limit  # fewer labels, so a wider limit
-
-
 @pytest.mark.parametrize("labelled", [0, 49])
 def test_few_true_labels_are_named_and_not_used(labelled: int) -> None:
     window, true = window_of(300, 56)
@@ -172,6 +160,24 @@ def test_of_a_sample_all_true_labels_count() -> None:
     assert signal(report, "positive_share").reviews == 200
     few = compare_reviews(reference(), window, true, labelled=(window.take(rows[:20]), true[:20]))
     assert list(few.not_computed) == ["measured_f1"]
+
+
+def test_limits_are_those_of_the_size_of_the_window() -> None:
+    """Of 150 reviews, 50 of them with a label: the second and the first size of the grid."""
+    window, true = window_of(150, 65)
+    some = np.full(150, NO_LABEL)
+    rows = np.flatnonzero(window.answered)[:50]
+    some[rows] = true[rows]
+    report, limits = compare_reviews(reference(), window, some), reference().limits
+    words, psi = signal(report, "words_ks"), signal(report, "score_psi")
+    size = 150 * 600 / 750
+    assert [words.watch_limit, words.limit] == pytest.approx(limits["words_ks"][1] / np.sqrt(size))
+    assert [psi.watch_limit, psi.limit] == pytest.approx(limits["score_psi"][1] / size)
+    measured, answered = signal(report, "measured_f1"), window_of(600, 3)[0].answered.sum()
+    assert measured.reference is not None and measured.reviews == 50
+    below = measured.reference - np.array([measured.watch_limit, measured.limit])
+    expected = limits["measured_f1"][0] / np.sqrt(50 * answered / (50 + answered))
+    assert below == pytest.approx(expected, rel=1e-9)
 
 
 def test_true_labels_must_fit_the_window() -> None:

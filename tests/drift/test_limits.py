@@ -52,17 +52,11 @@ def test_signals_that_have_nothing_to_do_with_each_other_get_sidaks_level() -> N
         assert beyond.mean() == pytest.approx(together[level], abs=0.001)
 
 
-def test_joint_limits_of_few_resamples_by_hand() -> None:
-    """Of 0 … 999 twice over, 2.4 % of 1,000 are 24: the 25th largest is the limit."""
+def test_joint_limits_by_hand() -> None:
+    """A signal that says the same twice costs nothing: of 1,000 resamples 24 may lie beyond."""
     drawn = np.random.default_rng(5).permutation(1_000).astype(float)
-    assert drift_limits._limits_together({"one": drawn, "same": drawn})["one"] == (943.0, 975.0)
-
-
-def test_a_signal_that_says_the_same_twice_costs_nothing() -> None:
-    drawn = np.random.default_rng(1).random(10_000)
-    limits = drift_limits._limits_together({"first": drawn, "again": drawn * 2})
-    assert limits["first"][1] == pytest.approx(0.976, abs=1e-3)
-    assert limits["again"][1] == pytest.approx(2 * limits["first"][1])
+    limits = drift_limits._limits_together({"one": drawn, "again": drawn * 2})
+    assert limits == {"one": (943.0, 975.0), "again": (1_886.0, 1_950.0)}
 
 
 def test_values_that_are_all_alike_are_never_beyond() -> None:
