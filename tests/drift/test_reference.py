@@ -110,6 +110,12 @@ def test_limits_need_a_hundred_reviews(count: int, signals: set[str]) -> None:
     assert Reference.from_json(found.to_json()).to_json() == found.to_json()
 
 
+def test_equal_scores_make_no_empty_bin() -> None:
+    found = Reference.build(fitted(), ["bad box"] * 10 + ["good box"] * 10, np.repeat([0, 1], 10))
+    low, high = found.counts["score"][0]
+    assert low < high and found.score_edges.tolist() == [high]
+
+
 def test_reviews_without_a_known_word_make_a_reference() -> None:
     found = Reference.build(fitted(), ["qqq www", "!!!"] * 60, np.tile([1, 0], 60))
     assert found.counts["score"][0].tolist() == []
