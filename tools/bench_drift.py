@@ -124,11 +124,7 @@ def one_half_as_it_comes(rows: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
 
 
 def _shifted(
-    reviews: Reviews,
-    reference: Reference,
-    other: Ints,
-    size: int,
-    generator: np.random.Generator,
+    reviews: Reviews, reference: Reference, other: Ints, size: int, generator: np.random.Generator
 ) -> list[dict[str, Any]]:
     rows = []
     for shift, strengths in SHIFTS.items():

@@ -10,6 +10,7 @@ import warnings
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from sentiment.console import Terminal
@@ -107,22 +108,27 @@ def show_replay(done: Replay, terminal: Terminal) -> None:
     terminal.say(f"{done.source}: {done.trained_on}")
     for note in done.notes:
         terminal.say(f"- {note}")
-    table = pd.DataFrame(
-        {
-            "window": [window.period for window in done.windows],
-            "reviews": [window.reviews for window in done.windows],
-            "verdict": [window.verdict for window in done.windows],
-            "true macro-F1": [_interval(window.true) for window in done.windows],
-            "estimated": [_interval(window.estimated) for window in done.windows],
-            "by true labels": [window.measured for window in done.windows],
-            "beyond their limits": [window.beyond for window in done.windows],
-        }
+    scores = {
+        title: [
+            _interval(Interval(*ends))
+            for ends in done.table[[f"{name}_f1", f"{name}_low", f"{name}_high"]].to_numpy()
+        ]
+        for name, title in (("true", "true macro-F1"), ("estimated", "estimated"))
+    }
+    names = {"measured": "by true labels", "beyond": "beyond their limits"}
+    table = pd.concat(
+        [
+            done.table[["window", "reviews", "verdict"]],
+            pd.DataFrame(scores),
+            done.table[[*names]].rename(columns=names),
+        ],
+        axis=1,
     )
     reference = "none" if done.reference is None else str(done.reference)
     terminal.table(f"Replay; macro-F1 of the reference {reference}", table)
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
+def _interval(interval: Interval) -> str:
+    if np.isnan(interval.value):
         return ""
     return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"

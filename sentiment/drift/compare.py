@@ -1,14 +1,11 @@
-"""Compare a window of reviews with the reference of a model.
+"""Compare a window of reviews with the reference of a model; nothing is read or written here.
 
-    report = compare_reviews(reference, row_features(texts, pipeline))
-    report.verdict, report.reasons, report.advice
-
-Nothing is read or written here; `window` and `reference` know where reviews come from.
+report = compare_reviews(reference, row_features(texts, pipeline))
+report.verdict, report.reasons, report.advice
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,14 +16,15 @@ from sentiment.drift.features import (
     NO_LABEL,
     OTHER_WORD,
     SHARES,
+    TOTALS,
     TRUE,
     UNKNOWN_WORD,
+    ReviewRows,
     Tally,
     WindowFeatures,
     counted_values,
-    tally_window,
 )
-from sentiment.drift.limits import LEVELS
+from sentiment.drift.limits import LEVELS, limits_at
 from sentiment.drift.performance import (
     MIN_CLASS,
     MIN_LABELLED,
@@ -48,7 +46,7 @@ from sentiment.drift.signals import (
     limit_value,
     term_chi_square,
 )
-from sentiment.metrics import Floats, Ints, confusion, f1_macro
+from sentiment.metrics import Ints, confusion
 
 LISTED = 10  # words of each kind in a report
 MIN_NAMED = 5  # reviews that must have an unknown word before a report names it
@@ -84,111 +82,77 @@ def compare_reviews(
         true = np.full(len(window), NO_LABEL)
     if len(true) != len(window):
         raise ValueError(f"{len(true)} true labels for {len(window)} reviews; expected one each")
-    measured_on, labels = labelled or (window, true)
-    rows = measured_on.answered & (labels != NO_LABEL)
-    true_labels, own_labels = labels[rows], measured_on.label[rows]
-    report = DriftReport(
-        len(window),
-        reference.reviews,
-        min_reviews,
-        _performance(reference, window, true_labels, own_labels, measured_on.probability[rows]),
+    scored, labels = labelled or (window, true)
+    rows = scored.answered & (labels != NO_LABEL)
+    known, own = labels[rows], scored.label[rows]
+    measured = measured_f1(known, own)
+    performance = Performance(
+        answered=int(window.answered.sum()),
+        labelled=len(known),
+        reference=f1_of_confusion(reference.tally({}).confusion(TRUE)),
+        estimated=estimated_f1(window.probability[window.answered], window.label[window.answered]),
+        measured=measured,
+        estimated_on_labelled=measured and estimated_f1(scored.probability[rows], own),
     )
-    if len(window) < max(min_reviews, 1) or not reference.limits.signals:
+    report = DriftReport(len(window), reference.reviews, min_reviews, performance)
+    if len(window) < max(min_reviews, 1) or not reference.limits:
         return report
     supports = {
         name: np.union1d(values, reference.counts[name][0])
         for name, values in counted_values(window).items()
     }
-    now = tally_window(window, true, supports, reference.score_edges, reference.terms)
     before = reference.tally(supports)
-    signals, missing = _signals(reference, before, now)
-    measured = _measured_signal(reference, before, true_labels, own_labels)
+    now = ReviewRows.of(window, true, supports, reference.score_edges, reference.terms).tally()
+    cells = [TOTALS.index(name) for name in TRUE]
+    now.totals[cells] = confusion(known, own).ravel()  # of the labelled reviews
+    signals, missing = _signals(reference, before, now, known)
     return replace(
         report,
-        signals=(*signals, measured) if isinstance(measured, Signal) else signals,
-        not_computed=missing if isinstance(measured, Signal) else {**missing, MEASURED: measured},
+        signals=signals,
+        not_computed=missing,
         moved_terms=_moved_terms(reference.terms, before, now),
         new_words=_new_words(window),
     )
 
 
-def _performance(
-    reference: Reference, window: WindowFeatures, true: Ints, own: Ints, probability: Floats
-) -> Performance:
-    """Return the scores; `true`, `own` label and `probability` are of the labelled reviews."""
-    answered, measured = window.answered, measured_f1(true, own)
-    return Performance(
-        answered=int(answered.sum()),
-        labelled=len(true),
-        reference=f1_of_confusion(reference.tally({}).confusion(TRUE)),
-        estimated=estimated_f1(window.probability[answered], window.label[answered]),
-        measured=measured,
-        estimated_on_labelled=None if measured is None else estimated_f1(probability, own),
-    )
-
-
 def _signals(
-    reference: Reference, before: Tally, now: Tally
+    reference: Reference, before: Tally, now: Tally, true: Ints
 ) -> tuple[tuple[Signal, ...], dict[str, str]]:
-    """Return all signals but the measured score, and the reasons why others are missing."""
+    """Return the signals, and why others are missing; `true` are the labels that are known."""
     distance_of = distances(before, now)
-    reviews = int(now.total("reviews"))
-    size = float(effective_size(now.total("reviews"), before.total("reviews")))
     signals, missing = [], {}
     for name, kind in SIGNALS.items():
-        limits = reference.limits.at(name, reviews)
+        reviews, whole = now.total("reviews"), before.total("reviews")
         if name == MEASURED:
+            reviews, whole = np.asarray(float(len(true))), before.total("answered")
+        size = float(effective_size(reviews, whole))
+        if name == MEASURED and not enough_labels(true):
+            missing[name] = (
+                f"{len(true):,} reviews have a true label; expected at least {MIN_LABELLED}, and "
+                f"{MIN_CLASS} of each class"
+            )
             continue
         if name in NEED_TEXT and now.terms is None:
             missing[name] = "the texts of some of these reviews were not kept"
-        elif limits is None:
-            missing[name] = _no_limits(reference)
-        elif name in SHARES:
-            values = float(now.share(name)), float(before.share(name))
-            signals.append(_signal(name, *values, limits, size, reviews))
+            continue
+        if name not in reference.limits:
+            missing[name] = f"the reference of {reference.reviews:,} reviews is too small for it"
+            continue
+        own: float | None = None  # of the reference
+        if name in SHARES:
+            value, own = float(now.share(name)), float(before.share(name))
         elif kind.scale == "f1":
-            values = float(f1(now, name)), float(f1(before, name))
-            signals.append(_signal(name, *values, limits, size, reviews))
+            value, own = float(f1(now, name)), float(f1(before, name))
         else:
             value = limit_value(kind.scale, float(distance_of[name]), 0.0, size, above=True)
-            signals.append(_signal(name, value, None, limits, size, reviews))
-    return tuple(signals), missing
-
-
-def _measured_signal(reference: Reference, before: Tally, true: Ints, own: Ints) -> Signal | str:
-    """Return the signal of the score by true labels, or the reason why it is missing."""
-    limits = reference.limits.at(MEASURED, max(len(true), 1))
-    if not enough_labels(true):
-        return (
-            f"{len(true):,} reviews have a true label; expected at least {MIN_LABELLED}, and "
-            f"{MIN_CLASS} of each class"
+        above = kind.scale != "f1" and (own is None or value >= own)
+        limits = limits_at(reference.limits[name], int(reviews))
+        watch, limit = (
+            limit_value(kind.scale, limits[level], own or 0.0, size, above=above)
+            for level in LEVELS
         )
-    if limits is None:
-        return _no_limits(reference)
-    value = float(f1_macro(confusion(true, own)))
-    size = float(effective_size(np.asarray(float(len(true))), before.total("answered")))
-    return _signal(MEASURED, value, float(f1(before, MEASURED)), limits, size, len(true))
-
-
-def _no_limits(reference: Reference) -> str:
-    return f"the reference of {reference.reviews:,} reviews is too small for it"
-
-
-def _signal(
-    name: str,
-    value: float,
-    before: float | None,
-    limits: Mapping[str, float],
-    size: float,
-    reviews: int,
-) -> Signal:
-    """Return a signal with its limits in its own units; `before` is the reference's own value."""
-    kind = SIGNALS[name]
-    above = kind.scale != "f1" and (before is None or value >= before)
-    watch, limit = (
-        limit_value(kind.scale, limits[level], before or 0.0, size, above=above) for level in LEVELS
-    )
-    return Signal(name, kind.group, value, before, watch, limit, above, reviews)
+        signals.append(Signal(name, kind.group, value, own, watch, limit, above, int(reviews)))
+    return tuple(signals), missing
 
 
 def _moved_terms(terms: tuple[str, ...], before: Tally, now: Tally) -> tuple[MovedTerm, ...]:
@@ -217,10 +181,7 @@ def _moved_terms(terms: tuple[str, ...], before: Tally, now: Tally) -> tuple[Mov
 
 def _new_words(window: WindowFeatures) -> tuple[NewWord, ...]:
     """Return the commonest words that the model does not know; rare ones are not named."""
-    if window.text is None:
-        return ()
+    common = window.text.new_words.most_common(LISTED) if window.text else []
     return tuple(
-        NewWord(word, reviews / len(window))
-        for word, reviews in window.text.new_words.most_common(LISTED)
-        if reviews >= MIN_NAMED
+        NewWord(word, reviews / len(window)) for word, reviews in common if reviews >= MIN_NAMED
     )

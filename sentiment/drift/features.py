@@ -2,7 +2,7 @@
 
     window = row_features(texts, pipeline)     # of raw texts
     window = logged_features(frame, pipeline)  # of rows of the prediction log
-    tally = tally_window(window, true, supports, score_edges, terms)
+    tally = ReviewRows.of(window, true, supports, score_edges, terms).tally()
 
 Words are counted as they are when a review is served (`explanation.Terms`): after cleaning, as the
 model's vectorizer sees them. A word is known when it is a term of the model or part of one.
@@ -36,18 +36,8 @@ COLUMNS = ("characters", "words", "known_words", "probability", "label")
 # Cells of confusion matrices: first the true label, then the model's
 EXPECTED = ("expected_00", "expected_01", "expected_10", "expected_11")
 TRUE = ("true_00", "true_01", "true_10", "true_11")
-TOTALS = (
-    "reviews",
-    "words",
-    "unknown_words",
-    "no_known_words",
-    "emoji",
-    "non_ascii",
-    "answered",
-    "positive",
-    *EXPECTED,
-    *TRUE,
-)
+FLAGS = ("no_known_words", "emoji", "non_ascii")
+TOTALS = ("reviews", "words", "unknown_words", *FLAGS, "answered", "positive", *EXPECTED, *TRUE)
 # A share is one total divided by another
 SHARES = {
     "unknown_words": ("unknown_words", "words"),
@@ -56,7 +46,7 @@ SHARES = {
     "non_ascii": ("non_ascii", "reviews"),
     "positive_share": ("positive", "answered"),
 }
-COUNTED = ("characters", "words", "score")
+COUNTED, BINS = ("characters", "words", "score"), "bins"
 SCORE_STEPS = 1_000  # probabilities are counted in steps of a thousandth
 OTHER_WORD, UNKNOWN_WORD = "(another known word)", "(an unknown word)"
 
@@ -105,10 +95,7 @@ class WindowFeatures:
         text = self.text
         if text is not None:
             text = replace(
-                text,
-                emoji=text.emoji[rows],
-                non_ascii=text.non_ascii[rows],
-                terms=text.terms[rows],
+                text, emoji=text.emoji[rows], non_ascii=text.non_ascii[rows], terms=text.terms[rows]
             )
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in COLUMNS}
         return replace(self, text=text, **columns)
@@ -191,14 +178,13 @@ class Tally:
     """Totals and counts of a sample of reviews, or of many samples along leading axes.
 
     `totals` has shape (..., len(TOTALS)). `counts` has for each of `COUNTED` how many reviews have
-    each value of its support, shape (..., values); the score's are of answered reviews. `bins` is
-    the same for the bins of the PSI. `terms` is how many reviews have each term; None without
-    texts.
+    each value of its support, shape (..., values), and for `BINS` how many answers are in each bin
+    of the PSI; those of the score are of answered reviews. `terms` is how many reviews have each
+    term; None without texts.
     """
 
     totals: Floats
     counts: Mapping[str, Floats]
-    bins: Floats
     terms: Floats | None
 
     def total(self, name: str) -> Floats:
@@ -217,41 +203,53 @@ class Tally:
         return counts.reshape(*counts.shape[:-1], 2, 2)
 
 
-def tally_window(
-    window: WindowFeatures,
-    true: Ints,
-    supports: Mapping[str, Ints],
-    score_edges: Ints,
-    terms: tuple[str, ...],
-) -> Tally:
-    """Count a window.
+@dataclass(frozen=True, eq=False)
+class ReviewRows:
+    """Reviews as rows of numbers, n rows each: a weighted sum of the rows is a `Tally`."""
 
-    Parameters
-    ----------
-    window : WindowFeatures
-        Of n reviews.
-    true : array of int of shape (n,)
-        True labels, or `NO_LABEL`.
-    supports : mapping of str to array of int
-        For each of `COUNTED` its possible values, ascending.
-    score_edges : array of int
-        The first value of each bin of the PSI but the first bin's.
-    terms : tuple of str
-        The terms to count.
+    totals: Floats
+    counts: Mapping[str, Matrix]
+    terms: Matrix | None
 
-    """
-    values = counted_values(window)
-    columns = term_columns(window, terms)
-    counts = {
-        name: count_places(np.searchsorted(support, values[name]), len(support))
-        for name, support in supports.items()
-    }
-    return Tally(
-        totals_by_row(window, true).sum(axis=0),
-        counts,
-        count_places(bin_of(values["score"], score_edges), len(score_edges) + 1),
-        None if columns is None else reviews_with(columns),
-    )
+    @classmethod
+    def of(
+        cls,
+        window: WindowFeatures,
+        true: Ints,
+        supports: Mapping[str, Ints],
+        score_edges: Ints,
+        terms: tuple[str, ...],
+    ) -> ReviewRows:
+        """Return the rows of a window with its true labels, or `NO_LABEL`, of shape (n,).
+
+        `supports` has for each of `COUNTED` its possible values, ascending; `score_edges` are the
+        first values of the bins of the PSI but the first bin's; `terms` are the terms to count.
+        """
+        values = counted_values(window)
+        places = {name: np.searchsorted(supports[name], values[name]) for name in COUNTED}
+        places[BINS] = bin_of(values["score"], score_edges)
+        widths = {**{name: len(supports[name]) for name in COUNTED}, BINS: len(score_edges) + 1}
+        every, answered = np.arange(len(window)), np.flatnonzero(window.answered)
+        counts = {}
+        for name, columns in places.items():
+            rows = answered if name in ("score", BINS) else every
+            counts[name] = sparse.csr_matrix(
+                (np.ones(len(rows)), (rows, columns)), shape=(len(window), widths[name])
+            )
+        return cls(totals_by_row(window, true), counts, term_columns(window, terms))
+
+    def weighted(self, weights: Floats) -> Tally:
+        """Return the tally of each row of `weights`, which has shape (..., n)."""
+        across = np.ascontiguousarray(weights.T)
+        return Tally(
+            weights @ self.totals,
+            {name: (rows.T @ across).T for name, rows in self.counts.items()},
+            None if self.terms is None else (self.terms.T @ across).T,
+        )
+
+    def tally(self) -> Tally:
+        """Return the tally of these reviews, each counted once."""
+        return self.weighted(np.ones(len(self.totals)))
 
 
 def totals_by_row(window: WindowFeatures, true: Ints) -> Floats:
@@ -277,21 +275,12 @@ def totals_by_row(window: WindowFeatures, true: Ints) -> Floats:
 def counted_values(window: WindowFeatures) -> dict[str, Ints]:
     """Return the whole numbers that `COUNTED` counts; the score's are of answered reviews."""
     score = np.rint(window.probability * SCORE_STEPS).astype(np.int64)
-    return {
-        "characters": window.characters,
-        "words": window.words,
-        "score": score[window.answered],
-    }
+    return {"characters": window.characters, "words": window.words, "score": score[window.answered]}
 
 
 def bin_of(score: Ints, edges: Ints) -> Ints:
     """Return the bin of the PSI that each score lies in, from 0."""
     return np.searchsorted(edges, score, side="right")
-
-
-def count_places(places: Ints, size: int, weights: Ints | None = None) -> Floats:
-    """Return the sum of the weights (1 each by default) at each of the places 0 … size - 1."""
-    return np.bincount(places, weights, minlength=size).astype(np.float64)
 
 
 def term_columns(window: WindowFeatures, terms: tuple[str, ...]) -> Matrix | None:
@@ -302,18 +291,8 @@ def term_columns(window: WindowFeatures, terms: tuple[str, ...]) -> Matrix | Non
     """
     if window.text is None:
         return None
-    column_of = {term: column for column, term in enumerate(window.text.vocabulary)}
-    pairs = [(column_of[term], at) for at, term in enumerate(terms) if term in column_of]
-    pick = sparse.csc_matrix(
-        (np.ones(len(pairs)), tuple(zip(*pairs, strict=True)) or ([], [])),
-        shape=(len(column_of), len(terms)),
-    )
-    picked = window.text.terms.astype(np.float64) @ pick
-    other = np.diff(window.text.terms.indptr) > np.diff(picked.tocsr().indptr)
+    at = {term: column for column, term in enumerate(window.text.vocabulary)}
+    picked = window.text.terms[:, [at[term] for term in terms]].astype(np.float64)
+    other = np.diff(window.text.terms.indptr) > np.diff(picked.indptr)
     last = sparse.csr_matrix(np.column_stack([other, window.words > window.known_words]))
     return sparse.csr_matrix(sparse.hstack([picked, last.astype(np.float64)]))
-
-
-def reviews_with(columns: Matrix) -> Floats:
-    """Return the number of reviews that have each term."""
-    return np.asarray(columns.sum(axis=0), dtype=np.float64).ravel()

@@ -14,23 +14,12 @@ So signals that move together are not paid for twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
-from sentiment.drift.features import (
-    TOTALS,
-    Matrix,
-    Tally,
-    WindowFeatures,
-    bin_of,
-    counted_values,
-    term_columns,
-    totals_by_row,
-)
+from sentiment.drift.features import FLAGS, TOTALS, ReviewRows, Tally
 from sentiment.drift.signals import MEASURED, distances
-from sentiment.metrics import Floats, Ints
+from sentiment.metrics import Floats
 
 # A window between two sizes gets a limit in between, a longer one that of the last: 5,000 reviews
 # are three times a usual reference, whose own chance is most of the limit by then.
@@ -45,80 +34,29 @@ FALSE_ALARMS = {"watch": 0.07, "drifted": 0.03}
 # How that is shared: most for the signals that every check has, the rest for the score by true
 # labels, which is not always there.
 TOGETHER, ALONE = 0.8, 0.2
-FLAGS = ("no_known_words", "emoji", "non_ascii")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """For each signal its limit on the distance at each of `sizes`, by level of `LEVELS`."""
+def limits_at(table: Floats, size: int) -> dict[str, float]:
+    """Return a signal's limits by level for a window of `size` reviews.
 
-    sizes: tuple[int, ...]
-    signals: Mapping[str, tuple[tuple[float, ...], ...]]
-
-    def at(self, signal: str, size: int) -> dict[str, float] | None:
-        """Return the limits by level for a window of `size` reviews; None for a signal without any.
-
-        Between two sizes of the grid they are linear in the logarithm of the size, beyond its ends
-        constant.
-        """
-        if signal not in self.signals:
-            return None
-        grid, columns = np.log(self.sizes), zip(*self.signals[signal], strict=True)
-        return {
-            level: float(np.interp(np.log(size), grid, column))
-            for level, column in zip(LEVELS, columns, strict=True)
-        }
+    `table` has shape (`SIZES`, `LEVELS`). Between two sizes of the grid the limits are linear in
+    the logarithm of the size, beyond its ends constant.
+    """
+    columns = zip(LEVELS, table.T, strict=True)
+    return {
+        level: float(np.interp(np.log(size), np.log(SIZES), column)) for level, column in columns
+    }
 
 
-@dataclass(frozen=True, eq=False)
-class ReviewRows:
-    """The reference's reviews as rows of numbers; a weighted sum of the rows is a `Tally`."""
+def chance_limits(rows: ReviewRows, generator: np.random.Generator) -> dict[str, Floats]:
+    """Return for each signal its limits on the distance, of shape (`SIZES`, `LEVELS`).
 
-    totals: Floats
-    counts: Mapping[str, Matrix]
-    bins: Matrix
-    terms: Matrix
-
-    @classmethod
-    def of(
-        cls, window: WindowFeatures, true: Ints, score_edges: Ints, terms: tuple[str, ...]
-    ) -> ReviewRows:
-        """Return the rows of reviews with texts; for the arguments see `tally_window`."""
-        columns = term_columns(window, terms)
-        if columns is None:
-            raise ValueError("limits are drawn from reviews that have their texts")
-        values = counted_values(window)
-        places = {
-            name: np.unique(column, return_inverse=True)[1] for name, column in values.items()
-        }
-        every, answered = np.arange(len(window)), np.flatnonzero(window.answered)
-        return cls(
-            totals_by_row(window, true),
-            {
-                name: _one_hot(answered if name == "score" else every, place, len(window))
-                for name, place in places.items()
-            },
-            _one_hot(answered, bin_of(values["score"], score_edges), len(window)),
-            columns,
-        )
-
-    def weighted(self, weights: Floats) -> Tally:
-        """Return the tally of each row of `weights`, which has shape (samples, reviews)."""
-        across = np.ascontiguousarray(weights.T)
-        return Tally(
-            weights @ self.totals,
-            {name: (rows.T @ across).T for name, rows in self.counts.items()},
-            (self.bins.T @ across).T,
-            (self.terms.T @ across).T,
-        )
-
-
-def chance_limits(rows: ReviewRows, generator: np.random.Generator) -> Limits:
-    """Return the limits of a reference; none for fewer than `MIN_REFERENCE` reviews."""
+    There are none for a reference of fewer than `MIN_REFERENCE` reviews.
+    """
     from threadpoolctl import threadpool_limits
 
     if len(rows.totals) < MIN_REFERENCE:
-        return Limits(SIZES, {})
+        return {}
     # These matrices are small: a second thread of BLAS gains little on a free core, and on a busy
     # machine the threads wait for each other, up to ten times as long.
     with threadpool_limits(limits=1, user_api="blas"):
@@ -126,13 +64,12 @@ def chance_limits(rows: ReviewRows, generator: np.random.Generator) -> Limits:
     tables: dict[str, list[tuple[float, ...]]] = {}
     for by_signal in chance.values():
         measured = by_signal.pop(MEASURED, None)
-        for signal, limits in _limits_together(by_signal).items():
-            tables.setdefault(signal, []).append(limits)
+        limits = _limits_together(by_signal)
         if measured is not None:
-            tables.setdefault(MEASURED, []).append(_limits_alone(measured))
-    return Limits(
-        SIZES, {name: tuple(table) for name, table in tables.items() if len(table) == len(SIZES)}
-    )
+            limits[MEASURED] = _limits_alone(measured)
+        for signal, by_level in limits.items():
+            tables.setdefault(signal, []).append(by_level)
+    return {name: np.array(table) for name, table in tables.items() if len(table) == len(SIZES)}
 
 
 def _chance_distances(
@@ -199,9 +136,3 @@ def _limits_alone(values: Floats) -> tuple[float, ...]:
     """Return the limits of a signal on its own, by level."""
     quantiles = [1 - FALSE_ALARMS[level] * ALONE for level in LEVELS]
     return tuple(np.quantile(values, quantiles, method="higher").tolist())
-
-
-def _one_hot(rows: Ints, columns: Ints, reviews: int) -> Matrix:
-    """Return a matrix with one row per review and a one at each of these places."""
-    shape = reviews, int(columns.max(initial=-1)) + 1
-    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)

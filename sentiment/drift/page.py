@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sentiment.drift.performance import TITLES, Performance
-from sentiment.drift.report import GROUPS, Distribution, DriftCheck, Signal
+from sentiment.drift.report import Distribution, DriftCheck, Signal
 from sentiment.drift.signals import SIGNALS
 
 TEMPLATE, STYLE = "drift_report.html", "drift_report.css"  # beside this module
@@ -30,6 +30,10 @@ HEADLINES = {
 GROUP_TITLES = {"input": "Incoming reviews", "score": "Answers", "performance": "Performance"}
 FARTHEST = 2.0  # distances are drawn up to twice the limit
 LABELLED_CLASSES = 5  # of a distribution; more would not fit on a phone
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def render_page(check: DriftCheck) -> str:
@@ -47,8 +51,8 @@ def render_page(check: DriftCheck) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     report = check.report
     groups = {
-        GROUP_TITLES[group]: [_row(signal) for signal in report.signals if signal.group == group]
-        for group in GROUPS
+        title: [signal for signal in report.signals if signal.group == group]
+        for group, title in GROUP_TITLES.items()
     }
     return templates.get_template(TEMPLATE).render(
         policy=f"default-src 'none'; style-src 'sha256-{digest}'",
@@ -56,34 +60,14 @@ def render_page(check: DriftCheck) -> str:
         headline=HEADLINES[report.verdict],
         check=check,
         report=report,
-        period=_period(check),
-        groups=[(title, rows) for title, rows in groups.items() if rows],
+        period=" to ".join(dict.fromkeys(map(_time, check.times or ()))),  # one time only once
+        groups=[(title, signals) for title, signals in groups.items() if signals],
+        place=place,
         missing=[(SIGNALS[name].title, why) for name, why in report.not_computed.items()],
         intervals=_intervals(report.performance),
         distributions=[_bars(distribution) for distribution in check.distributions],
         checked_at=_time(check.checked_at),
     )
-
-
-def _period(check: DriftCheck) -> str:
-    """Return the times of the first and the last review; empty where unknown."""
-    if check.began is None or check.ended is None:
-        return ""
-    began, ended = _time(check.began), _time(check.ended)
-    return began if began == ended else f"{began} to {ended}"
-
-
-def _row(signal: Signal) -> dict[str, Any]:
-    return {
-        "title": signal.title,
-        "state": signal.state,
-        "now": signal.format(signal.value),
-        "reference": "" if signal.reference is None else signal.format(signal.reference),
-        "limit": signal.format(signal.limit),
-        "sentence": signal.sentence(),
-        "at": place(signal, signal.value),
-        "watch": place(signal, signal.watch_limit),
-    }
 
 
 def place(signal: Signal, value: float) -> float:
@@ -148,7 +132,3 @@ def _bars(shares: Distribution) -> dict[str, Any]:
         "highest": f"{highest:.0%}",
         "table": [(name, f"{before:.1%}", f"{now:.1%}") for name, before, now in rows],
     }
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

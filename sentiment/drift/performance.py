@@ -66,25 +66,18 @@ class Performance:
         return {name: interval for name, interval in by_name if interval is not None}
 
 
-def expected_confusion(probability: Floats, label: Labels) -> Floats:
-    """Return expected counts of shape (2, 2), row true label, column the model's label.
-
-    `probability` is that of label 1, 0–1, `label` the model's own 0 or 1; both of shape (n,).
-    """
-    positive = np.bincount(label, probability, minlength=2)
-    return np.stack([np.bincount(label, minlength=2) - positive, positive])
-
-
 def estimated_f1(probability: Floats, label: Labels, *, seed: int = 42) -> Interval | None:
     """Return macro-F1 by CBPE with the range that would hold 95 % of the scores; None without rows.
 
+    `probability` is that of label 1, 0–1, `label` the model's own 0 or 1; both of shape (n,).
     If the probabilities were right, the true labels would be independent draws, and the number of
     positive reviews among those with one label would be Poisson-binomial. The interval is that of
     2,000 draws. It does not allow for errors of the calibration itself.
     """
     if len(label) == 0:
         return None
-    value = float(f1_macro(expected_confusion(probability, label)))
+    positive = np.bincount(label, probability, minlength=2)  # expected, by the model's label
+    value = float(f1_macro(np.stack([np.bincount(label, minlength=2) - positive, positive])))
     generator = np.random.default_rng(seed)
     drawn = np.zeros((RESAMPLES, 2, 2))  # row true label, column the model's
     for own in (0, 1):
@@ -93,10 +86,9 @@ def estimated_f1(probability: Floats, label: Labels, *, seed: int = 42) -> Inter
         reviews = np.bincount(group)
         occupied = np.flatnonzero(reviews)
         mean = np.bincount(group, chances)[occupied] / reviews[occupied]
-        positive = generator.binomial(
-            reviews[occupied], np.clip(mean, 0, 1), (RESAMPLES, len(occupied))
-        ).sum(axis=1)
-        drawn[:, 0, own], drawn[:, 1, own] = len(chances) - positive, positive
+        size = (RESAMPLES, len(occupied))
+        hits = generator.binomial(reviews[occupied], np.clip(mean, 0, 1), size).sum(axis=1)
+        drawn[:, 0, own], drawn[:, 1, own] = len(chances) - hits, hits
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(f1_macro(drawn), [tail, 1 - tail])
     return Interval(value, float(low), float(high))
@@ -105,7 +97,7 @@ def estimated_f1(probability: Floats, label: Labels, *, seed: int = 42) -> Inter
 def measured_f1(true: Labels, label: Labels) -> Interval | None:
     """Return macro-F1 against true labels with its bootstrap interval.
 
-    None for fewer than `MIN_LABELLED` reviews, or fewer than `MIN_CLASS` of a class.
+    None without `enough_labels`.
     """
     return bootstrap_interval(true, label) if enough_labels(true) else None
 
@@ -116,10 +108,7 @@ def enough_labels(true: Labels) -> bool:
 
 
 def f1_of_confusion(confusion: Floats) -> Interval | None:
-    """Return macro-F1 of counts of shape (2, 2), row true label, with its bootstrap interval.
-
-    None for an empty matrix.
-    """
+    """Return macro-F1 of counts (2, 2), row true label, with its interval; None for no counts."""
     cells = np.rint(confusion).astype(np.int64).ravel()
     if cells.sum() == 0:
         return None

@@ -1,7 +1,7 @@
 """Keep what a model's reviews were like, without their text, to compare later reviews with it.
 
     texts, labels = reference_reviews(frame["text"], labels, copies, split)
-    log_reference(store, run_id, pipeline, texts, labels)
+    missing = ensure_reference(store, "3", frame, split)
     reference = read_reference(store, "3")
 
 The reviews of a reference should be like those to come, as often as they come, and new to the
@@ -29,17 +29,17 @@ import pandas as pd
 
 from sentiment.data.reviews import HOLDOUT_SHARE, Split, data_digest, to_labels
 from sentiment.drift.features import (
+    BINS,
     COUNTED,
     TOTALS,
+    ReviewRows,
     Tally,
     WindowFeatures,
     bin_of,
-    count_places,
     counted_values,
-    reviews_with,
     row_features,
 )
-from sentiment.drift.limits import LEVELS, Limits, ReviewRows, chance_limits
+from sentiment.drift.limits import LEVELS, SIZES, chance_limits
 from sentiment.errors import CalibrationError, DriftReferenceError, TrackingError
 from sentiment.metrics import Floats, Ints
 from sentiment.tracking.artifact import load_pipeline
@@ -47,7 +47,7 @@ from sentiment.tracking.store import Store
 from text_cleaning import cleaning_fingerprint
 
 ARTIFACT = "drift_reference.json"
-SCHEMA = 2
+SCHEMA = 3
 PSI_BINS = 10  # the usual number, with equal shares of the reference
 MAX_TERMS = 500  # the commonest single words; rarer ones have too few reviews to be compared
 # Of a larger holdout a random part is taken: limits are fine enough, and cost grows with it
@@ -73,7 +73,7 @@ class Reference:
     score_edges: Ints
     terms: tuple[str, ...]
     term_reviews: Floats
-    limits: Limits
+    limits: Mapping[str, Floats]
 
     @classmethod
     def build(
@@ -98,16 +98,20 @@ class Reference:
     ) -> Reference:
         """Return the reference of features with texts, true labels, and the terms to name."""
         values = counted_values(features)
+        counts = {name: np.unique(column, return_counts=True) for name, column in values.items()}
         edges = _psi_edges(values["score"])
-        rows = ReviewRows.of(features, true, edges, terms)
+        supports = {name: support for name, (support, _) in counts.items()}
+        rows = ReviewRows.of(features, true, supports, edges, terms)
+        tally = rows.tally()
+        assert tally.terms is not None
         return cls(
             reviews=len(features),
             cleaning_fingerprint=cleaning_fingerprint(),
-            totals=rows.totals.sum(axis=0),
-            counts={name: np.unique(column, return_counts=True) for name, column in values.items()},
+            totals=tally.totals,
+            counts=counts,
             score_edges=edges,
             terms=terms,
-            term_reviews=reviews_with(rows.terms),
+            term_reviews=tally.terms,
             limits=chance_limits(rows, np.random.default_rng(seed)),
         )
 
@@ -119,8 +123,9 @@ class Reference:
             counts[name] = np.zeros(len(support))
             counts[name][np.searchsorted(support, values)] = reviews
         score, reviews = self.counts["score"]
-        bins = count_places(bin_of(score, self.score_edges), len(self.score_edges) + 1, reviews)
-        return Tally(self.totals, counts, bins, self.term_reviews)
+        bins = bin_of(score, self.score_edges)
+        counts[BINS] = np.bincount(bins, reviews, len(self.score_edges) + 1).astype(np.float64)
+        return Tally(self.totals, counts, self.term_reviews)
 
     def to_json(self) -> str:
         """Return the reference as one line of JSON."""
@@ -131,13 +136,12 @@ class Reference:
                 "cleaning_fingerprint": self.cleaning_fingerprint,
                 "totals": dict(zip(TOTALS, self.totals.tolist(), strict=True)),
                 "counts": {
-                    name: {"values": values.tolist(), "reviews": reviews.tolist()}
-                    for name, (values, reviews) in self.counts.items()
+                    name: np.column_stack(pair).tolist() for name, pair in self.counts.items()
                 },
                 "score_edges": self.score_edges.tolist(),
-                "terms": self.terms,
-                "term_reviews": self.term_reviews.astype(int).tolist(),
-                "limits": {"sizes": self.limits.sizes, "signals": self.limits.signals},
+                "terms": dict(zip(self.terms, self.term_reviews.tolist(), strict=False)),
+                "other_terms": self.term_reviews[len(self.terms) :].tolist(),
+                "limits": {name: table.tolist() for name, table in self.limits.items()},
             },
             ensure_ascii=False,
             separators=(",", ":"),
@@ -158,48 +162,31 @@ class Reference:
                 f"drift reference: has schema {schema}, expected {SCHEMA}; {RETRAIN}"
             )
         try:
-            return cls._of_fields(content)
+            terms = dict(content["terms"])
+            pairs = {  # reshaping refuses what does not belong together
+                name: np.array(content["counts"][name], dtype=np.int64).reshape(-1, 2)
+                for name in COUNTED
+            }
+            tables = {
+                name: np.array(table, dtype=np.float64).reshape(len(SIZES), len(LEVELS))
+                for name, table in content["limits"].items()
+            }
+            other, unknown = content["other_terms"]
+            return cls(
+                reviews=int(content["reviews"]),
+                cleaning_fingerprint=str(content["cleaning_fingerprint"]),
+                totals=np.array([float(content["totals"][name]) for name in TOTALS]),
+                counts={name: (pair[:, 0], pair[:, 1]) for name, pair in pairs.items()},
+                score_edges=np.array(content["score_edges"], dtype=np.int64),
+                terms=tuple(terms),
+                term_reviews=np.array([*terms.values(), other, unknown], dtype=np.float64),
+                limits=tables,
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = " ".join(str(error).split())[:100]
             raise DriftReferenceError(
                 f"drift reference: damaged ({type(error).__name__}: {what}); {RETRAIN}"
             ) from None
-
-    @classmethod
-    def _of_fields(cls, content: Mapping[str, Any]) -> Reference:
-        """Return the reference with these fields; parts that belong together have equal lengths."""
-        counts = {name: content["counts"][name] for name in COUNTED}
-        terms, reviews_of_terms = tuple(content["terms"]), content["term_reviews"]
-        sizes, signals = content["limits"]["sizes"], content["limits"]["signals"]
-        _check_length("term_reviews", reviews_of_terms, len(terms) + 2)
-        for name, count in counts.items():
-            _check_length(name, count["reviews"], len(count["values"]))
-        for name, table in signals.items():
-            _check_length(f"limits of {name}", table, len(sizes))
-            for row in table:
-                _check_length(f"levels of {name}", row, len(LEVELS))
-        return cls(
-            reviews=int(content["reviews"]),
-            cleaning_fingerprint=str(content["cleaning_fingerprint"]),
-            totals=np.array([float(content["totals"][name]) for name in TOTALS]),
-            counts={
-                name: (
-                    np.array(count["values"], dtype=np.int64),
-                    np.array(count["reviews"], dtype=np.int64),
-                )
-                for name, count in counts.items()
-            },
-            score_edges=np.array(content["score_edges"], dtype=np.int64),
-            terms=terms,
-            term_reviews=np.array(reviews_of_terms, dtype=np.float64),
-            limits=Limits(
-                tuple(int(size) for size in sizes),
-                {
-                    name: tuple(tuple(float(limit) for limit in row) for row in table)
-                    for name, table in signals.items()
-                },
-            ),
-        )
 
 
 def reference_reviews(
@@ -214,17 +201,8 @@ def reference_reviews(
     it then as well. (The share of reviews whose text was met before is that of the texts met more
     than once: Good 1953, "The population frequencies of species".)
 
-    Parameters
-    ----------
-    texts, labels : of shape (n,)
-        The raw texts and their 0/1 labels, without exact duplicates.
-    copies : array of int of shape (n,)
-        How often each row came in, itself included.
-    split : Split
-        Of these rows.
-    seed : int
-        The same seed gives the same reviews.
-
+    `texts`, 0/1 `labels` and `copies` have shape (n,), without exact duplicates: `copies` is how
+    often each row came in, itself included. `split` is of these rows.
     """
     came = pd.Series(copies).groupby(np.asarray(texts, dtype=object)).transform("sum").to_numpy()
     held_out = np.zeros(len(texts), dtype=np.int64)
@@ -232,17 +210,6 @@ def reference_reviews(
     drawn = np.random.default_rng(seed).binomial(copies, HOLDOUT_SHARE)
     rows = np.repeat(np.arange(len(texts)), np.where(came == 1, held_out, drawn))
     return [texts[row] for row in rows.tolist()], np.asarray(labels)[rows]
-
-
-def log_reference(
-    store: Store, run_id: str, pipeline: Any, texts: Sequence[str], labels: Ints
-) -> None:
-    """Make the reference of raw texts and 0/1 labels and log it on the model's run.
-
-    The texts should be those of `reference_reviews`. Raises `DriftReferenceError` without a review.
-    """
-    reference = Reference.build(pipeline, texts, labels)
-    store.client.log_text(run_id, reference.to_json(), ARTIFACT)
 
 
 def ensure_reference(
@@ -253,19 +220,8 @@ def ensure_reference(
     It can only be made of the reviews the version was trained on: it may know those of another
     holdout, and every later window would seem drifted.
 
-    Parameters
-    ----------
-    store : Store
-        Has the version.
-    version : str
-        Its number.
-    frame : DataFrame
-        Checked reviews, with `text`, `rating` and `copies`.
-    split : Split
-        Of this frame.
-    trust_pickle : bool, default=False
-        Load the model though it is a pickle: whoever calls has just written it.
-
+    `frame` has checked reviews, with `text`, `rating` and `copies`; `split` is of this frame. With
+    `trust_pickle` a model is loaded though it is a pickle: whoever calls has just written it.
     """
     registered = store.client.get_model_version(store.settings.registered_model, version)
     run_id = registered.run_id or ""
@@ -273,12 +229,11 @@ def ensure_reference(
         return ""
     if registered.tags.get("data_digest") != data_digest(frame):
         return f"version {version} has no drift reference: it was trained on other reviews"
-    reference = reference_reviews(
-        frame["text"].tolist(), to_labels(frame["rating"]), frame["copies"].to_numpy(), split
-    )
+    texts, copies = frame["text"].tolist(), frame["copies"].to_numpy()
+    reference = reference_reviews(texts, to_labels(frame["rating"]), copies, split)
     try:
         pipeline = load_pipeline(store, str(registered.source), trust_pickle=trust_pickle)
-        log_reference(store, run_id, pipeline, *reference)
+        store.client.log_text(run_id, Reference.build(pipeline, *reference).to_json(), ARTIFACT)
     except (TrackingError, CalibrationError) as error:
         return f"version {version} has no drift reference: {error}"
     return ""
@@ -335,8 +290,3 @@ def _psi_edges(score: Ints) -> Ints:
         return np.array([], dtype=np.int64)
     edges = np.quantile(score, np.linspace(0, 1, PSI_BINS + 1)[1:-1], method="higher")
     return np.unique(edges[edges > score.min()]).astype(np.int64)
-
-
-def _check_length(what: str, values: Sequence[Any], expected: int) -> None:
-    if len(values) != expected:
-        raise ValueError(f"{what}: {len(values)} values, expected {expected}")

@@ -19,7 +19,7 @@ from sentiment.drift.features import SCORE_STEPS, WindowFeatures, counted_values
 from sentiment.drift.performance import Performance
 from sentiment.drift.reference import Reference
 from sentiment.drift.signals import MEASURED, SIGNALS, Group
-from sentiment.metrics import Floats, Ints
+from sentiment.metrics import Ints
 
 State = Literal["steady", "watch", "drifted"]
 Verdict = Literal["steady", "watch", "drifted", "not enough yet"]
@@ -43,6 +43,7 @@ ADVICE = {
 SCORE_BINS = 20
 # The first number of each class of words per review; half of all reviews have five or fewer
 WORD_CLASSES = (0, 1, 2, 3, 4, 6, 9, 14, 25)
+WORD_NAMES = ("0", "1", "2", "3", "4–5", "6–8", "9–13", "14–24", "25+")
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,8 @@ class DriftCheck:
     """The result of one drift check: the report, and which version and reviews it is about.
 
     `source` is the prediction log or the name of a file. `reviews` is how many reviews there were;
-    `report.reviews` of them were compared. `began` and `ended` are the times of the first and the
-    last one, None where unknown. All times have a zone. `run_id` is empty without a run.
+    `report.reviews` of them were compared. `times` are those of the first and the last one, where
+    known. All times have a zone. `run_id` is empty without a run.
     """
 
     report: DriftReport
@@ -239,8 +240,7 @@ class DriftCheck:
     algorithm: str
     source: str
     reviews: int
-    began: datetime | None
-    ended: datetime | None
+    times: tuple[datetime, datetime] | None
     notes: tuple[str, ...]
     distributions: tuple[Distribution, ...]
     checked_at: datetime
@@ -248,6 +248,7 @@ class DriftCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the distributions, ready for JSON; report fields on top."""
+        began, ended = self.times or (None, None)
         return {
             "version": self.version,
             "algorithm": self.algorithm,
@@ -255,8 +256,8 @@ class DriftCheck:
             "checked_at": self.checked_at.isoformat(),
             "window": {
                 "reviews": self.reviews,
-                "began": self.began and self.began.isoformat(),
-                "ended": self.ended and self.ended.isoformat(),
+                "began": began and began.isoformat(),
+                "ended": ended and ended.isoformat(),
                 "notes": list(self.notes),
             },
             "run_id": self.run_id,
@@ -270,37 +271,27 @@ class DriftCheck:
 
 def distributions(reference: Reference, window: WindowFeatures) -> tuple[Distribution, ...]:
     """Return how probabilities and lengths are distributed in reference and window."""
-    now, step = counted_values(window), 100 // SCORE_BINS
+    now, width = counted_values(window), SCORE_STEPS // SCORE_BINS
+    scores = np.arange(0, SCORE_STEPS, width)
+    words = np.array(WORD_CLASSES)
     by_name = {
         "score": (
             "Probability of positive",
-            np.arange(0, SCORE_STEPS, SCORE_STEPS // SCORE_BINS),
-            tuple(f"{at * step}–{(at + 1) * step}%" for at in range(SCORE_BINS)),
+            scores,
+            tuple(f"{at // 10}–{(at + width) // 10}%" for at in scores),
         ),
-        "words": ("Words per review", np.array(WORD_CLASSES), _word_classes()),
+        "words": ("Words per review", words, WORD_NAMES),
     }
     return tuple(
         Distribution(
-            title,
-            classes,
-            _shares(*reference.counts[name], edges),
-            _shares(now[name], np.ones(len(now[name])), edges),
+            title, classes, _shares(*reference.counts[name], edges), _shares(now[name], None, edges)
         )
         for name, (title, edges, classes) in by_name.items()
     )
 
 
-def _word_classes() -> tuple[str, ...]:
-    lasts = [following - 1 for following in WORD_CLASSES[1:]]
-    closed = [
-        str(first) if first == last else f"{first}–{last}"
-        for first, last in zip(WORD_CLASSES, lasts, strict=False)
-    ]
-    return (*closed, f"{WORD_CLASSES[-1]}+")
-
-
-def _shares(values: Ints, weights: Ints | Floats, edges: Ints) -> tuple[float, ...]:
-    """Return the share of the weights in each class; a class begins at its edge."""
+def _shares(values: Ints, weights: Ints | None, edges: Ints) -> tuple[float, ...]:
+    """Return the share of the weights (1 each by default) in each class; it begins at its edge."""
     places = np.searchsorted(edges, values, side="right") - 1
     counts = np.bincount(places, weights, minlength=len(edges))
     return tuple((counts / max(counts.sum(), 1.0)).tolist())

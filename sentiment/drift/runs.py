@@ -25,7 +25,7 @@ from sentiment.drift.reference import read_reference
 from sentiment.drift.report import STATES, DriftCheck, distributions
 from sentiment.drift.window import FileWindow, LogWindow, window_of_file, window_of_log
 from sentiment.errors import ServingError, UnknownVersionError
-from sentiment.model.predictor import LoadedVersion, load_version
+from sentiment.model.predictor import load_version
 from sentiment.predictions.log import default_log_url
 from sentiment.tracking.store import (
     FAILED,
@@ -59,27 +59,22 @@ def run_check(
 ) -> DriftCheck:
     """Compare a version with reviews and log the check.
 
-    Parameters
-    ----------
-    store : Store
-        With the registry.
-    wanted : LogWindow or FileWindow
-        The reviews; of the log the `NEWEST` unless a time or a number is wanted.
-    version : str
-        Its alias or number.
-    min_reviews : int
-        With fewer reviews the verdict is "not enough yet".
-    keep : function of a check
-        Whether to log the check as a run; without one it is still written beside the store.
+    `version` is an alias or a number. Of the log, the `NEWEST` answers are compared unless a time
+    or a number is wanted. With fewer than `min_reviews` the verdict is "not enough yet". `keep`
+    says whether to log the check as a run; without one it is still written beside the store.
 
-    Raises
-    ------
-    UserError
-        `ServingError` without such a version, `DriftReferenceError`, `WindowError`, or what reading
-        the log or the file raises. Nothing is written then.
-
+    Raises `ServingError` without such a version, `DriftReferenceError`, `WindowError`, or what
+    reading the log or the file raises. Nothing is written then.
     """
-    loaded = _load(store, version)
+    try:
+        loaded = load_version(store, version)
+    except UnknownVersionError:
+        if version != CHAMPION:
+            raise
+        raise ServingError(
+            "no version is in production yet; run `python sentiment_mlflow_optuna.py --promote` or "
+            "`python -m sentiment promote`"
+        ) from None
     reference = read_reference(store, loaded.version)
     if isinstance(wanted, FileWindow):
         window = window_of_file(wanted, loaded)
@@ -87,20 +82,16 @@ def run_check(
         if wanted.since is None and wanted.newest is None:
             wanted = replace(wanted, newest=NEWEST)
         window = window_of_log(wanted, wanted.url or default_log_url(store.folder), loaded)
+    report = compare_reviews(
+        reference, window.features, window.true, labelled=window.labelled, min_reviews=min_reviews
+    )
     check = DriftCheck(
-        report=compare_reviews(
-            reference,
-            window.features,
-            window.true,
-            labelled=window.labelled,
-            min_reviews=min_reviews,
-        ),
+        report=report,
         version=loaded.version,
         algorithm=loaded.algorithm,
         source=window.source,
         reviews=window.reviews,
-        began=_time(window.began),
-        ended=_time(window.ended),
+        times=window.times,
         notes=window.notes,
         distributions=distributions(reference, window.features),
         checked_at=datetime.now(UTC),
@@ -109,22 +100,6 @@ def run_check(
         return log_check(store, check)
     _write_latest(store, render_page(check), check.to_json())
     return check
-
-
-def _load(store: Store, version: str) -> LoadedVersion:
-    try:
-        return load_version(store, version)
-    except UnknownVersionError:
-        if version != CHAMPION:
-            raise
-        raise ServingError(
-            "no version is in production yet; run `python sentiment_mlflow_optuna.py --promote` or "
-            "`python -m sentiment promote`"
-        ) from None
-
-
-def _time(at: float | None) -> datetime | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
 def log_check(store: Store, check: DriftCheck) -> DriftCheck:
@@ -149,9 +124,8 @@ def log_check(store: Store, check: DriftCheck) -> DriftCheck:
 def verdict_changed(store: Store, check: DriftCheck) -> bool:
     """Return whether the verdict differs from the last one of the same version and source.
 
-    The answer is the same before and after the check is logged. `not enough yet` is no verdict: it
-    changes nothing, and the check after it is compared with the one before. The first check is
-    compared with `steady`.
+    The answer is the same before and after the check is logged. The first check is compared with
+    `steady`. `not enough yet` is no verdict: the check after it is compared with the one before.
     """
     verdict = check.report.verdict
     if verdict not in STATES:

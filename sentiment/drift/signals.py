@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from sentiment.drift.features import EXPECTED, SHARES, TRUE, Tally
+from sentiment.drift.features import BINS, EXPECTED, SHARES, TRUE, Tally
 from sentiment.metrics import Floats, f1_macro
 
 Group = Literal["input", "score", "performance"]
@@ -66,7 +66,7 @@ def distances(reference: Tally, window: Tally) -> dict[str, Floats]:
     by_signal = {
         "characters_ks": root * kolmogorov_smirnov(reference, window, "characters"),
         "words_ks": root * kolmogorov_smirnov(reference, window, "words"),
-        "score_psi": size * stability_index(reference.bins, window.bins),
+        "score_psi": size * stability_index(reference.counts[BINS], window.counts[BINS]),
         "score_ks": root * kolmogorov_smirnov(reference, window, "score"),
         "estimated_f1": root * (f1(reference, "estimated_f1") - f1(window, "estimated_f1")),
     }
@@ -110,10 +110,9 @@ def term_chi_square(reference: Tally, window: Tally) -> Floats:
     """Return Pearson's chi-square (1 degree of freedom) of each term's reviews, shape (..., terms).
 
     It compares how many reviews of window and reference have the term; it is 0 for terms that fall
-    short of `MIN_EXPECTED`.
+    short of `MIN_EXPECTED`. Both sides have texts.
     """
-    if reference.terms is None or window.terms is None:
-        raise ValueError("terms are compared only where both sides have texts")
+    assert reference.terms is not None and window.terms is not None
     n, m = (tally.total("reviews")[..., None] for tally in (window, reference))
     with_term = window.terms + reference.terms
     without = n + m - with_term
@@ -133,21 +132,10 @@ def f1(tally: Tally, signal: str) -> Floats:
 
 
 def limit_value(scale: Scale, limit: float, reference: float, size: float, *, above: bool) -> float:
-    """Return a limit on a distance in the signal's own units.
+    """Return a limit on a distance in the signal's own units, at an effective size.
 
-    Parameters
-    ----------
-    scale : Scale
-        Of the signal's `Kind`.
-    limit : float
-        On the distance.
-    reference : float
-        The reference's value of a share or a macro-F1; ignored for the others.
-    size : float
-        `effective_size` of the comparison.
-    above : bool
-        For a share: whether to return the limit above the reference or the one below.
-
+    `reference` is the reference's value of a share or a macro-F1; it is ignored for other scales.
+    For a share, the limit lies above the reference or below it.
     """
     if scale == "share":
         angle = _angle(np.asarray(reference)) + (1 if above else -1) * limit / np.sqrt(size)

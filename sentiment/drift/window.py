@@ -7,23 +7,17 @@ narrow the limits are. True labels are rarer, so the labelled reviews are sample
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import (
-    RATINGS,
-    TEXTS,
-    WRONG_RATING,
-    texts_of,
-    to_labels,
-    to_ratings,
-)
+from sentiment.data.reviews import RATINGS, TEXTS, WRONG_RATING, texts_of, to_labels, to_ratings
 from sentiment.data.tables import Chunk, Unreadable, cells, open_table
 from sentiment.drift.features import NO_LABEL, WindowFeatures, logged_features, row_features
 from sentiment.errors import WindowError
@@ -48,8 +42,8 @@ class Window:
 
     `reviews` is how many there are. `features` and `true` (true labels, or `NO_LABEL`) are of all
     of them, or of a sample of `SAMPLE`; then `labelled` has the same for those with a true label,
-    if any. `began` and `ended` are the times of the first and the last review in seconds since
-    1970, where known. `notes` say in sentences what was sampled or left out.
+    if any. `times` are those of the first and the last review, where known.
+    `notes` say in sentences what was sampled or left out.
     """
 
     source: str
@@ -57,8 +51,7 @@ class Window:
     features: WindowFeatures
     true: Ints
     labelled: tuple[WindowFeatures, Ints] | None = None
-    began: float | None = None
-    ended: float | None = None
+    times: tuple[datetime, datetime] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -84,66 +77,52 @@ class FileWindow:
 
 
 class RandomSample:
-    """At most `size` random rows of frames that come one after another.
+    """At most `size` random rows of frames that come one after another, in the order they came.
 
-    Each row gets a random key. The rows with the smallest keys are kept, in the order they came.
-    `count` is how many came.
+    The rows with a `true_label` are sampled a second time, on their own. Each row gets a random
+    key, and the rows with the smallest keys are kept. `count` is how many came.
     """
 
     def __init__(self, size: int, seed: int = SEED) -> None:
         self.count = 0
         self._size, self._generator = size, np.random.default_rng(seed)
         self._kept: list[pd.DataFrame] = []
-        self._largest = math.inf  # key that can still be among the smallest
 
     def add(self, frame: pd.DataFrame) -> None:
         """Add the next rows."""
-        keys = self._generator.random(len(frame))
         self.count += len(frame)
-        self._kept.append(frame.assign(key=keys)[keys < self._largest])
-        if sum(map(len, self._kept)) > 2 * self._size:
-            self._kept = [self.rows()]
-            self._largest = float(self._kept[0]["key"].max())
+        self._kept.append(frame.assign(key=self._generator.random(len(frame))))
+        if sum(map(len, self._kept)) > 4 * self._size:
+            wanted = self.rows().index.union(self.rows(labelled=True).index)
+            self._kept = [pd.concat(self._kept, ignore_index=True).loc[wanted]]
 
-    def rows(self) -> pd.DataFrame:
-        """Return the sample."""
+    def rows(self, *, labelled: bool = False) -> pd.DataFrame:
+        """Return the sample of all rows, or of those with a true label."""
         kept = pd.concat(self._kept, ignore_index=True)
+        if labelled:
+            kept = kept[kept["true_label"].notna()]
         return kept.nsmallest(self._size, "key").sort_index()
 
 
-class _Reviews:
-    """Reviews as they are read, with a column `true_label` that may be missing."""
+def _window(
+    source: str,
+    reviews: RandomSample,
+    features: Callable[[pd.DataFrame], WindowFeatures],
+    notes: Sequence[str],
+    times: tuple[datetime, datetime] | None = None,
+) -> Window:
+    """Return the window of reviews with a column `true_label`; there is at least one."""
 
-    def __init__(self) -> None:
-        self._every, self._labelled = RandomSample(SAMPLE), RandomSample(SAMPLE)
+    def with_labels(rows: pd.DataFrame) -> tuple[WindowFeatures, Ints]:
+        return features(rows), rows["true_label"].fillna(NO_LABEL).to_numpy(dtype=np.int64)
 
-    @property
-    def count(self) -> int:
-        return self._every.count
-
-    def add(self, frame: pd.DataFrame) -> None:
-        self._every.add(frame)
-        self._labelled.add(frame[frame["true_label"].notna()])
-
-    def window(
-        self,
-        source: str,
-        features: Callable[[pd.DataFrame], WindowFeatures],
-        notes: Sequence[str],
-        times: tuple[float, float] | None = None,
-    ) -> Window:
-        """Return the window of these reviews, of which there is at least one."""
-
-        def with_labels(rows: pd.DataFrame) -> tuple[WindowFeatures, Ints]:
-            return features(rows), rows["true_label"].fillna(NO_LABEL).to_numpy(dtype=np.int64)
-
-        labelled = None
-        if self.count > SAMPLE:
-            notes = [f"a random sample of {SAMPLE:,} of {self.count:,} reviews", *notes]
-            labelled = with_labels(self._labelled.rows()) if self._labelled.count else None
-        began, ended = times or (None, None)
-        sampled, true = with_labels(self._every.rows())
-        return Window(source, self.count, sampled, true, labelled, began, ended, tuple(notes))
+    labelled = None
+    if reviews.count > SAMPLE:
+        notes = [f"a random sample of {SAMPLE:,} of {reviews.count:,} reviews", *notes]
+        rows = reviews.rows(labelled=True)
+        labelled = with_labels(rows) if len(rows) else None
+    sampled, true = with_labels(reviews.rows())
+    return Window(source, reviews.count, sampled, true, labelled, times, tuple(notes))
 
 
 def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion) -> Window:
@@ -151,23 +130,19 @@ def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion) -> Window
 
     A log that does not exist is not created. Raises `WindowError` and `PredictionLogError`.
     """
-    reviews, times = _Reviews(), []
+    reviews, times = RandomSample(SAMPLE), []
     with existing_log(url) as log:
         since, skip = log.start_of_newest(version.version, wanted.since, wanted.newest)
         for portion in log.read(since=since, version=version.version, arms=ARMS, chunk=PORTION):
             frame, skip = portion.iloc[skip:], max(skip - len(portion), 0)
             if len(frame):
                 reviews.add(frame)
-                times += [float(frame["at"].iloc[0]), float(frame["at"].iloc[-1])]
+                times += [datetime.fromtimestamp(frame["at"].iloc[at], UTC) for at in (0, -1)]
         if not reviews.count:
             raise log.no_answers(version.version, since)
         notes = log.left_out(version.version, since)
-    return reviews.window(
-        LOG_SOURCE,
-        lambda rows: logged_features(rows, version.pipeline),
-        notes,
-        (times[0], times[-1]),
-    )
+    answers = partial(logged_features, pipeline=version.pipeline)
+    return _window(LOG_SOURCE, reviews, answers, notes, (times[0], times[-1]))
 
 
 def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
@@ -177,7 +152,7 @@ def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
     Rows that cannot be read are left out and counted in the notes. Raises `WindowError` and
     `ReviewDataError`.
     """
-    reviews, unreadable, wrong = _Reviews(), Unreadable(PLACES_SHOWN), 0
+    reviews, unreadable, wrong = RandomSample(SAMPLE), Unreadable(PLACES_SHOWN), 0
     with open_table(wanted.path, "--data") as table:
         columns = [table.find(TEXTS, wanted.text_column)]
         if wanted.rating_column or table.look(RATINGS, None) is not None:
@@ -194,8 +169,9 @@ def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
         notes.append(f"{wrong:,} ratings that are not whole stars from 1 to 5")
     if not reviews.count:
         raise WindowError(f"{wanted.path}: has no reviews; expected one per row")
-    return reviews.window(
+    return _window(
         wanted.path.name,
+        reviews,
         lambda rows: row_features(rows["text"].tolist(), version.pipeline),
         [f"left out: {note}" for note in notes],
     )

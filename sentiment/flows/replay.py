@@ -19,14 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import (
-    RATINGS,
-    TEXTS,
-    LoadedReviews,
-    texts_of,
-    to_labels,
-    to_ratings,
-)
+from sentiment.data.reviews import RATINGS, TEXTS, LoadedReviews, texts_of, to_labels, to_ratings
 from sentiment.data.tables import ANY, Column, cells, open_table
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.compare import compare_reviews
@@ -59,45 +52,20 @@ VERDICT_STYLES = {
 
 
 @dataclass(frozen=True)
-class ReplayedWindow:
-    """One or more months that were compared.
-
-    `verdict` is the one without labels, `beyond` the signals beyond their limits, separated by
-    blanks. `true` and `estimated` are macro-F1, None without enough labels or answers; `measured`
-    is the state of the score by true labels alone, empty without enough labels.
-    """
-
-    period: str
-    reviews: int
-    verdict: str
-    true: Interval | None
-    estimated: Interval | None
-    measured: str
-    beyond: str
-
-
-@dataclass(frozen=True)
 class Replay:
-    """The result of a replay; `notes` are sentences."""
+    """The result of a replay; `notes` are sentences.
+
+    `table` has a row per window of one or more months: `window`, `reviews`, the `verdict` without
+    labels, true and estimated macro-F1 with their intervals (`true_f1`, `true_low`, …; NaN without
+    enough labels or answers), `measured`, the state of the score by true labels alone (empty
+    without enough), and `beyond`, the signals beyond their limits, separated by blanks.
+    """
 
     source: str
     trained_on: str
     reference: Interval | None
-    windows: tuple[ReplayedWindow, ...]
+    table: pd.DataFrame
     notes: tuple[str, ...]
-
-    def table(self) -> pd.DataFrame:
-        """Return one row per window; of a score the columns `_f1`, `_low` and `_high`, or NaN."""
-        rows = []
-        for window in self.windows:
-            row: dict[str, Any] = {"window": window.period, "reviews": window.reviews}
-            row["verdict"] = window.verdict
-            for name, interval in (("true", window.true), ("estimated", window.estimated)):
-                ends = interval or Interval(np.nan, np.nan, np.nan)
-                row[f"{name}_f1"], row[f"{name}_low"] = ends.value, ends.low
-                row[f"{name}_high"] = ends.high
-            rows.append({**row, "measured": window.measured, "beyond": window.beyond})
-        return pd.DataFrame(rows)
 
 
 def replay(
@@ -121,12 +89,12 @@ def replay(
             f"{FIRST:,} to train on and later months to compare"
         )
     pipeline, reference, origin = _train(store, path, frame[frame["month"] <= last])
-    windows, joined = [], 0
+    rows, joined = [], 0
     for months, window in _windows(later, min_reviews):
         features = row_features(window["text"].tolist(), pipeline)
         labels = to_labels(window["rating"])
         report = compare_reviews(reference, features, labels, min_reviews=min_reviews)
-        windows.append(_replayed(_period(months), report))
+        rows.append({"window": _period(months), **_outcome(report)})
         joined += len(months) > 1
     first = int(frame["month"].min())
     trained_on = (
@@ -136,7 +104,8 @@ def replay(
     notes = [f"left out: {count:,} rows {why}" for why, count in dropped.items()]
     if joined:
         notes.append(f"{joined:,} windows join several months, to have {min_reviews:,} reviews")
-    return Replay(path.name, trained_on, report.performance.reference, tuple(windows), tuple(notes))
+    on_reference = report.performance.reference
+    return Replay(path.name, trained_on, on_reference, pd.DataFrame(rows), tuple(notes))
 
 
 def log_replay(store: Store, done: Replay) -> Path | str:
@@ -146,7 +115,7 @@ def log_replay(store: Store, done: Replay) -> Path | str:
     """
     from mlflow.entities import Metric
 
-    table, now = done.table(), int(time.time() * 1000)
+    table, now = done.table, int(time.time() * 1000)
     values = [
         Metric(f"replay.{name}", float(value), now, step)
         for name in ("true_f1", "estimated_f1", "reviews")
@@ -172,7 +141,7 @@ def replay_figure(done: Replay) -> Figure:
     """Return a figure of true and estimated macro-F1 by window, marked with the verdicts."""
     from matplotlib.figure import Figure  # without pyplot, which keeps every figure in memory
 
-    table, places = done.table(), np.arange(len(done.windows))
+    table, places = done.table, np.arange(len(done.table))
     figure = Figure(figsize=(max(7.6, 0.3 * len(table) + 2), 5.4), dpi=100, layout="constrained")
     axes = figure.subplots()
     axes.set_title(f"Replay of {done.source}", fontsize=11)
@@ -204,7 +173,7 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
     `month_number`), with duplicates, in the file's order. Raises `WindowError` and
     `ReviewDataError`.
     """
-    parts: list[pd.DataFrame] = []
+    parts = []
     with open_table(reviews.path, "--data") as table:
         columns = [
             table.find(TEXTS, reviews.text_column),
@@ -213,15 +182,9 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         ]
         for chunk in table.chunks(columns):
             _, ratings, months = (cells(column) for column in chunk.columns)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "text": pd.Series(texts_of(chunk), dtype=object),
-                        "rating": to_ratings(ratings),
-                        "month": pd.Series(months, dtype=object).map(month_number),
-                    }
-                )
-            )
+            part = pd.DataFrame({"text": texts_of(chunk), "rating": to_ratings(ratings)})
+            written = pd.Series(months, dtype=object)
+            parts.append(part.assign(month=written.map(month_number)))
     if not parts:
         raise WindowError(f"{reviews.path}: has no reviews; expected one per row")
     frame = pd.concat(parts, ignore_index=True)
@@ -245,38 +208,33 @@ def month_number(written: object) -> int | None:
     A month is written as in `Feb 2021`, `February 2021` or `2021-02`, a date as in ISO 8601.
     """
     text = str(written).strip()
-    for month_format in (*MONTHS, None):
+    for month_format in MONTHS:
         with suppress(ValueError):
-            if month_format is None:
-                date = datetime.fromisoformat(text)
-            else:
-                date = datetime.strptime(text, month_format)
+            date = datetime.strptime(text, month_format)
             return 12 * date.year + date.month - 1
+    with suppress(ValueError):
+        date = datetime.fromisoformat(text)
+        return 12 * date.year + date.month - 1
     return None
 
 
 def _train(store: Store, path: Path, rows: pd.DataFrame) -> tuple[Any, Reference, str]:
     """Train as the flow would; return the pipeline, its reference and the configuration."""
     frame = rows.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
-    data = prepare_reviews(
-        LoadedReviews(
-            frame=frame,
-            source=path,
-            rows_read=len(rows),
-            without_text=0,
-            marker_removed=0,
-            exact_duplicates=len(rows) - len(frame),
-        )
+    loaded = LoadedReviews(
+        frame=frame,
+        source=path,
+        rows_read=len(rows),
+        without_text=0,
+        marker_removed=0,
+        exact_duplicates=len(rows) - len(frame),
     )
+    data = prepare_reviews(loaded)
     chosen = choose(store, "champion")
     fitted = fit_and_evaluate(ALGORITHM, chosen.candidate, data, folds_of(data))
-    texts, labels = reference_reviews(
-        frame["text"].tolist(),
-        to_labels(frame["rating"]),
-        frame["copies"].to_numpy(),
-        data.split,
-    )
-    return fitted.pipeline, Reference.build(fitted.pipeline, texts, labels), chosen.origin
+    texts, copies = frame["text"].tolist(), frame["copies"].to_numpy()
+    like_later = reference_reviews(texts, to_labels(frame["rating"]), copies, data.split)
+    return fitted.pipeline, Reference.build(fitted.pipeline, *like_later), chosen.origin
 
 
 def _windows(later: pd.DataFrame, least: int) -> Iterator[tuple[list[int], pd.DataFrame]]:
@@ -291,24 +249,24 @@ def _windows(later: pd.DataFrame, least: int) -> Iterator[tuple[list[int], pd.Da
             months, reviews = [], 0
 
 
-def _replayed(period: str, report: DriftReport) -> ReplayedWindow:
+def _outcome(report: DriftReport) -> dict[str, Any]:
+    """Return the columns of `Replay.table` but the window's name."""
     without_labels = tuple(signal for signal in report.signals if signal.name != MEASURED)
-    measured = [signal.state for signal in report.signals if signal.name == MEASURED]
-    return ReplayedWindow(
-        period=period,
-        reviews=report.reviews,
-        verdict=replace(report, signals=without_labels).verdict,
-        true=report.performance.measured,
-        estimated=report.performance.estimated,
-        measured=measured[0] if measured else "",
-        beyond=" ".join(signal.name for signal in without_labels if signal.state == "drifted"),
-    )
+    row: dict[str, Any] = {
+        "reviews": report.reviews,
+        "verdict": replace(report, signals=without_labels).verdict,
+    }
+    scores = {"true": report.performance.measured, "estimated": report.performance.estimated}
+    for name, score in scores.items():
+        interval = score or Interval(np.nan, np.nan, np.nan)
+        row[f"{name}_f1"], row[f"{name}_low"] = interval.value, interval.low
+        row[f"{name}_high"] = interval.high
+    row["measured"] = "".join(signal.state for signal in report.signals if signal.name == MEASURED)
+    beyond = [signal.name for signal in without_labels if signal.state == "drifted"]
+    return {**row, "beyond": " ".join(beyond)}
 
 
 def _period(months: Sequence[int]) -> str:
     """Return the first and the last month, as in `Feb 2021 – Mar 2021`."""
-    first, last = (
-        datetime(month // 12, month % 12 + 1, 1).strftime("%b %Y")
-        for month in (months[0], months[-1])
-    )
-    return first if first == last else f"{first} – {last}"
+    ends = [datetime(month // 12, month % 12 + 1, 1) for month in (months[0], months[-1])]
+    return " – ".join(dict.fromkeys(f"{month:%b %Y}" for month in ends))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from support.drift_reviews import kettles, made_up, reference
@@ -31,6 +31,7 @@ from sentiment.drift.performance import measured_f1
 from sentiment.drift.runs import DRIFT, KIND, run_check
 from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import WindowError
+from sentiment.flows.replay import Replay
 from sentiment.metrics import Ints
 from sentiment.model.predictor import LoadedVersion
 from sentiment.predictions.log import PredictionLog, open_log
@@ -38,7 +39,6 @@ from sentiment.tracking.store import LEDGER, Store, find_runs
 
 pytestmark = pytest.mark.xdist_group("drift")
 Run = Callable[..., tuple[int, str, str]]
-Script = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -64,14 +64,9 @@ def run(store: Store, capsys: pytest.CaptureFixture[str]) -> Run:
 
     def command(*arguments: str | Path) -> tuple[int, str, str]:
         capsys.readouterr()
-        try:
-            words = [str(argument) for argument in arguments]
-            named = words[:1] if words[:1] == ["replay"] else ["drift"]
-            rest = words[1:] if words[:1] == ["replay"] else words
-            code = main([*named, "--store", str(store.folder), *rest])
-        except SystemExit as error:  # argparse's own way out
-            assert isinstance(error.code, int)
-            code = error.code
+        words = [str(argument) for argument in arguments]
+        name = words.pop(0) if words[:1] == ["replay"] else "drift"
+        code = main([name, "--store", str(store.folder), *words])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
@@ -79,10 +74,8 @@ def run(store: Store, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def write(file: Path, texts: list[str], labels: Ints | None = None) -> Path:
-    frame = pd.DataFrame({"Review text": texts})
-    if labels is not None:
-        frame["Ratings"] = [5 if label else 1 for label in labels]
-    frame.to_csv(file, index=False)
+    ratings = {} if labels is None else {"Ratings": np.where(labels == 1, 5, 1)}
+    pd.DataFrame({"Review text": texts, **ratings}).to_csv(file, index=False)
     return file
 
 
@@ -110,6 +103,22 @@ def test_a_steady_log_ends_with_0_and_says_so(
     assert last_report(store)["run_id"] == runs(store)[0]
 
 
+def test_json_is_the_report_and_nothing_else(
+    store: Store, log: PredictionLog, version: LoadedVersion, run: Run
+) -> None:
+    texts, labels = made_up(150, 203)
+    requests = write_answers(log, version, texts)
+    for request, label in zip(requests[:80], labels.tolist(), strict=False):
+        log.add_feedback(request, 0, label, None, NOON)
+    _, out, errors = run("--json")
+    true = np.where(np.arange(150) < 80, labels, -1)
+    expected = compare_reviews(reference(), row_features(texts, version.pipeline), true).as_dict()
+    found = json.loads(out)
+    assert found == {**found, **json.loads(json.dumps(expected))} == last_report(store)
+    assert (found["version"], found["source"], errors) == ("1", "prediction log", "")
+    assert found["window"]["began"] == "2023-11-14T22:13:20+00:00"  # NOON
+
+
 def test_a_drifted_log_ends_with_3_and_measures_with_feedback(
     store: Store, log: PredictionLog, version: LoadedVersion, run: Run
 ) -> None:
@@ -131,37 +140,17 @@ def test_a_drifted_log_ends_with_3_and_measures_with_feedback(
     assert found["advice"].startswith("the model does worse on these reviews: retrain")
 
 
-def test_json_is_the_report_and_nothing_else(
-    store: Store, log: PredictionLog, version: LoadedVersion, run: Run
-) -> None:
-    texts, labels = made_up(250, 203)
-    requests = write_answers(log, version, texts)
-    for request, label in zip(requests[:80], labels.tolist(), strict=False):
-        log.add_feedback(request, 0, label, None, NOON)
-    _, out, errors = run("--json")
-    found = json.loads(out)
-    true = labels.copy()
-    true[80:] = -1
-    expected = compare_reviews(reference(), row_features(texts, version.pipeline), true).as_dict()
-    assert {name: found[name] for name in expected} == json.loads(json.dumps(expected))
-    assert (found["version"], found["source"], errors) == ("1", "prediction log", "")
-    assert found["window"]["began"] == "2023-11-14T22:13:20+00:00"  # NOON
-    assert found == last_report(store)
-
-
 def test_the_log_is_the_newest_answers_unless_told_otherwise(
     log: PredictionLog, version: LoadedVersion, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_answers(log, version, made_up(400, 204)[0], begin=time.time() - 7_200, step=18.0)
-    monkeypatch.setattr(drift_runs, "NEWEST", 120)
+    write_answers(log, version, ["good box"] * 200, begin=time.time() - 7_200, step=36.0)
+    monkeypatch.setattr(drift_runs, "NEWEST", 60)
     for options, expected in (
-        ((), 120),
-        (("--window", "150"), 150),
-        (("--since", "1h"), 200),
-        (("--since", "90m", "--window", "130"), 130),
-        (("--since", "2w"), 400),
+        ((), 60),
+        (("--since", "1h"), 100),
+        (("--since", "90m", "--window", "65"), 65),
     ):
-        _, out, _ = run("--json", *options)
+        _, out, _ = run("--json", "--min-reviews", "999", *options)
         assert abs(json.loads(out)["reviews"] - expected) <= 1, options  # the clock goes on
 
 
@@ -169,30 +158,28 @@ def test_fewer_than_asked_for_is_not_steady(
     log: PredictionLog, version: LoadedVersion, run: Run
 ) -> None:
     write_answers(log, version, made_up(120, 206)[0])
-    code, out, _ = run("--min-reviews", "121", "--quiet")
-    assert (code, out) == (
-        0,
-        "not enough yet: version 1 (LogisticRegression), prediction log\n",
-    )
-    assert run("--min-reviews", "120", "--quiet")[1].startswith("steady: ")
+    said = "version 1 (LogisticRegression), prediction log\n"
+    assert run("--min-reviews", "121", "--quiet") == (0, f"not enough yet: {said}", "")
+    assert run("--min-reviews", "120", "--quiet") == (0, f"steady: {said}", "")
 
 
 def test_of_a_long_window_all_true_labels_count(
     store: Store, log: PredictionLog, version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """300 of 1,000 are drawn; the 300 with a label are all in the measured score."""
-    texts, labels = made_up(1_000, 217)
+    """200 of 500 are drawn; the 150 with a label are all in the measured score."""
+    texts, labels = made_up(500, 217)
     requests = write_answers(log, version, texts)
-    for request, label in zip(requests[:300], labels.tolist(), strict=False):
+    for request, label in zip(requests[:150], labels.tolist(), strict=False):
         log.add_feedback(request, 0, label, None, NOON)
-    monkeypatch.setattr(drift_window, "SAMPLE", 300)
+    monkeypatch.setattr(drift_window, "SAMPLE", 200)
     checked = run_check(store, LogWindow())
     report = checked.report
-    assert (checked.reviews, report.reviews) == (1_000, 300)
-    predicted = version.pipeline.predict(texts[:300])
-    answered = [p.label is not None for p in version.predict(texts[:300], explain=False)]
-    assert report.performance.labelled == sum(answered)
-    assert report.performance.measured == measured_f1(labels[:300][answered], predicted[answered])
+    assert (checked.reviews, report.reviews) == (500, 200)
+    window = row_features(texts[:150], version.pipeline)
+    answered, labels = window.answered, labels[:150]
+    assert report.performance.labelled == answered.sum()
+    expected = measured_f1(labels[answered], window.label[answered])
+    assert report.performance.measured == expected
 
 
 # --- a file --------------------------------------------------------------------------------
@@ -216,31 +203,26 @@ def test_a_file_like_the_reference_is_steady(tmp_path: Path, run: Run) -> None:
 
 
 def test_a_replay_prints_its_table_and_where_the_figure_is(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentiment.flows.replay.FIRST", 300)
-    parts = []
-    for at, month in enumerate(["Jan 2020", "Feb 2020", "Mar 2020"]):
-        texts, labels = made_up(300, 220 + at)
-        ratings = [5 if label else 1 for label in labels]
-        parts.append(pd.DataFrame({"text": texts, "stars": ratings, "when": month}))
-    pd.concat(parts).to_csv(tmp_path / "in.csv", index=False)
-    code, out, errors = run(
-        "replay",
-        "--data",
-        tmp_path / "in.csv",
-        "--rating-column",
-        "stars",
-        "--month-column",
-        "when",
-    )
+    scores = {"true_f1": np.nan, "true_low": np.nan, "true_high": np.nan, "estimated_f1": 0.8}
+    row = {"window": "Feb 2020", "reviews": 120, "verdict": "steady", **scores}
+    row |= {"estimated_low": 0.7, "estimated_high": 0.9, "measured": "", "beyond": ""}
+    asked: list[object] = []
+
+    def replayed(*wanted: object, **options: object) -> Replay:
+        asked.extend([*wanted[1:], options])
+        return Replay("in.csv", "trained on Jan 2020", None, pd.DataFrame([row]), ("a note",))
+
+    monkeypatch.setattr("sentiment.flows.replay.replay", replayed)
+    columns = ("--rating-column", "stars", "--month-column", "when", "--min-reviews", "70")
+    code, out, errors = run("replay", "--data", tmp_path / "in.csv", *columns)
+    assert asked == [FileWindow(tmp_path / "in.csv", None, "stars"), "when", {"min_reviews": 70}]
     assert (code, errors) == (0, "")
-    assert "in.csv: trained on Jan 2020, 300 reviews; configuration: the published one" in out
-    assert "Feb 2020" in out and "Mar 2020" in out and "verdict" in out
+    assert "in.csv: trained on Jan 2020" in out and "- a note" in out
+    assert "Feb 2020" in out and "0.800 (0.700–0.900)" in out and "nan" not in out
     figure = Path(out.splitlines()[-1].removeprefix("Figure: "))
     assert figure.read_bytes()[:4] == b"\x89PNG"
-    table = pd.read_csv(figure.parent.parent / "replay.csv")
-    assert table["window"].tolist() == ["Feb 2020", "Mar 2020"]
 
 
 # --- bad input -----------------------------------------------------------------------------
@@ -249,15 +231,13 @@ def test_a_replay_prints_its_table_and_where_the_figure_is(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--store", "{missing}"), "mlflow.db: no such store"),
         ((), "predictions.db: no prediction log there; start "),
-        (("--log-url", "nonsense"), "the log's URL cannot be read"),
         (("--log-url", "postgresql://a:secret@127.0.0.1:1/x"), "127.0.0.1:1/x: the prediction"),
         (("--version", "9"), "no version '9' of FlipkartSentimentModel"),
         (("--version", "2"), "version 2: has no drift reference"),
         (("--data", "missing.csv"), "missing.csv: no such file; give one with --data"),
         (("--data", "{few}", "--text-column", "body"), "no column 'body', found 'Review text'"),
-        (("--data", "{few}", "--rating-column", "stars"), "no column 'stars', found 'Review t"),
-        (("--data", "{blank}"), "blank.csv: has no reviews; expected one per row"),
         (("replay", "--data", "{few}"), "no column of ratings"),
         (("--data", "{few}", "--html", "{missing}/page.html"), "no such folder; create it"),
         (("--data", "{few}", "--html", "{folder}"), "is a folder, expected the name of a file"),
@@ -267,9 +247,7 @@ def test_bad_input_is_one_line_and_leaves_everything_as_it_was(
     store: Store, tmp_path: Path, run: Run, options: tuple[str, ...], said: str
 ) -> None:
     few = write(tmp_path / "few.csv", ["good box"] * 3)
-    blank = tmp_path / "blank.csv"
-    blank.write_text("text\n \n")
-    names = {"few": few, "blank": blank, "missing": tmp_path / "missing", "folder": tmp_path}
+    names = {"few": few, "missing": tmp_path / "missing", "folder": tmp_path}
     before = sorted(tmp_path.rglob("*"))
     code, out, errors = run(*(option.format(**names) for option in options))
     assert (code, out) == (2, "")
@@ -283,7 +261,6 @@ def test_bad_input_is_one_line_and_leaves_everything_as_it_was(
 def test_a_log_without_answers_of_the_version_is_one_line(
     store: Store, log: PredictionLog, version: LoadedVersion, run: Run
 ) -> None:
-    assert run()[2].count("no answers of version 1 among the 0 predictions") == 1
     write_answers(log, version, ["good box"])
     code, _, errors = run("--since", "1h")
     assert (code, errors.count("\n")) == (2, 1)
@@ -300,16 +277,6 @@ def test_without_a_version_in_production_there_is_nothing_to_compare(
     code, _, errors = run()
     assert (code, errors.count("\n")) == (2, 1)
     assert errors.startswith("sentiment drift: no version is in production yet; run ")
-
-
-@pytest.mark.slow
-def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, run_script: Script) -> None:
-    """As a person runs it: one line, exit code 2, no traceback."""
-    done = run_script("sentiment", "drift", "--store", tmp_path / "nothing")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("sentiment drift: ") and done.stderr.count("\n") == 1
-    assert "mlflow.db: no such store" in done.stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_breaks_off_is_one_line(
@@ -343,15 +310,3 @@ def test_since_is_a_time_or_a_span(written: str, expected: float) -> None:
     if written.endswith(("m", "h", "d", "w")):
         found = time.time() - found
     assert found == pytest.approx(expected, abs=5)
-
-
-def test_the_check_can_be_called_without_the_command(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As the flow does; of a named version, and nothing is printed."""
-    texts, labels = made_up(150, 231)
-    wanted = FileWindow(write(tmp_path / "in.csv", texts, labels))
-    checked = run_check(store, wanted, version="1", min_reviews=150)
-    assert (checked.version, checked.source, checked.reviews) == ("1", "in.csv", 150)
-    assert runs(store) == [checked.run_id]
-    assert capsys.readouterr() == ("", "")

@@ -11,22 +11,20 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from support.drift_reviews import fitted, made_up, window_of
+from support.drift_reviews import fitted, made_up
 
 from sentiment.drift.features import (
     COLUMNS,
-    COUNTED,
     EXPECTED,
     NO_LABEL,
     TOTALS,
     TRUE,
+    ReviewRows,
     TextFeatures,
     WindowFeatures,
     counted_values,
     logged_features,
     row_features,
-    tally_window,
-    term_columns,
     totals_by_row,
 )
 from sentiment.model.calibration import calibrate
@@ -91,41 +89,25 @@ def test_probabilities_and_labels_are_the_pipelines() -> None:
 
 def logged(texts: list[str | None]) -> pd.DataFrame:
     """Rows as the log has them, with numbers that no model would have given."""
-    return pd.DataFrame(
-        {
-            "text": texts,
-            "characters": [40, 50],
-            "words": [7, 8],
-            "known_words": [6, 0],
-            "probability": [0.25, 0.8],
-            "label": pd.array([0, None], dtype="Int64"),
-        }
-    )
+    label = pd.array([0, None], dtype="Int64")
+    values = ([40, 50], [7, 8], [6, 0], [0.25, 0.8], label)
+    return pd.DataFrame({"text": texts, **dict(zip(COLUMNS, values, strict=True))})
 
 
 def test_the_log_gives_what_was_logged_and_the_texts_the_rest(pipeline: Pipeline) -> None:
     window = logged_features(logged(["good corkREAD MORE", "café kettle"]), pipeline)
-    assert [getattr(window, name).tolist() for name in COLUMNS] == [
-        [40, 50],
-        [7, 8],
-        [6, 0],
-        [0.25, 0.8],
-        [0, NO_LABEL],
-    ]
+    values = [[40, 50], [7, 8], [6, 0], [0.25, 0.8], [0, NO_LABEL]]
+    assert [getattr(window, name).tolist() for name in COLUMNS] == values
     text = text_of(window)
     assert text.terms.toarray().tolist() == [[1, 1], [0, 0]]  # the scraper's marker is no word
     assert text.non_ascii.tolist() == [False, True]
     assert text.new_words == {"caf": 1, "kettl": 1}
 
 
-@pytest.mark.parametrize("texts", [["good cork", None], [None, None]])
-def test_a_log_without_all_texts_has_no_text_features(
-    pipeline: Pipeline, texts: list[str | None]
-) -> None:
-    window = logged_features(logged(texts), pipeline)
-    assert window.text is None
-    assert window.words.tolist() == [7, 8]
-    assert logged_features(logged(texts).drop(columns="text"), pipeline).text is None
+def test_a_log_without_all_texts_has_no_text_features(pipeline: Pipeline) -> None:
+    frame = logged(["good cork", None])
+    assert logged_features(frame, pipeline).text is None
+    assert logged_features(frame.drop(columns="text"), pipeline).text is None
 
 
 def test_rows_are_taken_in_the_order_asked_for() -> None:
@@ -134,9 +116,10 @@ def test_rows_are_taken_in_the_order_asked_for() -> None:
     taken, expected = whole.take(rows), row_features([texts[row] for row in rows], fitted())
     for name in COLUMNS:
         assert getattr(taken, name).tolist() == getattr(expected, name).tolist()
-    assert text_of(taken).emoji.tolist() == text_of(expected).emoji.tolist()
-    assert text_of(taken).non_ascii.tolist() == text_of(expected).non_ascii.tolist()
-    assert text_of(taken).terms.toarray().tolist() == text_of(expected).terms.toarray().tolist()
+    found, wanted = text_of(taken), text_of(expected)
+    assert found.emoji.tolist() == wanted.emoji.tolist()
+    assert found.non_ascii.tolist() == wanted.non_ascii.tolist()
+    assert found.terms.toarray().tolist() == wanted.terms.toarray().tolist()
 
 
 # --- tallies -------------------------------------------------------------------------------
@@ -190,18 +173,17 @@ def test_tally_by_hand() -> None:
         "words": np.array([1, 2]),
         "score": np.array([300, 900, 1000]),
     }
-    tally = tally_window(
-        WINDOW, np.array([0, 0, 1]), supports, score_edges=np.array([300, 901]), terms=("good",)
-    )
-    assert {name: tally.counts[name].tolist() for name in COUNTED} == {
+    tally = ReviewRows.of(
+        WINDOW, np.array([0, 0, 1]), supports, np.array([300, 901]), ("good",)
+    ).tally()
+    assert {name: counts.tolist() for name, counts in tally.counts.items()} == {
         "characters": [1, 0, 1, 1],
         "words": [2, 1],
         "score": [1, 1, 0],  # of the answered ones
+        "bins": [0, 2, 0],  # below .3, up to .9, above
     }
-    assert tally.bins.tolist() == [0, 2, 0]  # below .3, up to .9, above
-    assert tally.terms is not None
     # `good`, another known word (`cork`), an unknown word
-    assert tally.terms.tolist() == [1, 1, 2]
+    assert tally.terms is not None and tally.terms.tolist() == [1, 1, 2]
     assert tally.share("unknown_words") == 0.5
     assert tally.share("no_known_words") == 1 / 3
     assert tally.share("positive_share") == 0.5
@@ -209,30 +191,12 @@ def test_tally_by_hand() -> None:
     np.testing.assert_allclose(tally.confusion(EXPECTED), [[0.7, 0.1], [0.3, 0.9]], atol=1e-15)
 
 
-def test_terms_that_the_model_does_not_have_stay_empty() -> None:
-    columns = term_columns(WINDOW, ("good", "kettl", "cork"))
-    assert columns is not None
-    assert columns.toarray().tolist() == [[1, 0, 0, 0, 1], [0, 0, 1, 0, 0], [0, 0, 0, 0, 1]]
-
-
-def test_a_window_of_no_reviews_has_shares_of_0() -> None:
-    supports = {name: np.array([], dtype=np.int64) for name in COUNTED}
-    nobody = WINDOW.take(np.array([], dtype=np.int64))
-    tally = tally_window(nobody, np.array([], dtype=np.int64), supports, np.array([500]), ())
-    assert tally.share("positive_share") == 0
-    assert tally.bins.tolist() == [0, 0]
-
-
-def test_many_reviews_against_pandas() -> None:
-    window, true = window_of(500, 20)
-    values = counted_values(window)
-    supports = {name: np.unique(column) for name, column in values.items()}
-    tally = tally_window(window, true, supports, np.array([250, 500, 750]), ("cork", "good"))
-    for name, support in supports.items():
-        expected = pd.Series(values[name]).value_counts().sort_index()
-        assert tally.counts[name].tolist() == expected.tolist()
-        assert support.tolist() == expected.index.tolist()
-    cut = pd.cut(values["score"], [-1, 249, 499, 749, 1000]).value_counts()
-    assert tally.bins.tolist() == cut.tolist()
-    crossed = pd.crosstab(true[window.answered], window.label[window.answered])
-    assert tally.confusion(TRUE).tolist() == crossed.to_numpy().tolist()
+def test_weights_count_a_review_more_than_once() -> None:
+    supports = {name: np.unique(column) for name, column in counted_values(WINDOW).items()}
+    rows = ReviewRows.of(WINDOW, np.array([0, 0, 1]), supports, np.array([500]), ("good",))
+    tally = rows.weighted(np.array([[1.0, 2, 0], [0, 0, 3]]))
+    assert tally.total("reviews").tolist() == [3, 3]
+    assert tally.counts["words"].tolist() == [[2, 1], [3, 0]]
+    assert tally.counts["bins"].tolist() == [[2, 1], [0, 0]]
+    assert tally.terms is not None and tally.terms.tolist() == [[1, 2, 1], [0, 0, 3]]
+    assert tally.share("positive_share").tolist() == [1 / 3, 0]  # of no answers it is 0

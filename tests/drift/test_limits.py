@@ -8,8 +8,8 @@ from scipy import stats
 from support.drift_reviews import fitted, window_of
 
 from sentiment.drift import limits as drift_limits
-from sentiment.drift.features import TOTALS, WindowFeatures
-from sentiment.drift.limits import LEVELS, RESAMPLES, SIZES, Limits, ReviewRows, chance_limits
+from sentiment.drift.features import TOTALS, ReviewRows, counted_values
+from sentiment.drift.limits import LEVELS, RESAMPLES, SIZES, chance_limits, limits_at
 from sentiment.drift.reference import common_terms
 from sentiment.drift.signals import SIGNALS
 from sentiment.metrics import Floats
@@ -20,7 +20,8 @@ EDGES = np.array([300, 600, 900])
 @pytest.fixture(scope="module")
 def rows() -> ReviewRows:
     window, true = window_of(600, 40)
-    return ReviewRows.of(window, true, EDGES, common_terms(fitted()))
+    supports = {name: np.unique(column) for name, column in counted_values(window).items()}
+    return ReviewRows.of(window, true, supports, EDGES, common_terms(fitted()))
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +30,11 @@ def chance(rows: ReviewRows) -> dict[int, dict[str, Floats]]:
 
 
 def test_limits_between_sizes_by_hand() -> None:
-    limits = Limits((100, 10_000), {"emoji": ((1.0, 2.0), (3.0, 6.0))})
-    assert limits.at("emoji", 1_000) == pytest.approx({"watch": 2.0, "drifted": 4.0})
-    assert limits.at("emoji", 10) == pytest.approx({"watch": 1.0, "drifted": 2.0})
-    assert limits.at("emoji", 1_000_000) == pytest.approx({"watch": 3.0, "drifted": 6.0})
-    assert limits.at("terms", 100) is None
+    table = np.array([[1.0, 2.0], [3.0, 6.0], [4.0, 7.0], [5.0, 8.0], [6.0, 9.0]])
+    assert limits_at(table, 10) == {"watch": 1.0, "drifted": 2.0}
+    # half way between 50 and 150 on the logarithmic scale: √(50 · 150) = 86.6
+    assert limits_at(table, 87) == pytest.approx({"watch": 2.0, "drifted": 4.0}, rel=0.01)
+    assert limits_at(table, 1_000_000) == {"watch": 6.0, "drifted": 9.0}
 
 
 def test_signals_that_have_nothing_to_do_with_each_other_get_sidaks_level() -> None:
@@ -51,11 +52,11 @@ def test_signals_that_have_nothing_to_do_with_each_other_get_sidaks_level() -> N
         assert beyond.mean() == pytest.approx(together[level], abs=0.001)
 
 
-def test_a_signal_that_says_the_same_twice_costs_nothing() -> None:
-    drawn = np.random.default_rng(1).random(10_000)
-    limits = drift_limits._limits_together({"first": drawn, "again": drawn * 2})
-    assert limits["first"][1] == pytest.approx(0.976, abs=1e-3)
-    assert limits["again"][1] == pytest.approx(2 * limits["first"][1])
+def test_joint_limits_by_hand() -> None:
+    """A signal that says the same twice costs nothing: of 1,000 resamples 24 may lie beyond."""
+    drawn = np.random.default_rng(5).permutation(1_000).astype(float)
+    limits = drift_limits._limits_together({"one": drawn, "again": drawn * 2})
+    assert limits == {"one": (943.0, 975.0), "again": (1_886.0, 1_950.0)}
 
 
 def test_values_that_are_all_alike_are_never_beyond() -> None:
@@ -96,27 +97,15 @@ def test_both_sides_are_drawn_anew(chance: dict[int, dict[str, Floats]]) -> None
 def test_a_flag_that_nobody_had_gets_a_limit_all_the_same(rows: ReviewRows) -> None:
     totals = rows.totals.copy()
     totals[:, TOTALS.index("emoji")] = 0
-    bare = ReviewRows(totals, rows.counts, rows.bins, rows.terms)
+    bare = ReviewRows(totals, rows.counts, rows.terms)
     limits = chance_limits(bare, np.random.default_rng(6))
     # 1 of 500 reviews against 0 of 600: an angle of 2 arcsin √.002, at size 500·600/1100
     one = 2 * np.arcsin(np.sqrt(0.002)) * np.sqrt(500 * 600 / 1100)
-    at_500 = limits.at("emoji", 500)
-    assert at_500 is not None and at_500["drifted"] >= one
+    assert limits_at(limits["emoji"], 500)["drifted"] >= one
 
 
 def test_every_signal_has_limits_and_the_watch_limit_is_the_nearer(rows: ReviewRows) -> None:
     limits = chance_limits(rows, np.random.default_rng(7))
-    assert set(limits.signals) == set(SIGNALS)
-    for name in SIGNALS:
-        for size in (50, 120, 700, 20_000):
-            found = limits.at(name, size)
-            assert found is not None
-            assert found["watch"] <= found["drifted"]
-
-
-def test_without_texts_nothing_can_be_drawn() -> None:
-    window, true = window_of(50, 41)
-    columns = (window.characters, window.words, window.known_words)
-    bare = WindowFeatures(*columns, window.probability, window.label, None)
-    with pytest.raises(ValueError, match="have their texts"):
-        ReviewRows.of(bare, true, EDGES, ())
+    assert set(limits) == set(SIGNALS)
+    for table in limits.values():
+        assert table.shape == (len(SIZES), 2) and (table[:, 0] <= table[:, 1]).all()

@@ -19,7 +19,6 @@ from support.drift_checks import (
     DRIFTED,
     MEASURED,
     POSITIVE,
-    STEADY,
     TOO_FEW,
     UNKNOWN,
     check_of,
@@ -67,7 +66,9 @@ def test_a_page_says_the_verdict_why_and_what_to_do(verdict: str) -> None:
 
 
 def test_all_values_are_on_the_page() -> None:
-    text = " ".join(Reader(render_page(check_of(DRIFTED, run_id="abc123"))).text.split())
+    text = " ".join(
+        Reader(render_page(check_of(DRIFTED, run_id="abc", reviews=9_000))).text.split()
+    )
     for said in (
         "11.0% from 10.0%, limit 14.0%",
         "74.0% from 80.0%, limit 72.0%",
@@ -77,14 +78,10 @@ def test_all_values_are_on_the_page() -> None:
         "Reviews with emoji: the texts of some of these reviews were not kept.",
         "kettl 0.0% 25.0%",
         "spout 12.5%",
-        "MLflow run abc123",
+        "MLflow run abc",
+        "400 of 9,000 reviews, with 1,500 of the reference",
     ):
         assert said in re.sub(r"(?<=[a-z%])(?=\d+\.\d%)", " ", text), said
-
-
-def test_a_sample_says_of_how_many_it_is() -> None:
-    text = Reader(render_page(check_of(STEADY, reviews=1_000_000))).text
-    assert "400 of 1,000,000 reviews, with 1,500 of the reference" in text
 
 
 def test_a_page_needs_nothing_else() -> None:
@@ -175,29 +172,19 @@ def shown(browser: Browser, folder: Path, report: DriftReport, **options: Any) -
     return page
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("verdict", ["watch", "drifted"])
-def test_text_can_be_read_in_both_schemes(
-    browser: Browser, tmp_path: Path, verdict: str, scheme: Any
-) -> None:
-    page = shown(browser, tmp_path, BY_VERDICT[verdict], color_scheme=scheme)
-    found = page.evaluate(COLOURS)
-    page.close()
-    texts = [(text, colour, behind) for text, colour, behind in found if text != "file button"]
-    assert len(texts) > 8
-    dark = sum(texts[0][2][-1][:3]) < 200
-    assert dark == (scheme == "dark")
-    faint = [text for text, colour, behind in texts if contrast(colour, behind) < CONTRAST]
-    assert faint == []
-
-
-def test_the_page_fits_a_phone(browser: Browser, tmp_path: Path) -> None:
-    page = shown(browser, tmp_path, DRIFTED, viewport={"width": 320, "height": 640})
-    assert page.evaluate("document.documentElement.scrollWidth") == 320
+def test_text_can_be_read_in_both_schemes(browser: Browser, tmp_path: Path, verdict: str) -> None:
+    page = shown(browser, tmp_path, BY_VERDICT[verdict])
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        texts = [found for found in page.evaluate(COLOURS) if found[0] != "file button"]
+        assert len(texts) > 8
+        assert (sum(texts[0][2][-1][:3]) < 200) == (scheme == "dark")
+        assert [text for text, *colours in texts if contrast(*colours) < CONTRAST] == []
     page.close()
 
 
-def test_signals_are_drawn_at_their_place(browser: Browser, tmp_path: Path) -> None:
+def test_signals_are_drawn_at_their_place_and_fit_a_phone(browser: Browser, tmp_path: Path) -> None:
     """A quarter of the way ends at an eighth of the width, as the limit is at its middle."""
     page = shown(browser, tmp_path, DRIFTED, viewport={"width": 1000, "height": 800})
     tracks = page.locator(".track")
@@ -210,8 +197,10 @@ def test_signals_are_drawn_at_their_place(browser: Browser, tmp_path: Path) -> N
         assert ground and bar and limit
         assert limit["x"] - ground["x"] == pytest.approx(ground["width"] / 2, abs=2)
         ends.append(bar["width"] / ground["width"])
-    page.close()
     assert ends == pytest.approx([0.125, 0.375, 1.0], abs=0.01)
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    page.close()
 
 
 def test_a_server_that_shows_the_page_need_allow_no_more_than_its_style(

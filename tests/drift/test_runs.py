@@ -12,15 +12,7 @@ from support.drift_store import last_report
 
 from sentiment.drift import runs as drift_runs
 from sentiment.drift.page import render_page
-from sentiment.drift.runs import (
-    DRIFT,
-    KIND,
-    close_abandoned,
-    log_check,
-    metrics,
-    verdict_changed,
-    write_whole,
-)
+from sentiment.drift.runs import DRIFT, KIND, close_abandoned, log_check, metrics, verdict_changed
 from sentiment.tracking.store import LEDGER, Store, begin_run, end_run, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("drift_run")
@@ -101,35 +93,22 @@ def test_what_is_not_known_has_no_metric() -> None:
     assert (of_many["drift.reviews"], of_many["drift.window_reviews"]) == (400, 9_000)
 
 
-@pytest.mark.parametrize("broken", ["log_text", "log_batch"])
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])
 def test_a_run_that_cannot_be_written_is_failed_and_the_last_report_stays(
-    store: Store, monkeypatch: pytest.MonkeyPatch, broken: str
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     before = log_check(store, check_of(STEADY))
 
     def fail(*_: Any, **__: Any) -> None:
-        raise OSError("the disk is full")
+        raise error
 
-    monkeypatch.setattr(store.client, broken, fail)
-    with pytest.raises(OSError, match="disk is full"):
+    monkeypatch.setattr(store.client, "log_text", fail)
+    with pytest.raises(type(error)):
         log_check(store, check_of(DRIFTED))
-    statuses = {
-        run.info.run_name: run.info.status for run in find_runs(store, LEDGER, {KIND: DRIFT})
-    }
+    found = find_runs(store, LEDGER, {KIND: DRIFT})
+    statuses = {run.info.run_name: run.info.status for run in found}
     assert statuses == {"drift of 3: steady": "FINISHED", "drift of 3: drifted": "FAILED"}
     assert last_report(store)["run_id"] == before.run_id
-
-
-def test_a_page_that_cannot_be_drawn_leaves_no_run_open(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(_: object) -> str:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(drift_runs, "render_page", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        log_check(store, check_of(DRIFTED))
-    assert [run.info.status for run in find_runs(store, LEDGER, {KIND: DRIFT})] == ["FAILED"]
 
 
 def test_what_a_killed_check_left_running_is_closed(store: Store) -> None:
@@ -148,14 +127,11 @@ def test_a_change_of_verdict_is_told_once(store: Store) -> None:
     """What a reader of the alerts expects; the answer is the same before and after it is logged."""
     expected = [
         ("steady", False),  # the first, and all is well
-        ("not enough yet", False),
         ("drifted", True),
         ("drifted", False),
         ("not enough yet", False),
         ("drifted", False),  # nothing was known in between
-        ("watch", True),
         ("steady", True),
-        ("steady", False),
     ]
     for verdict, changed in expected:
         this = check_of(BY_VERDICT[verdict])
@@ -178,25 +154,8 @@ def test_verdicts_are_compared_within_version_and_source(store: Store) -> None:
 
 def test_a_run_that_failed_is_no_verdict(store: Store) -> None:
     log_check(store, check_of(STEADY))
-    failed = begin_run(
-        store,
-        LEDGER,
-        {
-            KIND: DRIFT,
-            drift_runs.VERDICT: "drifted",
-            drift_runs.VERSION: "3",
-            drift_runs.SOURCE: "prediction log",
-        },
-    )
+    tags = {drift_runs.VERSION: "3", drift_runs.SOURCE: "prediction log"}
+    failed = begin_run(store, LEDGER, {KIND: DRIFT, drift_runs.VERDICT: "drifted", **tags})
     end_run(store, failed, "FAILED")
     assert not verdict_changed(store, check_of(STEADY))
     assert verdict_changed(store, check_of(DRIFTED))
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    write_whole(tmp_path / "page.html", "é\n")
-    assert (tmp_path / "page.html").read_bytes() == b"\xc3\xa9\n"
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(tmp_path / "page.html", "half \ud800")
-    assert (tmp_path / "page.html").read_bytes() == b"\xc3\xa9\n"
-    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]

@@ -7,14 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sentiment.drift.performance import Performance
-from sentiment.drift.report import (
-    Distribution,
-    DriftCheck,
-    DriftReport,
-    MovedTerm,
-    NewWord,
-    Signal,
-)
+from sentiment.drift.report import Distribution, DriftCheck, DriftReport, MovedTerm, NewWord, Signal
 from sentiment.metrics import Interval
 
 CHECKED_AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -60,8 +53,7 @@ def check_of(report: DriftReport, **fields: Any) -> DriftCheck:
         algorithm="LogisticRegression",
         source="prediction log",
         reviews=report.reviews,
-        began=datetime(2026, 2, 28, 9, 0, tzinfo=UTC),
-        ended=CHECKED_AT,
+        times=(datetime(2026, 2, 28, 9, 0, tzinfo=UTC), CHECKED_AT),
         notes=("left out: answers of a shadow (4)",),
         distributions=(Distribution("Words per review", ("1", "2+"), (0.25, 0.75), (0.5, 0.5)),),
         checked_at=CHECKED_AT,
