@@ -12,8 +12,9 @@ import io
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Request, Response, render_template, request
@@ -31,6 +32,7 @@ from sentiment.serving.service import Answer, NotReadyError, Service
 from text_cleaning import clean_text
 
 ONE, LINES = "one", "lines"  # what the pasted text is: one review, or one a line
+SENT = "What was sent"
 FILE_HINT = "name it beside the file"
 TERMS_SHOWN = 8
 ROWS_SHOWN = 200  # of many reviews; more is for a spreadsheet
@@ -39,6 +41,8 @@ SCORED_COLUMNS = ("review", "label", "probability", "known_words", "reason", "ve
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Shares of the review's heaviest word from which a word is marked faintly, clearly and strongly
 STRENGTHS = (0.05, 1 / 3, 2 / 3)
+
+MARK = Markup('<mark class="{} strength-{}" title="{}">{}</mark>')
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # stray bytes and broken pairs, which no page can hold
 _WORD = re.compile(r"\S+")
@@ -71,14 +75,14 @@ def create_page(service: Service, checks: RequestChecks) -> Blueprint:
             reviews = read_reviews(form, checks)
             answer = service.answer(reviews.readable(), explain=not form.is_many)
         except (RequestError, NotReadyError) as error:
-            if isinstance(error, NotReadyError):
-                error = RequestError(
-                    503, f"does not answer ({error})", "The model", "a version in production"
-                )
-            problem = f"{error.where} {error.error}; expected {error.expected}."
+            status = 503
+            problem = f"The model does not answer ({error}); expected a version in production."
+            if isinstance(error, RequestError):
+                status = error.status
+                problem = f"{error.where} {error.error}; expected {error.expected}."
             lost = form.file is not None
             what = {"headline": "Not answered", "problem": problem, "lost_file": lost}
-            return shown(form, error.status, **what)
+            return shown(form, status, **what)
         view = _many_view(reviews, answer) if form.is_many else _single_view(reviews, answer)
         return shown(form, answered=answer, **view)
 
@@ -118,12 +122,8 @@ class FormReviews:
         """
         most = self.checks.limits.max_texts
         if len(self.texts) == most:
-            raise RequestError(
-                422,
-                f"has more than {most:,} reviews",
-                "What was sent",
-                f"at most {most:,}; for larger files: python -m sentiment score",
-            )
+            expected = f"at most {most:,}; for larger files: python -m sentiment score"
+            raise RequestError(422, f"has more than {most:,} reviews", SENT, expected)
         if problem is None:
             try:
                 self.checks.text(text, "")
@@ -138,6 +138,13 @@ class FormReviews:
         """Return the reviews that can be answered."""
         return [text for at, text in enumerate(self.texts) if at not in self.problems]
 
+    def answered(self, predictions: Iterable[Prediction]) -> Iterator[tuple[str, str, Any]]:
+        """Yield each review, what is wrong with it, and else its prediction."""
+        given = iter(predictions)
+        for at, text in enumerate(self.texts):
+            problem = self.problems.get(at, "")
+            yield text, problem, None if problem else next(given)
+
 
 def read_input(request: Request, checks: RequestChecks) -> FormInput:
     """Return the fields of the form. Raises `RequestError` (413) when the body is too large."""
@@ -146,9 +153,8 @@ def read_input(request: Request, checks: RequestChecks) -> FormInput:
     try:
         form, files = request.form, request.files
     except RequestEntityTooLarge:
-        raise RequestError(
-            413, "is too large", "What was sent", f"at most {checks.limits.max_body:,} bytes"
-        ) from None
+        expected = f"at most {checks.limits.max_body:,} bytes"
+        raise RequestError(413, "is too large", SENT, expected) from None
     chosen = files.get("file")
     return FormInput(
         # browsers send a text area's line ends as \r\n
@@ -174,9 +180,8 @@ def read_reviews(form: FormInput, checks: RequestChecks) -> FormReviews:
         reviews.add(checks.text(form.text, "The text"))
     if not reviews.readable():
         first = f" ({reviews.problems[0]})" if reviews.problems else ""
-        raise RequestError(
-            400, f"has no review that can be read{first}", "What was sent", "one review or more"
-        )
+        error = f"has no review that can be read{first}"
+        raise RequestError(400, error, SENT, "one review or more")
     return reviews
 
 
@@ -256,22 +261,18 @@ def _percent(share: float, digits: int) -> str:
 
 def _rows(reviews: FormReviews, answer: Answer) -> list[dict[str, Any]]:
     """Return the first rows as the page shows them, explained by the version that answered."""
-    explained = iter(answer.version.predict(reviews.readable()[:ROWS_SHOWN]))
-    rows = []
-    for at, text in enumerate(reviews.texts[:ROWS_SHOWN]):
-        row: dict[str, Any]
-        if at in reviews.problems:
-            row = {"marked": text, "label": "", "reason": reviews.problems[at], "percent": ""}
-        else:
-            found = next(explained)
-            row = {
-                "marked": mark_words(text, found.contributions),
-                "label": _label(found),
-                "reason": found.reason,
-                "percent": percents(found.probability, answer.version.threshold)[0],
-            }
-        rows.append(row)
-    return rows
+    explained = answer.version.predict(reviews.readable()[:ROWS_SHOWN])
+    return [
+        {"marked": text, "label": "", "reason": problem, "percent": ""}
+        if problem
+        else {
+            "marked": mark_words(text, found.contributions),
+            "label": _label(found),
+            "reason": found.reason,
+            "percent": percents(found.probability, answer.version.threshold)[0],
+        }
+        for text, problem, found in islice(reviews.answered(explained), ROWS_SHOWN)
+    ]
 
 
 def _label(prediction: Prediction) -> str:
@@ -283,26 +284,13 @@ def _scored_csv(reviews: FormReviews, answer: Answer) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(SCORED_COLUMNS)
-    writer.writerows(_scored_rows(reviews, answer))
-    return out.getvalue().encode("utf-8-sig")
-
-
-def _scored_rows(reviews: FormReviews, answer: Answer) -> Iterator[Sequence[object]]:
-    predictions = iter(answer.predictions)
-    for at, text in enumerate(reviews.texts):
+    for text, problem, found in reviews.answered(answer.predictions):
         review = f"'{text}" if text.startswith(FORMULA_STARTS) else text
-        if at in reviews.problems:
-            yield review, "", "", "", reviews.problems[at], answer.version.version
-            continue
-        found = next(predictions)
-        yield (
-            review,
-            _label(found),
-            found.probability,
-            found.known_words,
-            found.reason or "",
-            answer.version.version,
-        )
+        row = ("", "", "", problem)
+        if not problem:
+            row = _label(found), found.probability, found.known_words, found.reason or ""
+        writer.writerow((review, *row, answer.version.version))
+    return out.getvalue().encode("utf-8-sig")
 
 
 # --- the words that decided ------------------------------------------------------------------
@@ -331,9 +319,8 @@ def weigh_words(text: str, contributions: Sequence[Contribution]) -> list[Weighe
     for contribution in contributions:
         for first, last in contribution.at:
             # a place without a word of its own, as between the parts of a tag, is its own word
-            covered = words[bisect_right(ends, first) : bisect_left(starts, last)] or [
-                (first, last)
-            ]
+            covered = words[bisect_right(ends, first) : bisect_left(starts, last)]
+            covered = covered or [(first, last)]
             weight = contribution.weight / len(contribution.at) / len(covered)
             for start, end in covered:
                 place = (max(start, first), min(end, last), weight)
@@ -360,9 +347,8 @@ def mark_words(text: str, contributions: Sequence[Contribution]) -> Markup:
         core = _CORE.search(text, word.start, word.end)
         start, end = core.span() if core else (word.start, word.end)
         sign = "positive" if word.weight > 0 else "negative"
-        mark = Markup('<mark class="{} strength-{}" title="{}">{}</mark>')
-        parts += [escape(text[done:start])]
-        parts += [mark.format(sign, strength, signed(word.weight), text[start:end])]
+        mark = MARK.format(sign, strength, signed(word.weight), text[start:end])
+        parts += [escape(text[done:start]), mark]
         done = end
     return Markup("").join([*parts, escape(text[done:])])
 

@@ -29,7 +29,7 @@ from sentiment.ab.comparison import assign_arm
 from sentiment.drift.runs import LATEST
 from sentiment.errors import PredictionLogError
 from sentiment.serving.config import Limits
-from sentiment.serving.service import unit_of
+from sentiment.serving.service import digest
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import REGISTERED_MODEL, Store
 from text_cleaning import cleaning_fingerprint
@@ -141,7 +141,7 @@ def test_a_user_sticks_to_an_arm(start: Start) -> None:
         asked = {"text": GOOD_TEXT, "user_id": f"user {number}"}
         answers = [client.post("/predict", json=asked).get_json() for _ in range(2)]
         assert answers[0]["arm"] == answers[1]["arm"]
-        assert answers[0]["arm"] == assign_arm(unit_of(f"user {number}"), "1-vs-2", 0.5)
+        assert answers[0]["arm"] == assign_arm(digest(f"user {number}"), "1-vs-2", 0.5)
         seen[answers[0]["arm"]] = answers[0]["version"]
     assert seen == {"champion": "1", "challenger": "2"}
 

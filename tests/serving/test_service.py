@@ -19,7 +19,7 @@ from sentiment.ab.comparison import assign_arm
 from sentiment.model.predictor import LoadedVersion, Prediction, load_version
 from sentiment.predictions.log import PredictionLog, open_log
 from sentiment.serving.config import ServingConfig
-from sentiment.serving.service import WRITTEN_AFTER, RequestIds, Service, unit_of
+from sentiment.serving.service import WRITTEN_AFTER, RequestIds, Service, digest
 from sentiment.serving.versions import Arms
 from sentiment.tracking.store import Store
 
@@ -84,7 +84,7 @@ def test_an_answer_is_the_versions_own(make: Make, versions: dict[str, LoadedVer
 
 def test_every_review_has_its_row(make: Make, versions: dict[str, LoadedVersion]) -> None:
     service, before = make(), time.time()
-    answer = service.answer(TEXTS, unit_of("somebody"))
+    answer = service.answer(TEXTS, digest("somebody"))
     found = rows(service)
     assert found["request_id"].unique().tolist() == [answer.request_id]
     assert found["position"].tolist() == [0, 1, 2]
@@ -113,7 +113,7 @@ def test_texts_stay_out_of_the_log_when_told_so(make: Make) -> None:
     assert found["text"].isna().all() and found["text_digest"].str.len().eq(32).all()
 
 
-def test_a_request_without_a_user_is_a_unit_of_its_own(make: Make) -> None:
+def test_a_request_without_a_user_is_a_digest_its_own(make: Make) -> None:
     service = make()
     answers = [service.answer([GOOD_TEXT]) for _ in range(3)]
     assert rows(service)["unit"].tolist() == [answer.request_id for answer in answers]
@@ -133,7 +133,7 @@ def test_a_user_stays_with_the_arm_of_the_hash(
     make: Make, versions: dict[str, LoadedVersion]
 ) -> None:
     service = make(ab=("2", 0.3))
-    units = [unit_of(f"user {number}") for number in range(60)]
+    units = [digest(f"user {number}") for number in range(60)]
     expected = [assign_arm(unit, "1-vs-2", 0.3) for unit in units]
     assert set(expected) == {"champion", "challenger"}
     for _ in range(2):
@@ -155,7 +155,7 @@ def test_a_shadow_is_logged_beside_the_answer(
     make: Make, versions: dict[str, LoadedVersion]
 ) -> None:
     service = make(shadow="2")
-    answer = service.answer(TEXTS, unit_of("somebody"))
+    answer = service.answer(TEXTS, digest("somebody"))
     assert (answer.arm, answer.version.version) == ("champion", "1")
     found = rows(service)
     by_arm = dict(iter(found.groupby("arm")))
