@@ -295,11 +295,10 @@ def test_a_shadow_is_compared_review_by_review(start: Start) -> None:
 @pytest.mark.parametrize("config", [{"ab": ("challenger", 0.5)}, {"shadow": "challenger"}])
 def test_browsers_get_the_comparison_as_a_page(start: Start, config: dict[str, Any]) -> None:
     client = start(**config)
-    for accept, kind in (
-        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html"),
-        *[(accept, "application/json") for accept in ("*/*", "application/json, text/html;q=0.5")],
-    ):
+    browser = "text/html,application/xhtml+xml,*/*;q=0.8"
+    for accept in (browser, "*/*", "application/json, text/html;q=0.5"):
         response = client.get("/ab", headers={"Accept": accept})
+        kind = "text/html" if accept == browser else "application/json"
         assert (response.status_code, response.mimetype) == (200, kind)
 
 
@@ -332,13 +331,6 @@ def test_too_much_is_refused(client: FlaskClient) -> None:
     ):
         assert is_error(client.post("/predict", json=asked), status)["where"] == where
     assert client.post("/predict", json={"texts": ["good"] * 50}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "body", [b"\x89PNG\r\n\x1a\n" * 20, b"[" * 9_000, b"{" * 9_000, b'{"text": "\xff"}', b"\0"]
-)
-def test_binary_and_deep_bodies_are_400(client: FlaskClient, body: bytes) -> None:
-    is_error(client.post("/predict", data=body, content_type="application/json"), 400)
 
 
 JSON = st.recursive(

@@ -334,32 +334,26 @@ def test_shares_in_per_cent(
 # --- the words that decided -----------------------------------------------------------------
 
 
-def weights(text: str, *contributions: Contribution) -> dict[str, float]:
-    return {text[w.start : w.end]: w.weight for w in weigh_words(text, contributions)}
-
-
-def test_a_term_shares_its_weight_among_its_occurrences() -> None:
-    found = weigh_words("good, really good", [Contribution("good", 0.6, ((0, 4), (13, 17)))])
-    assert [(word.start, word.end, word.weight) for word in found] == [(0, 4, 0.3), (13, 17, 0.3)]
-
-
-def test_a_pair_of_words_shares_it_among_both_and_adds_to_what_each_has() -> None:
-    text = "not good at all"
-    found = weights(
-        text, Contribution("not good", -1.0, ((0, 8),)), Contribution("good", 0.25, ((4, 8),))
-    )
-    assert found == {"not": -0.5, "good": -0.25}
-
-
-def test_words_that_the_cleaning_drops_get_no_share() -> None:
-    # "out of the" are stop words: cleaned, the text is "fell box"
-    found = weights("fell out of the box!", Contribution("fell box", 0.5, ((0, 19),)))
-    assert found == {"fell": 0.25, "box": 0.25}
-
-
-def test_a_term_whose_place_is_not_known_marks_nothing() -> None:
-    assert weights("good", Contribution("good", 1.0, ())) == {}
-    assert mark_words("a < b", [Contribution("b", 1.0, ())]) == "a &lt; b"
+@pytest.mark.parametrize(
+    ("text", "terms", "expected"),
+    [
+        # a term shares its weight among its occurrences
+        ("good, really good", [("good", 0.6, ((0, 4), (13, 17)))], [(0, 4, 0.3), (13, 17, 0.3)]),
+        # a pair shares it among both words, and adds to what each has
+        (
+            "not good at all",
+            [("not good", -1.0, ((0, 8),)), ("good", 0.25, ((4, 8),))],
+            [(0, 3, -0.5), (4, 8, -0.25)],
+        ),
+        # "out of the" are stop words, which get no share: cleaned, the text is "fell box"
+        ("fell out of the box!", [("fell box", 0.5, ((0, 19),))], [(0, 4, 0.25), (16, 19, 0.25)]),
+        # the place is not known
+        ("good", [("good", 1.0, ())], []),
+    ],
+)
+def test_words_weigh_what_their_terms_do(text: str, terms: Any, expected: Any) -> None:
+    found = weigh_words(text, [Contribution(*term) for term in terms])
+    assert [(word.start, word.end, word.weight) for word in found] == expected
 
 
 def test_marks_have_sign_strength_and_weight() -> None:

@@ -152,7 +152,7 @@ def test_one_text_and_many_are_taken_as_they_came() -> None:
 
 
 BLANKS = (" \t\n\u00a0\u3000", None, 5, ["a"], "a\0b", "a\ud800")
-LISTS = ([], "abc", {"0": "a"})
+LISTS: tuple[Any, ...] = ([], "abc", {"0": "a"})
 USERS = ("", "u" * 201, None, 7, "\ud83d", "a\0")
 
 
@@ -304,20 +304,6 @@ def test_answers_are_as_described(client: FlaskClient, document: dict[str, Any])
     for path in ("/health", "/model"):
         check(document, path, client.get(path))
     check(document, "/ab", client.get("/ab", headers=headers))
-
-
-def test_errors_are_as_described(client: FlaskClient, document: dict[str, Any]) -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    unknown = {"request_id": "0" * 32, "rating": 1}
-    for response, path in (
-        (client.post("/predict", json={}), "/predict"),
-        (client.post("/predict", data=b"{}"), "/predict"),
-        (client.post("/predict", json={"texts": ["good"] * 21}), "/predict"),
-        (client.post("/feedback", json=unknown), "/feedback"),
-        (client.post("/feedback", json=unknown, headers=headers), "/feedback"),
-    ):
-        assert response.status_code in (400, 401, 404, 415, 422)
-        check(document, path, response)
 
 
 @pytest.mark.slow
