@@ -307,7 +307,7 @@ def test_every_state_fits_a_phone_and_can_be_read_by_day_and_by_night(
         page.wait_for_load_state()
         assert overflow(page) <= 0, state
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
             assert (ground == "rgb(19, 21, 24)") == (scheme == "dark")
             faint = [

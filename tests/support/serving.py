@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -173,11 +172,6 @@ def running_app(store: Store, folder: Path, **config: Any) -> Iterator[Flask]:
         app.extensions["serving"].close()
 
 
-def restore_interrupts() -> None:
-    """Let a child take Ctrl-C: a background job ignores it, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @dataclass
 class Running:
     """A server in a process of its own, and its address."""
@@ -226,12 +220,13 @@ def running_server(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=restore_interrupts,  # noqa: PLW1509 - before any thread is started
     )
     try:
-        line = _first_line(process, "http://")
+        assert process.stdout is not None and process.stderr is not None
+        # pytest's timeout ends the wait for a server that says nothing
+        line = next((line for line in process.stdout if "http://" in line), "")
         found = re.search(r"http://\[?([\w.:]+?)\]?:(\d+)\b", line)
-        assert found, line
+        assert found, f"the server did not start: {line or process.stderr.read()}"
         yield Running(process, found[1], int(found[2]), line)
     finally:
         if process.poll() is None:
@@ -241,18 +236,3 @@ def running_server(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-
-
-def _first_line(process: subprocess.Popen[str], word: str, seconds: float = 180.0) -> str:
-    """The first line of output that has the word."""
-    until = time.monotonic() + seconds
-    assert process.stdout is not None and process.stderr is not None
-    while time.monotonic() < until:
-        if select.select([process.stdout], [], [], 1.0)[0]:
-            line = process.stdout.readline()
-            if word in line:
-                return line
-            if not line:
-                break
-    process.kill()
-    raise AssertionError(f"the server did not start: {process.communicate()[1]}")
