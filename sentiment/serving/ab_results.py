@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,13 +19,7 @@ import pandas as pd
 from flask import render_template, request
 
 from sentiment.ab import comparison as ab_test
-from sentiment.ab.comparison import (
-    ARMS,
-    CHAMPION,
-    SHADOW,
-    Comparison,
-    ShadowAgreement,
-)
+from sentiment.ab.comparison import ARMS, CHAMPION, SHADOW, Comparison, ShadowAgreement
 from sentiment.ab.statistics import MISMATCH
 from sentiment.data.reviews import CLASS_NAMES
 from sentiment.metrics import Interval
@@ -103,35 +97,21 @@ class ComparisonReader:
             return last
 
     def _read(self, experiment: str, champion: str, challenger: str) -> RunningComparison:
-        rows, complete = self._rows(experiment)
-        so_far = experiment, champion, challenger, len(rows), complete
-        if self._shadow:
-            return RunningComparison(
-                *so_far,
-                agreement=ab_test.shadow_agreement(rows),
-                disagreements=ab_test.disagreements(rows),
-            )
-        return RunningComparison(
-            *so_far,
-            comparison=ab_test.compare_arms(rows, share=self._share),
-            history=ab_test.history(rows),
-        )
-
-    def _rows(self, experiment: str) -> tuple[pd.DataFrame, bool]:
-        """Return the experiment's rows, the needed columns only, and whether these are all."""
         columns = SHADOW_COLUMNS if self._shadow else AB_COLUMNS
         arms = (CHAMPION, SHADOW) if self._shadow else ARMS
-        frames: list[pd.DataFrame] = []
-        rows, complete = 0, True
+        frames, count = [pd.DataFrame(columns=columns)], 0
         for frame in self._log.read(experiment=experiment, arms=arms):
             frames.append(frame[columns].astype({"label": "Int8", "true_label": "Int8"}))
-            rows += len(frame)
-            if rows >= MAX_ROWS:
-                complete = False
+            count += len(frame)
+            if count >= MAX_ROWS:
                 break
-        if not frames:
-            return pd.DataFrame(columns=columns), True
-        return pd.concat(frames, ignore_index=True), complete
+        rows = pd.concat(frames[1:] or frames, ignore_index=True)
+        so_far = RunningComparison(experiment, champion, challenger, count, count < MAX_ROWS)
+        if self._shadow:
+            table = ab_test.disagreements(rows)
+            return replace(so_far, agreement=ab_test.shadow_agreement(rows), disagreements=table)
+        comparison = ab_test.compare_arms(rows, share=self._share)
+        return replace(so_far, comparison=comparison, history=ab_test.history(rows))
 
 
 # --- the page --------------------------------------------------------------------------------
@@ -139,7 +119,7 @@ class ComparisonReader:
 
 def render_ab(running: RunningComparison) -> str:
     """Return the running comparison as an HTML page; within a request."""
-    result, axis, history = running.comparison or running.agreement, None, None
+    axis = history = None
     if running.comparison is not None:
         arms = (running.comparison.champion, running.comparison.challenger)
         intervals = [part for arm in arms for part in (arm.accuracy, arm.f1_macro) if part]
@@ -147,18 +127,11 @@ def render_ab(running: RunningComparison) -> str:
             axis = round_axis([end for part in intervals for end in (part.low, part.high)])
     if running.history is not None and len(running.history):
         history = _history_view(running.history)
+    result = running.comparison or running.agreement
+    fixed = {"class_names": CLASS_NAMES, "least_split_p": MISMATCH, "points": _points}
+    fixed |= {"root": request.script_root, "tested": True, "here": "ab"}
     return render_template(
-        "ab.html",
-        root=request.script_root,
-        tested=True,
-        here="ab",
-        running=running,
-        result=result,
-        axis=axis,
-        history=history,
-        points=_points,
-        class_names=CLASS_NAMES,
-        least_split_p=MISMATCH,
+        "ab.html", running=running, result=result, axis=axis, history=history, **fixed
     )
 
 

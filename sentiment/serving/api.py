@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -13,12 +12,11 @@ from flask import Blueprint, Request, Response, request
 from pydantic import BaseModel
 
 from sentiment.data.reviews import CLASS_NAMES
-from sentiment.model.predictor import Prediction
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import ComparisonReader, render_ab
 from sentiment.serving.metrics import CONTENT_TYPE
 from sentiment.serving.schemas import Json, RequestChecks, RequestError
-from sentiment.serving.service import Answer, Service, unit_of
+from sentiment.serving.service import Answer, Service, digest
 
 # Both ways of giving the token: programs send it as a bearer's, a browser asks for a password
 CHALLENGES = ('Bearer realm="sentiment"', 'Basic realm="sentiment", charset="UTF-8"')
@@ -39,67 +37,62 @@ PAGE_OR_JSON = ("application/json", "text/html")
 View = Callable[[], Response]
 
 
-@dataclass(frozen=True)
-class Route:
-    """A route as the document describes it."""
-
-    method: str
-    path: str
-    response: type | None = None  # its model; None for JSON of no fixed form
-    request: type | None = None
-    problems: tuple[int, ...] = ()
-    statuses: tuple[int, ...] = (200,)  # of responses that are no `Error`
-    media: tuple[str, ...] = ("application/json",)
-    guarded: bool = False  # by the token, where the server has one
-
-    def operation(self, summary: str, *, token: bool) -> Json:
-        """Return the OpenAPI operation; `token` is whether the server has one."""
-        schema = {"type": "object"} if self.response is None else schemas.ref(self.response)
-        content = {
-            kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
-            for kind in self.media
-        }
-        error = {"application/json": {"schema": schemas.ref(schemas.Error)}}
-        problems = sorted({*self.problems, *([401] if token and self.guarded else [])})
-        found: Json = {
-            "operationId": self.path[1:].partition(".")[0],
-            "summary": summary,
-            "security": [{"bearer": []}, {"basic": []}] if token and self.guarded else [],
-            "responses": {
-                str(status): {"description": summary, "content": content}
-                for status in self.statuses
-            }
-            | {
-                str(status): {"description": PROBLEMS[status], "content": error}
-                for status in problems
-            },
-        }
-        if self.request is not None:
-            body = {"application/json": {"schema": schemas.ref(self.request)}}
-            found["requestBody"] = {"required": True, "content": body}
-        return found
-
-
 class DescribedBlueprint(Blueprint):
-    """A blueprint whose routes are guarded by the token as they say, and described in `paths`."""
+    """A blueprint whose routes are described in `paths`, as OpenAPI operations."""
 
     def __init__(self, token: str | None) -> None:
         super().__init__("api", __name__)
         self.token, self.paths = token, dict[str, Json]()
 
-    def add(self, route: Route) -> Callable[[View], View]:
-        """Register a view; its docstring is the summary."""
+    def add(
+        self,
+        path: str,
+        response: type | None = None,
+        asked: type | None = None,
+        *,
+        statuses: tuple[int, ...] = (200,),
+        problems: tuple[int, ...] = (),
+        media: tuple[str, ...] = ("application/json",),
+        guarded: bool = False,
+    ) -> Callable[[View], View]:
+        """Register a view, whose docstring is the summary.
+
+        `response` and `asked` are the models of the two bodies. Without the first it is an object
+        of no fixed form; a route with the second takes a POST. `problems` are the statuses of an
+        `Error`. `guarded` asks for the token, where the server has one.
+        """
+        guarded = guarded and self.token is not None
+        method = "GET" if asked is None else "POST"
 
         def register(view: View) -> View:
             @wraps(view)
-            def guarded() -> Response:
-                if route.guarded:
+            def checked() -> Response:
+                if guarded:
                     check_token(request, self.token)
                 return view()
 
-            operation = route.operation(view.__doc__ or "", token=self.token is not None)
-            self.paths[route.path] = {route.method.lower(): operation}
-            return self.route(route.path, methods=[route.method])(guarded)
+            schemas_of = {kind: {"schema": {"type": "string"}} for kind in media}
+            if "application/json" in media:
+                schema = {"type": "object"} if response is None else schemas.ref(response)
+                schemas_of["application/json"] = {"schema": schema}
+            summary = view.__doc__ or ""
+            given: Json = {
+                str(status): {"description": summary, "content": schemas_of} for status in statuses
+            }
+            error = {"application/json": {"schema": schemas.ref(schemas.Error)}}
+            for status in sorted({*problems, *([401] if guarded else [])}):
+                given[str(status)] = {"description": PROBLEMS[status], "content": error}
+            operation: Json = {
+                "operationId": path[1:].partition(".")[0],
+                "summary": summary,
+                "security": [{"bearer": []}, {"basic": []}] if guarded else [],
+                "responses": given,
+            }
+            if asked is not None:
+                body = {"application/json": {"schema": schemas.ref(asked)}}
+                operation["requestBody"] = {"required": True, "content": body}
+            self.paths[path] = {method.lower(): operation}
+            return self.route(path, methods=[method])(checked)
 
         return register
 
@@ -110,62 +103,50 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     comparison = ComparisonReader(service.log, share=config.share, shadow=service.shadow)
     api = DescribedBlueprint(config.token)
 
-    @api.add(
-        Route(
-            *("POST", "/predict", schemas.PredictResponse, schemas.PredictRequest),
-            problems=(*BODY_PROBLEMS, 422, 503),
-        )
-    )
+    predicting = "/predict", schemas.PredictResponse, schemas.PredictRequest
+
+    @api.add(*predicting, problems=(*BODY_PROBLEMS, 422, 503))
     def predict() -> Response:
         """Label one review or many."""
         asked = checks.predict(schemas.read_json(request, limits))
-        unit = unit_of(asked.user_id) if asked.user_id else None
+        unit = digest(asked.user_id) if asked.user_id else None
         answer = service.answer(asked.reviews, unit, asked.explain)
         return _json(answer_as_json(answer, explain=asked.explain))
 
-    @api.add(
-        Route(
-            *("POST", "/feedback", schemas.FeedbackResponse, schemas.FeedbackRequest),
-            problems=(*BODY_PROBLEMS, 404, 503),
-            guarded=True,
-        )
-    )
+    telling = "/feedback", schemas.FeedbackResponse, schemas.FeedbackRequest
+
+    @api.add(*telling, problems=(*BODY_PROBLEMS, 404, 503), guarded=True)
     def feedback() -> Response:
         """Say what a review that was answered really is; later feedback replaces it."""
         given = checks.feedback(schemas.read_json(request, limits))
         label, rating = given.true_label, given.rating or None
         if not service.add_feedback(given.request_id, given.position, label, rating):
-            raise RequestError(
-                404,
-                "no such review was answered here",
-                "request_id and position",
-                "the request_id of an answer and the place of a review in it",
-            )
+            where, expected = "request_id and position", "those of a review in an answer"
+            raise RequestError(404, "no such review was answered here", where, expected)
         return _json(
             schemas.FeedbackResponse(
                 request_id=given.request_id, position=given.position, label=CLASS_NAMES[label]
             )
         )
 
-    @api.add(Route("GET", "/health", schemas.Health, statuses=(200, 503)))
+    @api.add("/health", schemas.Health, statuses=(200, 503))
     def health() -> Response:
         """Say whether a model answers, and what is wrong if anything is."""
-        watcher, writer = service.watcher, service.writer
-        arms = watcher.arms
+        arms = service.watcher.arms
         state = schemas.Health(
             status="not ready" if arms is None else "ok",
             version=None if arms is None else arms.champion.version,
-            problem=watcher.problem,
-            log=schemas.LogState.model_validate(writer),
+            problem=service.watcher.problem,
+            log=schemas.LogState.model_validate(service.writer),
         )
         return _json(state, 503 if arms is None else 200)
 
-    @api.add(Route("GET", "/model", schemas.Model, problems=(503,)))
+    @api.add("/model", schemas.Model, problems=(503,))
     def model() -> Response:
         """Describe the versions that answer."""
         return _json(schemas.Model.model_validate(service.arms()))
 
-    @api.add(Route("GET", "/ab", problems=(404, 503), media=PAGE_OR_JSON, guarded=True))
+    @api.add("/ab", problems=(404, 503), media=PAGE_OR_JSON, guarded=True)
     def ab() -> Response:
         """Compare champion and challenger so far; browsers get a page."""
         running = comparison.read(service.arms())
@@ -175,7 +156,7 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
             return Response(render_ab(running), mimetype="text/html")
         return _json(running.as_dict())
 
-    @api.add(Route("GET", "/drift", problems=(404,), media=PAGE_OR_JSON, guarded=True))
+    @api.add("/drift", problems=(404,), media=PAGE_OR_JSON, guarded=True)
     def drift() -> Response:
         """Return the report of the store's last drift check; browsers get a page."""
         kind = "html" if prefers_html(request) else "json"
@@ -185,12 +166,12 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
             raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK) from None
         return Response(report, mimetype="text/html" if kind == "html" else "application/json")
 
-    @api.add(Route("GET", "/metrics", media=("text/plain",)))
+    @api.add("/metrics", media=("text/plain",))
     def metrics() -> Response:
         """Return the metrics of all worker processes in Prometheus' text format."""
         return Response(service.metrics.as_text(), content_type=CONTENT_TYPE)
 
-    @api.add(Route("GET", "/openapi.json"))
+    @api.add("/openapi.json")
     def openapi() -> Response:
         """Return this document."""
         return Response(document, mimetype="application/json")
@@ -227,7 +208,23 @@ def openapi_document(paths: Json, checks: RequestChecks) -> Json:
 
 def answer_as_json(answer: Answer, *, explain: bool) -> schemas.PredictResponse:
     """Return an answer as the API gives it; `words` are left out without `explain`."""
-    version = answer.version
+    version, predictions = answer.version, list[schemas.Prediction]()
+    for made in answer.predictions:
+        predictions.append(
+            {
+                "label": None if made.label is None else CLASS_NAMES[made.label],
+                "probability": made.probability,
+                "decision": made.decision,
+                "known_words": made.known_words,
+                "words_total": made.words,
+                "reason": made.reason,
+            }
+        )
+        if explain:
+            predictions[-1]["words"] = [
+                {"term": word.term, "weight": word.weight, "at": word.at}
+                for word in made.contributions
+            ]
     return {
         "request_id": answer.request_id,
         "arm": answer.arm,
@@ -236,26 +233,8 @@ def answer_as_json(answer: Answer, *, explain: bool) -> schemas.PredictResponse:
         "threshold": version.threshold,
         "intercept": version.intercept,
         "prior": version.prior,
-        "predictions": [_prediction(prediction, explain) for prediction in answer.predictions],
+        "predictions": predictions,
     }
-
-
-def _prediction(prediction: Prediction, explain: bool) -> schemas.Prediction:
-    label = prediction.label
-    found: schemas.Prediction = {
-        "label": None if label is None else CLASS_NAMES[label],
-        "probability": prediction.probability,
-        "decision": prediction.decision,
-        "known_words": prediction.known_words,
-        "words_total": prediction.words,
-        "reason": prediction.reason,
-    }
-    if explain:
-        found["words"] = [
-            {"term": word.term, "weight": word.weight, "at": word.at}
-            for word in prediction.contributions
-        ]
-    return found
 
 
 def check_token(request: Request, token: str | None) -> None:
@@ -265,12 +244,8 @@ def check_token(request: Request, token: str | None) -> None:
     auth = request.authorization
     given = {"bearer": auth.token, "basic": auth.password}.get(auth.type) if auth else None
     if not hmac.compare_digest((given or "").encode("utf-8", "replace"), token.encode()):
-        raise RequestError(
-            401,
-            "the token is missing or wrong",
-            "header Authorization",
-            "Bearer and the server's token, or Basic with it as the password",
-        )
+        expected = "Bearer and the server's token, or Basic with it as the password"
+        raise RequestError(401, "the token is missing or wrong", "header Authorization", expected)
 
 
 def prefers_html(request: Request) -> bool:

@@ -47,16 +47,13 @@ def create_app(
 ) -> Flask:
     """Return the app, ready to answer, with its threads running.
 
-    `config` may be a mapping with the names of `ServingConfig`. `log` is the prediction log when
-    it is open already; it may have been opened before a fork. The app's `Service` is
-    `app.extensions["serving"]`.
-
-    Raises `ServingConfigError` where the configuration makes no sense, `PredictionLogError` where
-    the log cannot be opened. A version that cannot be loaded raises nothing: `/health` says why,
-    and it is tried again.
+    `log` is the prediction log when it is open already; it may have been opened before a fork.
+    `app.extensions["serving"]` is the app's `Service`. Raises `ServingConfigError` and
+    `PredictionLogError`. A version that cannot be loaded raises nothing: `/health` says why, and it
+    is tried again.
     """
     if not isinstance(config, ServingConfig):
-        config = ServingConfig.from_mapping(config or {})
+        config = ServingConfig(**(config or {}))
     service = Service(config, log or config.open_log())
     checks = RequestChecks(config.limits)
     app = Flask(__name__)
@@ -81,21 +78,15 @@ def _watch_requests(app: Flask, metrics: ServingMetrics) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
-        headers = response.headers
-        headers["Content-Security-Policy"] = (
-            DRIFT_POLICY if request.endpoint == "api.drift" else POLICY
-        )
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "no-referrer"
+        policy = DRIFT_POLICY if request.endpoint == "api.drift" else POLICY
+        response.headers["Content-Security-Policy"] = policy
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
         if request.endpoint != "static":
-            headers["Cache-Control"] = "no-store"
-        rule = request.url_rule
-        metrics.count_request(
-            "other" if rule is None else rule.rule,
-            request.method,
-            response.status_code,
-            time.perf_counter() - g.begun,
-        )
+            response.headers["Cache-Control"] = "no-store"
+        route = "other" if request.url_rule is None else request.url_rule.rule
+        seconds = time.perf_counter() - g.begun
+        metrics.count_request(route, request.method, response.status_code, seconds)
         return response
 
 

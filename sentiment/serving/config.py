@@ -6,18 +6,12 @@ import importlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import (
-    ServingConfigError,
-    ServingError,
-    TrackingError,
-    UnknownVersionError,
-)
+from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
 from sentiment.tracking.store import PROJECT, Store, open_store
 
@@ -75,14 +69,6 @@ class ServingConfig:
             raise ServingConfigError(
                 f"{TOKEN_VARIABLE}: expected printable ASCII characters; unset it to ask for none"
             )
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> ServingConfig:
-        """Return the settings of these names. Raises `ServingConfigError`."""
-        known = [part.name for part in fields(cls)]
-        for name in values.keys() - known:
-            raise ServingConfigError(f"no setting '{name}'; there are {', '.join(known)}")
-        return cls(**values)
 
     @property
     def challenger(self) -> str | None:
@@ -147,13 +133,9 @@ def look_ahead(config: ServingConfig) -> str:
     """
     for name in AHEAD:
         importlib.import_module(name)
-    with ProcessPoolExecutor(
-        1,
-        multiprocessing.get_context("fork"),
-        # the parent alone reports a Ctrl-C
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    ) as child:
+    fork, ignored = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)
+    # the parent alone reports a Ctrl-C
+    with ProcessPoolExecutor(1, fork, initializer=signal.signal, initargs=ignored) as child:
         return child.submit(check_start, config).result()
 
 

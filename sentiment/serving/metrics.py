@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sentiment.ab.comparison import ARMS
@@ -36,68 +35,43 @@ class ServingMetrics:
         from prometheus_client import Counter as Count
 
         self._registry = CollectorRegistry()
-        here: dict[str, Any] = {"registry": self._registry}
-        requests = Count(
-            "sentiment_requests",
-            "Requests by route, method and status",
-            ("endpoint", "method", "status"),
-            **here,
+
+        def make(kind: type, name: str, text: str, *labels: str, **more: Any) -> Any:
+            return kind(name, text, labels, registry=self._registry, **more)
+
+        text = "Requests by route, method and status"
+        self._requests = make(Count, "sentiment_requests", text, "endpoint", "method", "status")
+        text = "Time of a request by route"
+        self._seconds = make(
+            Histogram, "sentiment_request_seconds", text, "endpoint", buckets=BUCKETS
         )
-        seconds = Histogram(
-            *("sentiment_request_seconds", "Time of a request by route", ("endpoint",)),
-            buckets=BUCKETS,
-            **here,
-        )
-        answers = Count(
-            "sentiment_answers",
-            "Reviews answered; the label unknown is a review without a known word",
-            ("arm", "version", "label"),
-            **here,
-        )
-        self._log_rows = Count(
-            "sentiment_log_rows",
-            "Rows of the prediction log: written, dropped by a full queue, or failed",
-            ("outcome",),
-            **here,
-        )
-        self._log_queue = Gauge(
-            "sentiment_log_queue",
-            "Entries that wait for the prediction log",
-            multiprocess_mode="livesum",
-            **here,
-        )
-        self._model = Gauge(
-            "sentiment_model_info",
-            "1 for the version that an arm serves, 0 for one it served before",
-            ("arm", "version", "algorithm"),
-            multiprocess_mode="livemax",
-            **here,
-        )
-        self._problem = Gauge(
-            "sentiment_refresh_problem",
-            "1 while the registry's newest version cannot be served, or the registry is away",
-            multiprocess_mode="livemax",
-            **here,
-        )
-        # looked up once for each of the few combinations
-        self._requests_of = cache(requests.labels)
-        self._seconds_of = cache(seconds.labels)
-        self._answers_of = cache(answers.labels)
+        text = "Reviews answered; the label unknown is a review without a known word"
+        self._answers = make(Count, "sentiment_answers", text, "arm", "version", "label")
+        text = "Rows of the prediction log: written, dropped by a full queue, or failed"
+        self._log_rows = make(Count, "sentiment_log_rows", text, "outcome")
+        # `live…` counts the workers that run
+        text = "Entries that wait for the prediction log"
+        self._log_queue = make(Gauge, "sentiment_log_queue", text, multiprocess_mode="livesum")
+        text = "1 for the version that an arm serves, 0 for one it served before"
+        of = ("arm", "version", "algorithm")
+        self._model = make(Gauge, "sentiment_model_info", text, *of, multiprocess_mode="livemax")
+        text = "1 while the registry's newest version cannot be served, or the registry is away"
+        self._problem = make(Gauge, "sentiment_refresh_problem", text, multiprocess_mode="livemax")
         self._logged = dict.fromkeys(("written", "dropped", "failed"), 0)
         self._served: set[tuple[str, str, str]] = set()
 
     def count_request(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered; `endpoint` is a route, or `other`."""
         method = method if method in METHODS else "other"
-        self._requests_of(endpoint, method, str(status)).inc()
-        self._seconds_of(endpoint).observe(seconds)
+        self._requests.labels(endpoint, method, str(status)).inc()
+        self._seconds.labels(endpoint).observe(seconds)
 
     def count_answer(self, answer: Answer) -> None:
         """Count the labels of an answer."""
         labels = Counter(prediction.label for prediction in answer.predictions)
         for label, count in labels.items():
             name = "unknown" if label is None else CLASS_NAMES[label]  # unknown: no known words
-            self._answers_of(answer.arm, answer.version.version, name).inc(count)
+            self._answers.labels(answer.arm, answer.version.version, name).inc(count)
 
     def follow(self, watcher: VersionWatcher, writer: LogWriter) -> None:
         """Take over the state of these two; one thread calls it every second or so."""

@@ -12,8 +12,9 @@ import io
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Request, Response, render_template, request
@@ -31,6 +32,7 @@ from sentiment.serving.service import Answer, NotReadyError, Service
 from text_cleaning import clean_text
 
 ONE, LINES = "one", "lines"  # what the pasted text is: one review, or one a line
+SENT = "What was sent"
 FILE_HINT = "name it beside the file"
 TERMS_SHOWN = 8
 ROWS_SHOWN = 200  # of many reviews; more is for a spreadsheet
@@ -39,6 +41,10 @@ SCORED_COLUMNS = ("review", "label", "probability", "known_words", "reason", "ve
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Shares of the review's heaviest word from which a word is marked faintly, clearly and strongly
 STRENGTHS = (0.05, 1 / 3, 2 / 3)
+
+MARK = Markup('<mark class="{} strength-{}" title="{}">{}</mark>')
+
+Reviews = Sequence[tuple[str, str]]  # each with what is wrong with it, or ""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # stray bytes and broken pairs, which no page can hold
 _WORD = re.compile(r"\S+")
@@ -69,16 +75,16 @@ def create_page(service: Service, checks: RequestChecks) -> Blueprint:
         try:
             form = read_input(request, checks)
             reviews = read_reviews(form, checks)
-            answer = service.answer(reviews.readable(), explain=not form.is_many)
+            answer = service.answer(_readable(reviews), explain=not form.is_many)
         except (RequestError, NotReadyError) as error:
-            if isinstance(error, NotReadyError):
-                error = RequestError(
-                    503, f"does not answer ({error})", "The model", "a version in production"
-                )
-            problem = f"{error.where} {error.error}; expected {error.expected}."
+            status = 503
+            problem = f"The model does not answer ({error}); expected a version in production."
+            if isinstance(error, RequestError):
+                status = error.status
+                problem = f"{error.where} {error.error}; expected {error.expected}."
             lost = form.file is not None
             what = {"headline": "Not answered", "problem": problem, "lost_file": lost}
-            return shown(form, error.status, **what)
+            return shown(form, status, **what)
         view = _many_view(reviews, answer) if form.is_many else _single_view(reviews, answer)
         return shown(form, answered=answer, **view)
 
@@ -103,42 +109,6 @@ class FormInput:
         return self.file is not None or self.split == LINES
 
 
-@dataclass
-class FormReviews:
-    """The reviews of a form in their order; `problems[i]` says why review i cannot be answered."""
-
-    checks: RequestChecks
-    texts: list[str] = field(default_factory=list)
-    problems: dict[int, str] = field(default_factory=dict)
-
-    def add(self, text: str, problem: str | None = None) -> None:
-        """Append a review; one that breaks a limit is kept with the reason.
-
-        Raises `RequestError` (422) where there are too many.
-        """
-        most = self.checks.limits.max_texts
-        if len(self.texts) == most:
-            raise RequestError(
-                422,
-                f"has more than {most:,} reviews",
-                "What was sent",
-                f"at most {most:,}; for larger files: python -m sentiment score",
-            )
-        if problem is None:
-            try:
-                self.checks.text(text, "")
-            except RequestError as error:
-                problem = error.error if text.strip() else NO_TEXT
-        if problem is not None:
-            self.problems[len(self.texts)] = problem
-            text = _SURROGATES.sub("\ufffd", text)
-        self.texts.append(text)
-
-    def readable(self) -> list[str]:
-        """Return the reviews that can be answered."""
-        return [text for at, text in enumerate(self.texts) if at not in self.problems]
-
-
 def read_input(request: Request, checks: RequestChecks) -> FormInput:
     """Return the fields of the form. Raises `RequestError` (413) when the body is too large."""
     # Flask refuses text fields of half a megabyte by itself; the whole body is bounded anyway
@@ -146,9 +116,8 @@ def read_input(request: Request, checks: RequestChecks) -> FormInput:
     try:
         form, files = request.form, request.files
     except RequestEntityTooLarge:
-        raise RequestError(
-            413, "is too large", "What was sent", f"at most {checks.limits.max_body:,} bytes"
-        ) from None
+        expected = f"at most {checks.limits.max_body:,} bytes"
+        raise RequestError(413, "is too large", SENT, expected) from None
     chosen = files.get("file")
     return FormInput(
         # browsers send a text area's line ends as \r\n
@@ -159,48 +128,73 @@ def read_input(request: Request, checks: RequestChecks) -> FormInput:
     )
 
 
-def read_reviews(form: FormInput, checks: RequestChecks) -> FormReviews:
+def read_reviews(form: FormInput, checks: RequestChecks) -> Reviews:
     """Return the reviews of the file, or of the text when no file was chosen.
 
-    Raises `RequestError`: 400 when there are none, 422 when there are too many or one is too long.
+    Of many, one that breaks a limit is kept with the reason. Raises `RequestError`: 400 when none
+    can be read, 422 when there are too many or a single one is too long.
     """
-    reviews = FormReviews(checks)
-    if form.file is not None:
-        _read_file(form.file, form.column, reviews)
-    elif form.split == LINES:
-        for line in filter(str.strip, form.text.split("\n")):
-            reviews.add(line)
-    else:
-        reviews.add(checks.text(form.text, "The text"))
-    if not reviews.readable():
-        first = f" ({reviews.problems[0]})" if reviews.problems else ""
-        raise RequestError(
-            400, f"has no review that can be read{first}", "What was sent", "one review or more"
-        )
+    if not form.is_many:
+        return [(checks.text(form.text, "The text"), "")]
+    lines = [(line, "") for line in form.text.split("\n") if line.strip()]
+    given = lines if form.file is None else _rows_of_file(form.file, form.column, checks)
+    most, reviews = checks.limits.max_texts, list[tuple[str, str]]()
+    for text, problem in given:
+        if len(reviews) == most:
+            expected = f"at most {most:,}; for larger files: python -m sentiment score"
+            raise RequestError(422, f"has more than {most:,} reviews", SENT, expected)
+        fault = problem or _fault(text, checks)
+        reviews.append((_SURROGATES.sub("\ufffd", text) if fault else text, fault))
+    if not _readable(reviews):
+        first = f" ({reviews[0][1]})" if reviews else ""
+        fault = f"has no review that can be read{first}"
+        raise RequestError(400, fault, SENT, "one review or more")
     return reviews
 
 
-def _read_file(file: FileStorage, column: str, reviews: FormReviews) -> None:
-    most = reviews.checks.limits.max_body
+def _rows_of_file(
+    file: FileStorage, column: str, checks: RequestChecks
+) -> Iterator[tuple[str, str]]:
+    most = checks.limits.max_body
     try:
         table = read_table(file.stream, file.filename or "", most_bytes=most)
         at = table.find(TEXTS, column.strip() or None, FILE_HINT)
         for chunk in table.chunks([at]):
             texts_of(chunk)  # marks the rows without text
             for row, text in enumerate(chunk.columns[0]):
-                reviews.add(text, chunk.problems.get(row))
+                yield text, chunk.problems.get(row, "")
     except ReviewDataError as error:
-        raise RequestError(
-            400, f"cannot be used: {error}", "The file", "a CSV or TSV with a column of reviews"
-        ) from None
+        expected = "a CSV or TSV with a column of reviews"
+        raise RequestError(400, f"cannot be used: {error}", "The file", expected) from None
+
+
+def _fault(text: str, checks: RequestChecks) -> str:
+    try:
+        checks.text(text, "")
+    except RequestError as error:
+        return error.error if text.strip() else NO_TEXT
+    return ""
+
+
+def _readable(reviews: Reviews) -> list[str]:
+    return [text for text, problem in reviews if not problem]
+
+
+def _answered(
+    reviews: Reviews, predictions: Iterable[Prediction]
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield each review, what is wrong with it, and otherwise its prediction."""
+    given = iter(predictions)
+    for text, problem in reviews:
+        yield text, problem, None if problem else next(given)
 
 
 # --- what the page shows ---------------------------------------------------------------------
 
 
-def _single_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
+def _single_view(reviews: Reviews, answer: Answer) -> dict[str, Any]:
     """Return what the page shows of one review."""
-    (text,), (prediction,) = reviews.texts, answer.predictions
+    ((text, _),), (prediction,) = reviews, answer.predictions
     percent, threshold = percents(prediction.probability, answer.version.threshold)
     label = _label(prediction)
     return {
@@ -216,9 +210,9 @@ def _single_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _many_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
+def _many_view(reviews: Reviews, answer: Answer) -> dict[str, Any]:
     """Return what the page shows of many reviews: counts, the first rows, the download."""
-    total, threshold = len(reviews.texts), answer.version.threshold
+    total, threshold = len(reviews), answer.version.threshold
     labels = Counter(map(_label, answer.predictions))
     counts = {name: labels[name] for name in reversed(CLASS_NAMES)}
     neither = total - sum(counts.values())
@@ -229,7 +223,7 @@ def _many_view(reviews: FormReviews, answer: Answer) -> dict[str, Any]:
         "total": total,
         "counts": counts | {"neither": neither},
         "unknown": labels[""],
-        "unread": len(reviews.problems),
+        "unread": total - len(_readable(reviews)),
         "threshold": percents(threshold, threshold)[0],
         "download": base64.b64encode(_scored_csv(reviews, answer)).decode(),
     }
@@ -254,55 +248,38 @@ def _percent(share: float, digits: int) -> str:
     return f"{share:.{digits}%}"
 
 
-def _rows(reviews: FormReviews, answer: Answer) -> list[dict[str, Any]]:
+def _rows(reviews: Reviews, answer: Answer) -> list[dict[str, Any]]:
     """Return the first rows as the page shows them, explained by the version that answered."""
-    explained = iter(answer.version.predict(reviews.readable()[:ROWS_SHOWN]))
-    rows = []
-    for at, text in enumerate(reviews.texts[:ROWS_SHOWN]):
-        row: dict[str, Any]
-        if at in reviews.problems:
-            row = {"marked": text, "label": "", "reason": reviews.problems[at], "percent": ""}
-        else:
-            found = next(explained)
-            row = {
-                "marked": mark_words(text, found.contributions),
-                "label": _label(found),
-                "reason": found.reason,
-                "percent": percents(found.probability, answer.version.threshold)[0],
-            }
-        rows.append(row)
-    return rows
+    explained = answer.version.predict(_readable(reviews)[:ROWS_SHOWN])
+    return [
+        {"marked": text, "label": "", "reason": problem, "percent": ""}
+        if problem
+        else {
+            "marked": mark_words(text, found.contributions),
+            "label": _label(found),
+            "reason": found.reason,
+            "percent": percents(found.probability, answer.version.threshold)[0],
+        }
+        for text, problem, found in islice(_answered(reviews, explained), ROWS_SHOWN)
+    ]
 
 
 def _label(prediction: Prediction) -> str:
     return "" if prediction.label is None else CLASS_NAMES[prediction.label]
 
 
-def _scored_csv(reviews: FormReviews, answer: Answer) -> bytes:
+def _scored_csv(reviews: Reviews, answer: Answer) -> bytes:
     """Return the scored reviews, with the byte order mark by which spreadsheets know UTF-8."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(SCORED_COLUMNS)
-    writer.writerows(_scored_rows(reviews, answer))
-    return out.getvalue().encode("utf-8-sig")
-
-
-def _scored_rows(reviews: FormReviews, answer: Answer) -> Iterator[Sequence[object]]:
-    predictions = iter(answer.predictions)
-    for at, text in enumerate(reviews.texts):
+    for text, problem, found in _answered(reviews, answer.predictions):
         review = f"'{text}" if text.startswith(FORMULA_STARTS) else text
-        if at in reviews.problems:
-            yield review, "", "", "", reviews.problems[at], answer.version.version
-            continue
-        found = next(predictions)
-        yield (
-            review,
-            _label(found),
-            found.probability,
-            found.known_words,
-            found.reason or "",
-            answer.version.version,
-        )
+        row = ("", "", "", problem)
+        if not problem:
+            row = _label(found), found.probability, found.known_words, found.reason or ""
+        writer.writerow((review, *row, answer.version.version))
+    return out.getvalue().encode("utf-8-sig")
 
 
 # --- the words that decided ------------------------------------------------------------------
@@ -331,9 +308,8 @@ def weigh_words(text: str, contributions: Sequence[Contribution]) -> list[Weighe
     for contribution in contributions:
         for first, last in contribution.at:
             # a place without a word of its own, as between the parts of a tag, is its own word
-            covered = words[bisect_right(ends, first) : bisect_left(starts, last)] or [
-                (first, last)
-            ]
+            covered = words[bisect_right(ends, first) : bisect_left(starts, last)]
+            covered = covered or [(first, last)]
             weight = contribution.weight / len(contribution.at) / len(covered)
             for start, end in covered:
                 place = (max(start, first), min(end, last), weight)
@@ -360,9 +336,8 @@ def mark_words(text: str, contributions: Sequence[Contribution]) -> Markup:
         core = _CORE.search(text, word.start, word.end)
         start, end = core.span() if core else (word.start, word.end)
         sign = "positive" if word.weight > 0 else "negative"
-        mark = Markup('<mark class="{} strength-{}" title="{}">{}</mark>')
-        parts += [escape(text[done:start])]
-        parts += [mark.format(sign, strength, signed(word.weight), text[start:end])]
+        mark = MARK.format(sign, strength, signed(word.weight), text[start:end])
+        parts += [escape(text[done:start]), mark]
         done = end
     return Markup("").join([*parts, escape(text[done:])])
 

@@ -63,16 +63,13 @@ MAX_USER_ID = 200  # characters; longer than any id that a shop gives
 SHOWN = 40  # characters of a client's own words that an error repeats
 TOO_LONG = "is too long"
 FAULTS = {  # by pydantic's name of the error
-    "missing": "is missing",
-    "too_long": TOO_LONG,
-    "string_too_long": TOO_LONG,
-    "too_short": "is empty",
-    "string_too_short": "is empty",
+    **{"missing": "is missing", "too_short": "is empty", "string_too_short": "is empty"},
+    **{"too_long": TOO_LONG, "string_too_long": TOO_LONG},
 }
 REF = "#/components/schemas/{model}"
 
 
-class RequestError(ValueError):
+class RequestError(Exception):
     """The request is refused: an HTTP status of 4xx or 503, and the three parts of the error."""
 
     def __init__(self, status: int, error: str, where: str, expected: str) -> None:
@@ -127,17 +124,14 @@ class PredictRequest(_Request):
     """The body of `POST /predict`."""
 
     alternatives = ("text", "texts")
-    text: Text = Field(
-        default_factory=str, description="A review as it was written: it is cleaned here."
-    )
+    # `default_factory` keeps an empty default, which no request may hold, out of the document
+    text: Text = Field(default_factory=str, description="A review as it was written")
     texts: Annotated[list[Text], Field(min_length=1), FailFast()] = Field(default_factory=list)
     user_id: UserId = Field(
         default_factory=str,
         description="Keeps a user with one arm of a comparison; only a digest of it is kept.",
     )
-    explain: bool = Field(
-        default=True, description="Whether each prediction names the words that decided it."
-    )
+    explain: bool = Field(True, description="Whether each prediction names the deciding words")
 
     @property
     def reviews(self) -> list[str]:
@@ -203,36 +197,27 @@ class RequestChecks:
 
     def text(self, text: str, where: str) -> str:
         """Return one review as it came; `where` is what the error calls it."""
-        try:
-            return self._text.validate_python(text)
-        except ValidationError as error:
-            raise self._refusal(error, ("text",), where) from None
+        return self._checked(self._text.validate_python, text, "text", where)
 
-    def _checked(self, check: Callable[[Json], T], body: Json) -> T:
+    def _checked(
+        self, check: Callable[[Any], T], given: object, key: str = "", where: str = ""
+    ) -> T:
+        """Return what the check returns. Raises `RequestError` with the first thing it finds."""
         try:
-            return check(body)
+            return check(given)
         except ValidationError as error:
-            raise self._refusal(error) from None
-
-    def _refusal(
-        self, error: ValidationError, loc: tuple[str | int, ...] = (), where: str = ""
-    ) -> RequestError:
-        """Say the first thing that is wrong. `loc` is as in pydantic's errors: ("texts", 3)."""
-        first = error.errors(include_url=False)[0]
-        kind, given, loc = first["type"], first["input"], loc or first["loc"]
-        if not loc or kind == "extra_forbidden":
-            fault = first["msg"] if not loc else f"unknown key {str(loc[0])[:SHOWN]!a}"
-            return RequestError(400, fault, "body", "keys as /openapi.json names them")
-        name = str(loc[0])
+            first = error.errors(include_url=False)[0]
+        kind, at = first["type"], first["loc"]  # such as ("texts", 3), or ("rating",)
+        if kind == "extra_forbidden" or not (at or key):
+            fault = f"unknown key {str(at[0])[:SHOWN]!a}" if at else first["msg"]
+            raise RequestError(400, fault, "body", "keys as /openapi.json names them")
+        key = key or str(at[0])
         fault = FAULTS.get(kind, "is not valid")
-        if kind == "string_pattern_mismatch" and given.isspace():
+        if kind == "string_pattern_mismatch" and first["input"].isspace():
             fault = FAULTS["string_too_short"]
-        return RequestError(
-            422 if fault == TOO_LONG and name in PredictRequest.alternatives else 400,
-            fault,
-            where or name + "".join(f"[{at}]" for at in loc[1:]),
-            self._expected["text" if len(loc) > 1 else name],
-        )
+        status = 422 if fault == TOO_LONG and key in PredictRequest.alternatives else 400
+        where = where or key + "".join(f"[{place}]" for place in at[1:])
+        raise RequestError(status, fault, where, self._expected["text" if at[1:] else key])
 
 
 # --- JSON ------------------------------------------------------------------------------------
@@ -245,13 +230,11 @@ def read_json(request: Request, limits: Limits) -> Json:
     of thousands of digits are refused.
     """
     if request.mimetype != "application/json":
-        raise RequestError(
-            415, "the body has another type", "header Content-Type", "application/json"
-        )
+        header = "header Content-Type"
+        raise RequestError(415, "the body has another type", header, "application/json")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise RequestError(
-            415, "the body is compressed", "header Content-Encoding", "a plain body, not compressed"
-        )
+        header = "header Content-Encoding"
+        raise RequestError(415, "the body is compressed", header, "a plain body")
     try:
         text = _read_body(request, limits).decode("utf-8-sig")
         value = _DECODER.decode(text)
@@ -264,8 +247,6 @@ def read_json(request: Request, limits: Limits) -> Json:
         raise RequestError(400, f"not JSON: {error.msg}", where, "a JSON object") from None
     except RecursionError:
         raise RequestError(400, "nested too deeply", "body", "a flat JSON object") from None
-    except RequestError:
-        raise
     except ValueError:  # Python refuses a whole number of thousands of digits
         raise RequestError(400, "a number is too long", "body", "a JSON object") from None
     if not isinstance(value, dict):
@@ -277,19 +258,16 @@ def _read_body(request: Request, limits: Limits) -> bytes:
     try:
         return request.get_data(cache=False)
     except RequestEntityTooLarge:
-        raise RequestError(
-            413, "the body is too large", "body", f"at most {limits.max_body:,} bytes"
-        ) from None
+        expected = f"at most {limits.max_body:,} bytes"
+        raise RequestError(413, "the body is too large", "body", expected) from None
     except (OSError, ClientDisconnected) as error:
         cause = error.__context__ if isinstance(error, ClientDisconnected) else error
-        if isinstance(cause, (BlockingIOError, TimeoutError)):
-            raise RequestError(
-                408, "the body did not arrive", "body", "as many bytes as Content-Length says"
-            ) from None
+        if isinstance(cause, BlockingIOError | TimeoutError):
+            expected = "as many bytes as Content-Length says"
+            raise RequestError(408, "the body did not arrive", "body", expected) from None
         # gunicorn's word for a chunk that is none, too
-        raise RequestError(
-            400, "the body is not as its headers say", "body", "a whole body, or whole chunks"
-        ) from None
+        fault, expected = "the body is not as its headers say", "a whole body, or whole chunks"
+        raise RequestError(400, fault, "body", expected) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:
@@ -312,6 +290,10 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+PLACES = (
+    "Where it stands in the review: first character and the one after the last, in Unicode "
+    "characters from 0"
+)
 
 
 class Word(TypedDict):
@@ -319,13 +301,7 @@ class Word(TypedDict):
 
     term: Annotated[str, Field(description="One word or two, as the model sees them: stems")]
     weight: Annotated[float, Field(description="Added to the decision; negative if below 0")]
-    at: Annotated[
-        Sequence[tuple[Count, Count]],
-        Field(
-            description="Where it stands in the review: first character and the one after the "
-            "last, in Unicode characters from 0"
-        ),
-    ]
+    at: Annotated[Sequence[tuple[Count, Count]], Field(description=PLACES)]
 
 
 class Prediction(TypedDict):

@@ -75,7 +75,7 @@ class Service:
             refresh_seconds=config.refresh_seconds,
             experiment=config.experiment,
         )
-        self._ids = RequestIds()
+        self._key, self._count = secrets.token_bytes(32), itertools.count()  # for request ids
         self._closing = threading.Event()
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
 
@@ -97,17 +97,19 @@ class Service:
     def answer(self, texts: Sequence[str], unit: str | None = None, explain: bool = True) -> Answer:
         """Predict the texts, raw as they came, with one version.
 
-        `unit` is what sticks to an arm, a digest of the user's id (`unit_of`); without it the
-        request is a unit of its own. Raises `NotReadyError`.
+        `unit` is what sticks to an arm, a `digest` of the user's id; without it the request is a
+        unit of its own. Raises `NotReadyError`.
         """
         arms = self.arms()
-        request_id = self._ids.make()
+        request_id = self.new_id()
         unit = unit or request_id
-        arm, version = self._assign(arms, unit)
+        arm, version, challenger = CHAMPION, arms.champion, arms.challenger
+        if challenger is not None and self.share > 0.0:
+            arm = assign_arm(unit, arms.experiment, self.share)
+            version = challenger if arm == CHALLENGER else version
         answer = _predict(request_id, arm, version, texts, explain)
         at = time.time()
         self.writer.put(self._rows(answer, texts, arms.experiment, unit, at))
-        challenger = arms.challenger
         if self.shadow and challenger is not None:
 
             def shadow_rows() -> list[LoggedPrediction]:
@@ -141,12 +143,16 @@ class Service:
             time.sleep(FEEDBACK_POLL)
         return True
 
-    def _assign(self, arms: Arms, unit: str) -> tuple[str, LoadedVersion]:
-        if arms.challenger is None or self.share <= 0.0:
-            return CHAMPION, arms.champion
-        if assign_arm(unit, arms.experiment, self.share) == CHALLENGER:
-            return CHALLENGER, arms.challenger
-        return CHAMPION, arms.champion
+    def new_id(self) -> str:
+        """Return 32 hexadecimal digits: the time in milliseconds and 80 bits of a hash.
+
+        With the time in front, rows that are written together lie together in the log's index. The
+        hash counts under a key that this process alone knows, so that nobody guesses an id. (To ask
+        the system for random bits at every request would hand the interpreter to other threads.)
+        """
+        count = next(self._count).to_bytes(8, "big")
+        bits = hashlib.blake2b(count, key=self._key, digest_size=10).hexdigest()
+        return f"{time.time_ns() // 1_000_000:012x}{bits}"
 
     def _rows(
         self, answer: Answer, texts: Sequence[str], experiment: str, unit: str, at: float
@@ -161,7 +167,7 @@ class Service:
                 version=answer.version.version,
                 experiment=experiment,
                 unit=unit,
-                text_digest=_digest(text),
+                text_digest=digest(text),
                 text=text if self.config.store_text else None,
                 characters=len(text),
                 words=prediction.words,
@@ -197,28 +203,6 @@ def _predict(
     return Answer(request_id, arm, version, predictions, (time.perf_counter() - begun) * 1000)
 
 
-class RequestIds:
-    """Make request ids: 32 hexadecimal digits, the time in milliseconds and 80 bits of a hash.
-
-    With the time in front, rows that are written together lie together in the log's index. The
-    hash counts under a key that this process alone knows, so that nobody guesses an id. (A question
-    to the system for random bits, at every request, would hand the interpreter to other threads.)
-    """
-
-    def __init__(self) -> None:
-        self._key, self._count = secrets.token_bytes(32), itertools.count()
-
-    def make(self) -> str:
-        """Return the next id."""
-        count = next(self._count).to_bytes(8, "big")
-        bits = hashlib.blake2b(count, key=self._key, digest_size=10).hexdigest()
-        return f"{time.time_ns() // 1_000_000:012x}{bits}"
-
-
-def unit_of(user_id: str) -> str:
-    """Return the user's id as it may be kept: 32 hexadecimal digits of BLAKE2b."""
-    return _digest(user_id)
-
-
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Return 32 hexadecimal digits of BLAKE2b: what may be kept of a user's id."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -14,10 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,14 @@ from support.serving import (
     GOOD_TEXT,
     UNKNOWN_TEXT,
     Running,
-    add_version,
+    add_of_another_cleaning,
     copy_store,
+    put_alias,
     put_into_production,
     running_server,
     served_probabilities,
     shared_store,
+    wait_until,
 )
 
 from sentiment.__main__ import main
@@ -42,8 +43,8 @@ from sentiment.cli.serve import serving_config
 from sentiment.model.predictor import load_version
 from sentiment.predictions.log import open_log
 from sentiment.registry.lifecycle import rollback
-from sentiment.serving.config import TOKEN_VARIABLE, ServingConfig, check_start
-from sentiment.tracking.store import REGISTERED_MODEL, Store, open_store
+from sentiment.serving.config import TOKEN_VARIABLE, check_start
+from sentiment.tracking.store import Store
 
 pytestmark = pytest.mark.xdist_group("serving")
 TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT]
@@ -68,22 +69,13 @@ def server(made: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         yield running
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A server with two workers, the store it follows, and what each version there says."""
-
-    server: Running
-    store: Store
-    expected: dict[str, Answers]
-
-
 @pytest.fixture(scope="module")
-def pair(made: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Two workers; each test leaves both with version 1."""
+def pair(made: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Store]]:
+    """Two workers and the store they follow; each test leaves both with version 1."""
     copy = copy_store(made, tmp_path_factory.mktemp("pair") / "store")
     options = ("--store", copy.folder, "--workers", "2", "--refresh", "0.5")
     with running_server(*options) as running:
-        yield Pair(running, copy, expected_answers(made))
+        yield running, copy
 
 
 @pytest.fixture
@@ -102,13 +94,6 @@ def fails(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return printed.err
 
     return run
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.05)
 
 
 class Load:
@@ -148,29 +133,17 @@ class Load:
                 connection.close()
         connection.close()
 
-    def seen(self) -> set[str]:
-        """The versions that answered so far."""
-        return {answer["version"] for answer in list(self.answers)}
+
+def figures(answer: Answers) -> list[float]:
+    """All that tells the answer of one version from that of another."""
+    probabilities = [item["probability"] for item in answer["predictions"]]
+    return [answer["threshold"], answer["intercept"], *probabilities]
 
 
-def expected_answers(store: Store) -> dict[str, Answers]:
-    """What each version says of `TEXTS`, by number."""
-    found = {}
-    for number in ("1", "2", "3"):
-        version = load_version(store, number)
-        found[number] = {
-            "algorithm": version.algorithm,
-            "threshold": version.threshold,
-            "intercept": version.intercept,
-            "probabilities": served_probabilities(version.pipeline, TEXTS),
-        }
-    return found
-
-
-def is_of_one_version(answer: Answers, expected: dict[str, Answers]) -> bool:
-    whole = {name: answer[name] for name in ("algorithm", "threshold", "intercept")}
-    whole["probabilities"] = [item["probability"] for item in answer["predictions"]]
-    return bool(whole == expected[answer["version"]])
+def expected_figures(store: Store, number: str) -> list[float]:
+    version = load_version(store, number)
+    probabilities = served_probabilities(version.pipeline, TEXTS)
+    return [version.threshold, version.intercept, *probabilities]
 
 
 def metric(server: Running, start: str) -> float:
@@ -190,7 +163,7 @@ def test_it_says_where_it_is_and_what_it_serves(server: Running) -> None:
 
 def test_it_answers_as_the_model_does(server: Running, made: Store) -> None:
     status, answer = server.ask("POST", "/predict", {"texts": TEXTS})
-    assert status == 200 and is_of_one_version(answer, expected_answers(made))
+    assert status == 200 and figures(answer) == expected_figures(made, "1")
 
 
 def test_the_page_and_its_files_are_there(server: Running) -> None:
@@ -200,20 +173,14 @@ def test_the_page_and_its_files_are_there(server: Running) -> None:
         assert server.ask("GET", file)[0] == 200
 
 
-def raw(server: Running, data: bytes, *, patience: float = 40.0) -> tuple[str, dict[str, str]]:
-    """Send bytes as they are; returns the status line and the JSON error."""
-    with socket.create_connection((server.host, server.port), timeout=patience) as connection:
+def raw(server: Running, data: bytes) -> str:
+    """Send bytes as they are; returns the status line. The body is an error as JSON."""
+    with socket.create_connection((server.host, server.port), timeout=40) as connection:
         connection.sendall(data)
-        received = b""
-        while b"\r\n\r\n" not in received or not received.rstrip().endswith(b"}"):
-            more = connection.recv(65_536)
-            if not more:
-                break
-            received += more
-    head, _, body = received.partition(b"\r\n\r\n")
-    error = json.loads(body)
-    assert sorted(error) == ["error", "expected", "where"]
-    return head.split(b"\r\n")[0].decode(), error
+        response = HTTPResponse(connection)
+        response.begin()
+        assert sorted(json.loads(response.read())) == ["error", "expected", "where"]
+        return f"{response.status} {response.reason}"
 
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -239,8 +206,7 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n
 def test_what_is_no_http_is_refused_in_the_same_form(
     server: Running, data: bytes, status: int
 ) -> None:
-    line, _ = raw(server, data)
-    assert line.startswith(f"HTTP/1.1 {status} ")
+    assert raw(server, data).startswith(f"{status} ")
     assert server.ask("GET", "/health")[0] == 200
 
 
@@ -264,78 +230,45 @@ def test_a_client_that_sends_too_much_hears_so(server: Running) -> None:
 @pytest.mark.slow
 def test_clients_that_stop_halfway_do_not_hold_the_server_for_ever(server: Running) -> None:
     """Four of them against four threads; each is told so, and others are answered."""
-    said: list[str] = []
     data = HEAD + b'Content-Length: 100\r\n\r\n{"text": '
-
-    def stop_halfway() -> None:
-        said.append(raw(server, data)[0])
-
-    stuck = [threading.Thread(target=stop_halfway) for _ in range(4)]
-    for thread in stuck:
-        thread.start()
-    assert server.ask("GET", "/health")[0] == 200
-    for thread in stuck:
-        thread.join()
-    assert said == ["HTTP/1.1 408 REQUEST TIMEOUT"] * 4
+    with ThreadPoolExecutor(4) as clients:
+        stuck = [clients.submit(raw, server, data) for _ in range(4)]
+        assert server.ask("GET", "/health")[0] == 200
+        assert [each.result() for each in stuck] == ["408 REQUEST TIMEOUT"] * 4
 
 
 # --- two workers -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_promotion_and_rollback_under_load_fail_no_request_and_mix_none(pair: Pair) -> None:
-    server, store = pair.server, pair.store
+def test_promotion_and_rollback_under_load_fail_no_request_and_mix_none(
+    pair: tuple[Running, Store],
+) -> None:
+    server, store = pair
+
+    def both_serve(version: str) -> bool:
+        """Whether forty requests in a row got this version, so that both workers have it."""
+        asked = (server.ask("POST", "/predict", {"text": GOOD_TEXT})[1] for _ in range(40))
+        return all(answer["version"] == version for answer in asked)
+
     with Load(server) as load:
         wait_until(lambda: len(load.answers) > 50)
-        assert load.seen() == {"1"}
-        changes: list[tuple[Callable[[], object], str]] = [
-            (lambda: put_into_production(store, "3"), "3"),
-            (lambda: rollback(store), "1"),
-            (lambda: put_into_production(store, "2"), "2"),
-            (lambda: rollback(store), "1"),
-        ]
-        for change, version in changes:
-            change()
-            begun = time.monotonic()
-            wait_until(partial(both_serve, server, version))
-            assert time.monotonic() - begun < 30
+        for version in ("3", "2"):
+            put_into_production(store, version)
+            wait_until(partial(both_serve, version), 30)
+            rollback(store)
+            wait_until(partial(both_serve, "1"), 30)
     assert load.failures == []
-    assert load.seen() == {"1", "2", "3"}
-    assert all(is_of_one_version(answer, pair.expected) for answer in load.answers)
-
-
-def both_serve(server: Running, version: str) -> bool:
-    """Whether forty requests in a row got this version, so that both workers have it."""
-    return all(
-        server.ask("POST", "/predict", {"text": GOOD_TEXT})[1]["version"] == version
-        for _ in range(40)
-    )
+    expected = {number: expected_figures(store, number) for number in ("1", "2", "3")}
+    assert {answer["version"] for answer in load.answers} == set(expected)
+    assert all(figures(answer) == expected[answer["version"]] for answer in load.answers)
 
 
 @pytest.mark.slow
-def test_a_version_that_will_not_load_leaves_the_old_one_answering(
-    pair: Pair, tmp_path: Path
+def test_metrics_of_both_workers_are_added_up_and_a_killed_one_is_replaced(
+    pair: tuple[Running, Store],
 ) -> None:
-    server, store = pair.server, pair.store
-    other = add_version(store, tmp_path, "NaiveBayes", fingerprint="another cleaning")
-    store.client.set_registered_model_alias(REGISTERED_MODEL, "champion", other)
-    wait_until(lambda: server.ask("GET", "/health")[1]["problem"] is not None)
-    status, health = server.ask("GET", "/health")
-    assert (status, health["version"]) == (200, "1")
-    assert both_serve(server, "1")
-    problem = next(
-        health["problem"]
-        for health in iter(lambda: server.ask("GET", "/health")[1], None)
-        if health["problem"] is not None
-    )
-    assert f"version {other}" in problem and "cleaning" in problem
-    store.client.set_registered_model_alias(REGISTERED_MODEL, "champion", "1")
-    wait_until(lambda: all(server.ask("GET", "/health")[1]["problem"] is None for _ in range(20)))
-
-
-@pytest.mark.slow
-def test_metrics_of_both_workers_are_added_up_and_a_killed_one_is_replaced(pair: Pair) -> None:
-    server = pair.server
+    server = pair[0]
     names = {
         "requests": 'sentiment_requests_total{endpoint="/predict",method="POST",status="200"}',
         "times": 'sentiment_request_seconds_count{endpoint="/predict"}',
@@ -373,24 +306,6 @@ def test_metrics_of_both_workers_are_added_up_and_a_killed_one_is_replaced(pair:
 
 
 @pytest.mark.slow
-def test_a_registry_that_goes_and_comes_back_restored(made: Store, tmp_path: Path) -> None:
-    """Its database is moved away; in its place comes a backup in which 3 is in production."""
-    store, backup = (copy_store(made, tmp_path / name) for name in ("store", "backup"))
-    put_into_production(backup, "3")
-    with running_server("--store", store.folder, "--refresh", "0.2", "--workers", "1") as server:
-        (tmp_path / "away").mkdir()
-        for file in store.folder.glob("mlflow.db*"):
-            shutil.move(file, tmp_path / "away")
-        wait_until(lambda: "mlflow.db" in str(server.ask("GET", "/health")[1]["problem"]))
-        assert server.ask("POST", "/predict", {"text": GOOD_TEXT})[0] == 200
-        assert not list(store.folder.glob("mlflow.db*"))
-        with closing(sqlite3.connect(backup.folder / "mlflow.db")) as database:
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy(backup.folder / "mlflow.db", store.folder)
-        wait_until(lambda: {server.ask("GET", "/health")[1]["version"] for _ in range(10)} == {"3"})
-
-
-@pytest.mark.slow
 def test_a_worker_that_comes_while_the_log_is_locked_answers(store: Store) -> None:
     log = store.folder / "predictions.db"
     with running_server("--store", store.folder) as server:
@@ -410,45 +325,28 @@ def test_a_worker_that_comes_while_the_log_is_locked_answers(store: Store) -> No
 
 
 @pytest.mark.slow
-def test_sigterm_finishes_the_request_and_writes_the_log(store: Store) -> None:
-    texts = [f"{GOOD_TEXT} {BAD_TEXT} {number} " * 12 for number in range(6_000)]
-    found: list[tuple[int, Any]] = []
-    options = ("--store", store.folder, "--max-body", "50000000", "--workers", "2")
-    with running_server(*options) as server:
-
-        def ask() -> None:
-            found.append(server.ask("POST", "/predict", {"texts": texts}))
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        time.sleep(0.7)  # it is sent, and takes seconds
-        assert not found, "the request should still be under way"
-        code, _, errors = server.stop()
-        thread.join()
-    ((status, answer),) = found
-    assert (status, len(answer["predictions"]), code) == (200, 6_000, 0)
-    assert "Traceback" not in errors
-    assert open_log(f"sqlite:///{store.folder}/predictions.db").counts()["predictions"] == 6_000
-
-
-@pytest.mark.slow
-def test_the_token_of_the_environment_is_asked_for(store: Store) -> None:
-    options = ("--store", store.folder, "--ab", "challenger=0.5", "--no-store-text")
-    with running_server(*options, **{TOKEN_VARIABLE: "a-secret"}) as server:
+def test_options_reach_the_workers_and_sigterm_finishes_the_request(store: Store) -> None:
+    texts = [f"{GOOD_TEXT} {BAD_TEXT} {number} " * 12 for number in range(3_000)]
+    options = ("--ab", "challenger=0.5", "--no-store-text", "--max-body", "50000000")
+    secret, allowed = {TOKEN_VARIABLE: "a-secret"}, {"Authorization": "Bearer a-secret"}
+    with running_server("--store", store.folder, *options, "--workers", "2", **secret) as server:
         assert "compared with version 2 (NaiveBayes)" in server.line
         answer = server.ask("POST", "/predict", {"text": GOOD_TEXT})[1]
         asked = {"request_id": answer["request_id"], "label": "negative"}
-        assert server.ask("POST", "/feedback", asked)[0] == 401
-        assert server.ask("GET", "/ab")[0] == 401
-        allowed = {"Authorization": "Bearer a-secret"}
-        assert server.ask("POST", "/feedback", asked, **allowed)[0] == 200
-        assert server.ask("GET", "/ab", **allowed)[0] == 200
-        line = Path(f"/proc/{server.process.pid}/cmdline").read_text()
-        assert "a-secret" not in line
-        code, out, errors = server.stop()
-    assert (code, out, errors) == (0, "", "")
+        for headers, status in (({}, 401), (allowed, 200)):
+            assert server.ask("POST", "/feedback", asked, **headers)[0] == status
+            assert server.ask("GET", "/ab", **headers)[0] == status
+        assert "a-secret" not in Path(f"/proc/{server.process.pid}/cmdline").read_text()
+        with ThreadPoolExecutor(1) as client:
+            long = client.submit(server.ask, "POST", "/predict", {"texts": texts})
+            time.sleep(0.7)  # it is sent, and takes seconds
+            assert not long.done(), "the request should still be under way"
+            assert server.stop() == (0, "", "")
+            status, answer = long.result()
+    assert (status, len(answer["predictions"])) == (200, 3_000)
     with closing(sqlite3.connect(store.folder / "predictions.db")) as database:
-        assert database.execute("SELECT text FROM sentiment_predictions").fetchall() == [(None,)]
+        logged = database.execute("SELECT count(*), count(text) FROM sentiment_predictions")
+        assert logged.fetchall() == [(3_001, 0)]
 
 
 @pytest.mark.slow
@@ -469,13 +367,6 @@ def test_gunicorn_itself_serves_the_app(store: Store, tmp_path: Path) -> None:
     assert counts["predictions"] == 1
 
 
-def _answers(server: Running) -> bool:
-    try:
-        return server.ask("GET", "/health")[0] == 200
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
 def test_flasks_own_server_serves_it_too(store: Store) -> None:
     with running_server("--store", store.folder, "--debug") as server:
@@ -483,6 +374,13 @@ def test_flasks_own_server_serves_it_too(store: Store) -> None:
         assert server.ask("POST", "/predict", {"text": GOOD_TEXT})[1]["version"] == "1"
         server.process.send_signal(signal.SIGINT)
         server.process.communicate(timeout=30)
+
+
+def _answers(server: Running) -> bool:
+    try:
+        return server.ask("GET", "/health")[0] == 200
+    except OSError:
+        return False
 
 
 # --- bad input -------------------------------------------------------------------------------
@@ -504,11 +402,8 @@ def test_bad_options_end_in_one_line(
     assert says in line and "hidden" not in line
 
 
-def test_a_port_that_is_taken_is_said(
-    fails: Callable[..., str], server: Running, made: Store
-) -> None:
-    port = str(server.port)
-    assert f":{port}" in fails("serve", "--store", made.folder, "--port", port)
+def test_a_port_that_is_taken_is_said(fails: Callable[..., str], server: Running) -> None:
+    assert f":{server.port}" in fails("serve", "--port", str(server.port))
 
 
 def test_a_folder_without_a_store_is_said_and_stays_as_it_was(
@@ -520,30 +415,23 @@ def test_a_folder_without_a_store_is_said_and_stays_as_it_was(
     assert not list(tmp_path.iterdir())
 
 
-def test_no_version_in_production_is_said(fails: Callable[..., str], tmp_path: Path) -> None:
-    open_store(tmp_path)
-    line = fails("serve", "--store", tmp_path, "--port", "0")
-    assert "no version is in production" in line and "--promote" in line
-
-
-def test_a_version_that_cannot_be_served_is_said(
-    fails: Callable[..., str], store: Store, tmp_path: Path
+def test_a_version_that_is_not_there_or_cannot_be_served_is_said(
+    fails: Callable[..., str], store: Store
 ) -> None:
-    other = add_version(store, tmp_path, "NaiveBayes", fingerprint="another cleaning")
-    store.client.set_registered_model_alias(REGISTERED_MODEL, "champion", other)
-    assert "another cleaning" in fails("serve", "--store", store.folder, "--port", "0")
+    other = add_of_another_cleaning(store)
+    for version, said in ((None, "no version is in production"), (other, "another cleaning")):
+        put_alias(store, "champion", version)
+        assert said in fails("serve", "--store", store.folder, "--port", "0")
 
 
 def test_a_challenger_that_is_not_there_does_not_stop_the_server(store: Store) -> None:
-    config = serving_config_of("--store", str(store.folder), "--ab", "9=0.5")
-    warning = check_start(config)
-    assert "'9'" in warning and "answers everything" in warning and "\n" not in warning
-    config = serving_config_of("--store", str(store.folder), "--ab", "3=0.5")
-    assert check_start(config) == ""
+    def warning(challenger: str) -> str:
+        options = ["serve", "--store", str(store.folder), "--ab", challenger]
+        return check_start(serving_config(parse_command(options)))
 
-
-def serving_config_of(*options: str) -> ServingConfig:
-    return serving_config(parse_command(["serve", *options]))
+    said = warning("9=0.5")
+    assert "'9'" in said and "answers everything" in said and "\n" not in said
+    assert warning("3=0.5") == ""
 
 
 # --- batch -----------------------------------------------------------------------------------

@@ -6,11 +6,8 @@ import csv
 import gzip
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +79,10 @@ def leftovers(folder: Path) -> list[Path]:
 # --- formats and scores --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("out", ["csv", "tsv", "csv.gz", "parquet"])
-@pytest.mark.parametrize("kind", ["csv", "tsv.gz", "parquet"])
+@pytest.mark.parametrize(
+    ("kind", "out"),
+    [("csv", "parquet"), ("tsv.gz", "csv"), ("parquet", "parquet"), ("parquet", "tsv.gz")],
+)
 def test_every_format_gives_the_same_bits_as_mlflow(
     store: Store, tmp_path: Path, expected: dict[str, float], kind: str, out: str
 ) -> None:
@@ -236,13 +235,6 @@ def test_stray_bytes_are_marked_where_parquet_cannot_hold_them(
     assert read_table(tmp_path / "out.parquet")[0]["text"] == "caf\ufffd"
 
 
-def test_only_the_first_bad_rows_are_named(store: Store, tmp_path: Path) -> None:
-    source = write(tmp_path / "in.csv", "id,text\n" + "1,\n" * 25)
-    summary = score(store, source, tmp_path / "out.csv")
-    assert summary.unreadable.count == 25
-    assert summary.unreadable.first == [f"line {line}: no text" for line in range(2, 12)]
-
-
 # --- files that cannot be used -------------------------------------------------------------
 
 
@@ -315,49 +307,8 @@ def test_what_fails_half_way_leaves_the_older_file(
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_nothing_under_the_name(store: Store, tmp_path: Path) -> None:
-    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
-    write(source, "text\n" + "good great broken\n" * 200_000)
-    command = [sys.executable, "-m", "sentiment", "score", "--store", store.folder]
-    with subprocess.Popen(
-        [*map(str, command), "--in", source, "--out", target], stdout=subprocess.DEVNULL
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not any(part.stat().st_size for part in leftovers(tmp_path)):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert not target.exists() and len(leftovers(tmp_path)) == 1
-    write(source, "text\ngood\n")
-    assert score(store, source, target).rows == 1
-    assert leftovers(tmp_path) == []
-
-
-# --- the command ---------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_command_scores_and_says_what_is_wrong(
-    store: Store, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    source = write(tmp_path / "in.csv", f'text\n"{GOOD_TEXT}"\n')
-
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return run_script("sentiment", "score", "--store", store.folder, *arguments)
-
-    done = run("--in", source, "--out", tmp_path / "out.parquet")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "1 row scored by version 1" in done.stdout
-    assert read_table(tmp_path / "out.parquet")[0]["label"] == "positive"
-    done = run("--in", source, "--out", source)
-    assert done.returncode == 2 and done.stdout == ""
-    assert "in.csv: is the input; name another file" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> None:
-    """Fifteen times the rows, 112 MB more of file: at most 50 MB more of memory."""
+    """Seven times the rows, 48 MB more of file: at most 25 MB more of memory."""
     status = Path("/proc/self/status")  # ru_maxrss would count this process, as it was forked from
     if not status.exists():
         pytest.skip("needs /proc to measure a process")
@@ -370,7 +321,7 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
         f"print(Path({str(status)!r}).read_text().split('VmHWM:')[1].split()[0])\n"  # KiB
     )
     peaks = []
-    for rows in (4_000, 60_000):
+    for rows in (4_000, 28_000):
         source = write(tmp_path / f"{rows}.csv", "text,other\n" + f"good,{'x' * 2_000}\n" * rows)
         done = subprocess.run(
             [sys.executable, "-c", code, source, tmp_path / f"{rows}.parquet", store.folder],
@@ -380,5 +331,5 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
             check=True,
         )
         peaks.append(int(done.stdout) // 1024)
-    assert peaks[1] - peaks[0] < 50, peaks
-    assert parquet.read_metadata(tmp_path / "60000.parquet").num_rows == 60_000
+    assert peaks[1] - peaks[0] < 25, peaks
+    assert parquet.read_metadata(tmp_path / "28000.parquet").num_rows == 28_000

@@ -10,11 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import PROJECT
 from prometheus_client.parser import text_string_to_metric_families
 
 from sentiment.serving.metrics import FOLDER_VARIABLE, ServingMetrics
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -112,51 +111,41 @@ def test_what_the_writer_and_the_watcher_know() -> None:
     assert model == {("champion", "1"): 0, ("challenger", "2"): 0, ("champion", "2"): 1}
 
 
-def test_two_apps_of_one_process_count_apart() -> None:
-    first, second = ServingMetrics(), ServingMetrics()
-    first.count_request("/predict", "POST", 200, 0.1)
-    assert not [name for name in samples(second.as_text()) if name[0] == "sentiment_requests_total"]
-
-
 def test_processes_add_up_and_a_dead_one_leaves_its_counts(tmp_path: Path) -> None:
-    """Two processes count and end; a third one adds up, after the second was declared dead."""
-    count = (
-        "import os, sys\n"
-        "from types import SimpleNamespace as S\n"
-        "from sentiment.serving.metrics import ServingMetrics\n"
-        "metrics = ServingMetrics()\n"
-        "for _ in range(int(sys.argv[1])): metrics.count_request('/predict', 'POST', 200, 0.003)\n"
-        "writer = S(written=int(sys.argv[1]), dropped=1, failed=0, queued=int(sys.argv[1]))\n"
-        "version = S(version='1', algorithm='A')\n"
-        "arms = S(champion=version, challenger=None)\n"
-        "metrics.follow(S(arms=arms, problem=None), writer)\n"
-        "print(os.getpid())\n"
+    """Two processes count and end; their parent adds up, also after the second is declared dead."""
+    code = """
+import os
+from types import SimpleNamespace as S
+from sentiment.serving.metrics import ServingMetrics, forget_process
+for count in (3, 4):
+    child = os.fork()
+    if child == 0:
+        metrics = ServingMetrics()
+        for _ in range(count):
+            metrics.count_request("/predict", "POST", 200, 0.003)
+        arms = S(champion=S(version="1", algorithm="A"), challenger=None)
+        writer = S(written=count, dropped=1, failed=0, queued=count)
+        metrics.follow(S(arms=arms, problem=None), writer)
+        os._exit(0)
+    os.waitpid(child, 0)
+metrics = ServingMetrics()
+print(metrics.as_text().decode() + "---")
+forget_process(child)
+print(metrics.as_text().decode())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env={**os.environ, FOLDER_VARIABLE: str(tmp_path)},
+        capture_output=True,
+        check=True,
     )
-    show = (
-        "import sys\n"
-        "from sentiment.serving.metrics import ServingMetrics, forget_process\n"
-        "for pid in sys.argv[1:]: forget_process(int(pid))\n"
-        "sys.stdout.buffer.write(ServingMetrics().as_text())\n"
-    )
-
-    def run(code: str, *arguments: str) -> bytes:
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=PROJECT,
-            env={**os.environ, FOLDER_VARIABLE: str(tmp_path)},
-            capture_output=True,
-            check=True,
-        ).stdout
-
-    first, second = (run(count, number).decode().strip() for number in ("3", "4"))
-    together = samples(run(show))
+    together, left = map(samples, done.stdout.split(b"---"))
     assert together["sentiment_requests_total", "/predict", "POST", "200"] == 7
     assert together["sentiment_request_seconds_bucket", "/predict", "0.005"] == 7
     assert together["sentiment_log_rows_total", "written"] == 7
     assert together["sentiment_log_rows_total", "dropped"] == 2
     assert together["sentiment_log_queue",] == 7
     assert together["sentiment_model_info", "A", "champion", "1"] == 1
-    left = samples(run(show, second))
     assert left["sentiment_requests_total", "/predict", "POST", "200"] == 7
     assert left["sentiment_log_queue",] == 3
-    assert first != second

@@ -64,11 +64,7 @@ def refused(body: bytes, content_type: str | None = "application/json", **header
     ],
 )
 def test_a_json_object_is_read(body: bytes, value: dict[str, Any]) -> None:
-    assert read_json(request(body), LIMITS) == value
-
-
-def test_the_type_may_name_a_character_set() -> None:
-    assert read_json(request(b"{}", "Application/JSON; charset=utf-8"), LIMITS) == {}
+    assert read_json(request(body, "Application/JSON; charset=utf-8"), LIMITS) == value
 
 
 @pytest.mark.parametrize(
@@ -110,23 +106,10 @@ def test_deep_nesting_and_endless_numbers_are_refused() -> None:
         assert caught.value.status == 400
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        None,
-        "",
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "application/jsonx",
-        "multipart/",
-    ],
-)
+@pytest.mark.parametrize("content_type", [None, "", "text/plain", "application/jsonx"])
 def test_another_type_is_refused(content_type: str | None) -> None:
     caught = refused(b"{}", content_type)
     assert (caught.status, caught.where) == (415, "header Content-Type")
-
-
-def test_a_compressed_body_is_refused() -> None:
     caught = refused(b"\x1f\x8b", **{"Content-Encoding": "gzip"})
     assert (caught.status, caught.where) == (415, "header Content-Encoding")
 
@@ -168,41 +151,26 @@ def test_one_text_and_many_are_taken_as_they_came() -> None:
     assert (many.reviews, many.user_id, many.explain) == (["a", "b"], "é" * 200, False)
 
 
+BLANKS = (" \t\n\u00a0\u3000", None, 5, ["a"], "a\0b", "a\ud800")
+LISTS: tuple[Any, ...] = ([], "abc", {"0": "a"})
+USERS = ("", "u" * 201, None, 7, "\ud83d", "a\0")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "where"),
     [
         ({}, 400, "body"),
         ({"text": "a", "texts": ["a"]}, 400, "body"),
-        ({"text": "a", "Text": "a"}, 400, "body"),
-        ({"text": "a", "x" * 10_000: 1}, 400, "body"),
-        ({"text": "a", "\ud800": 1}, 400, "body"),
-        ({"text": ""}, 400, "text"),
-        ({"text": " \t\n\u00a0\u3000"}, 400, "text"),
-        ({"text": None}, 400, "text"),
-        ({"text": 5}, 400, "text"),
-        ({"text": ["a"]}, 400, "text"),
-        ({"text": "x" * 21}, 422, "text"),
-        ({"text": " " * 21}, 422, "text"),
-        ({"text": "a\0b"}, 400, "text"),
-        ({"text": "a\ud800"}, 400, "text"),
-        ({"texts": []}, 400, "texts"),
-        ({"texts": "abc"}, 400, "texts"),
-        ({"texts": {"0": "a"}}, 400, "texts"),
+        *[({"text": "a", key: "a"}, 400, "body") for key in ("Text", "x" * 10_000, "\ud800")],
+        *[({"text": text}, 400, "text") for text in ("", *BLANKS)],
+        *[({"text": text * 21}, 422, "text") for text in ("x", " ")],
+        *[({"texts": texts}, 400, "texts") for texts in LISTS],
         ({"texts": ["a"] * 4}, 422, "texts"),
         ({"texts": ["a", "b", ""]}, 400, "texts[2]"),
-        ({"texts": ["a", False]}, 400, "texts[1]"),
-        ({"texts": [["a"]]}, 400, "texts[0]"),
-        ({"texts": ["a", "\udc00"]}, 400, "texts[1]"),
+        *[({"texts": ["a", text]}, 400, "texts[1]") for text in BLANKS],
         ({"texts": ["a", "x" * 21]}, 422, "texts[1]"),
-        ({"text": "a", "user_id": ""}, 400, "user_id"),
-        ({"text": "a", "user_id": "u" * 201}, 400, "user_id"),
-        ({"text": "a", "user_id": None}, 400, "user_id"),
-        ({"text": "a", "user_id": 7}, 400, "user_id"),
-        ({"text": "a", "user_id": "\ud83d"}, 400, "user_id"),
-        ({"text": "a", "user_id": "a\0"}, 400, "user_id"),
-        ({"text": "a", "explain": None}, 400, "explain"),
-        ({"text": "a", "explain": 1}, 400, "explain"),
-        ({"text": "a", "explain": "true"}, 400, "explain"),
+        *[({"text": "a", "user_id": user}, 400, "user_id") for user in USERS],
+        *[({"text": "a", "explain": value}, 400, "explain") for value in (None, 1, "true")],
     ],
 )
 def test_a_prediction_is_refused(body: dict[str, Any], status: int, where: str) -> None:
@@ -235,49 +203,40 @@ def test_feedback_is_a_label_or_a_rating(
 ) -> None:
     found = CHECKS.feedback({"request_id": REQUEST_ID, **given})
     assert (found.position, found.true_label, found.rating or None) == (0, label, rating)
-    assert CHECKS.feedback({"request_id": REQUEST_ID, "position": 7, **given}).position == 7
+    # JSON knows one kind of number; some languages write 7.0 for 7
+    found = CHECKS.feedback({"request_id": REQUEST_ID, "position": 7.0, **given})
+    assert repr(found.position) == "7"
 
 
-def test_a_whole_number_may_have_a_point() -> None:
-    """JSON knows one kind of number; some languages write 5.0 for 5."""
-    found = CHECKS.feedback({"request_id": REQUEST_ID, "position": 2.0, "rating": 5.0})
-    assert (repr(found.position), repr(found.rating)) == ("2", "5")
+IDS = (None, "", REQUEST_ID.upper(), REQUEST_ID + "\n")
+RATINGS = (0, 6, 3.5, math.inf, -math.inf, True, "5")
 
 
 @pytest.mark.parametrize(
     ("body", "where"),
     [
-        ({}, "request_id"),
-        ({"request_id": None, "label": "positive"}, "request_id"),
-        ({"request_id": "", "label": "positive"}, "request_id"),
-        ({"request_id": REQUEST_ID.upper(), "label": "positive"}, "request_id"),
-        ({"request_id": REQUEST_ID + "\n", "label": "positive"}, "request_id"),
-        ({"request_id": REQUEST_ID}, "body"),
-        ({"request_id": REQUEST_ID, "label": "positive", "rating": 5}, "body"),
-        ({"request_id": REQUEST_ID, "label": "positive", "why": "so"}, "body"),
-        ({"request_id": REQUEST_ID, "label": "Positive"}, "label"),
-        ({"request_id": REQUEST_ID, "label": 1}, "label"),
-        ({"request_id": REQUEST_ID, "label": ["positive"]}, "label"),
-        ({"request_id": REQUEST_ID, "label": None}, "label"),
-        ({"request_id": REQUEST_ID, "rating": 0}, "rating"),
-        ({"request_id": REQUEST_ID, "rating": 6}, "rating"),
-        ({"request_id": REQUEST_ID, "rating": 3.5}, "rating"),
-        ({"request_id": REQUEST_ID, "rating": math.inf}, "rating"),
-        ({"request_id": REQUEST_ID, "rating": -math.inf}, "rating"),
-        ({"request_id": REQUEST_ID, "rating": 5, "position": 0.5}, "position"),
-        ({"request_id": REQUEST_ID, "rating": 5, "position": 1e300}, "position"),
-        ({"request_id": REQUEST_ID, "rating": True}, "rating"),
-        ({"request_id": REQUEST_ID, "rating": "5"}, "rating"),
-        ({"request_id": REQUEST_ID, "rating": 5, "position": -1}, "position"),
-        ({"request_id": REQUEST_ID, "rating": 5, "position": 2**31}, "position"),
-        ({"request_id": REQUEST_ID, "rating": 5, "position": "0"}, "position"),
-        ({"request_id": REQUEST_ID, "rating": 5, "position": False}, "position"),
+        *[({"request_id": value, "rating": 5}, "request_id") for value in IDS],
+        ({}, "body"),
+        ({"label": "positive", "rating": 5}, "body"),
+        ({"label": "positive", "why": "so"}, "body"),
+        *[({"label": value}, "label") for value in ("Positive", 1, ["positive"], None)],
+        *[({"rating": value}, "rating") for value in RATINGS],
+        *[
+            ({"rating": 5, "position": value}, "position")
+            for value in (-1, 2**31, "0", False, 0.5, 1e300)
+        ],
     ],
 )
 def test_feedback_is_refused(body: dict[str, Any], where: str) -> None:
     with pytest.raises(RequestError) as caught:
-        CHECKS.feedback(body)
+        CHECKS.feedback({"request_id": REQUEST_ID, **body})
     assert (caught.value.status, caught.value.where) == (400, where)
+
+
+def test_feedback_names_its_answer() -> None:
+    with pytest.raises(RequestError) as caught:
+        CHECKS.feedback({"rating": 5})
+    assert (caught.value.status, caught.value.where) == (400, "request_id")
 
 
 # --- the OpenAPI document --------------------------------------------------------------------
@@ -345,20 +304,6 @@ def test_answers_are_as_described(client: FlaskClient, document: dict[str, Any])
     for path in ("/health", "/model"):
         check(document, path, client.get(path))
     check(document, "/ab", client.get("/ab", headers=headers))
-
-
-def test_errors_are_as_described(client: FlaskClient, document: dict[str, Any]) -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    unknown = {"request_id": "0" * 32, "rating": 1}
-    for response, path in (
-        (client.post("/predict", json={}), "/predict"),
-        (client.post("/predict", data=b"{}"), "/predict"),
-        (client.post("/predict", json={"texts": ["good"] * 21}), "/predict"),
-        (client.post("/feedback", json=unknown), "/feedback"),
-        (client.post("/feedback", json=unknown, headers=headers), "/feedback"),
-    ):
-        assert response.status_code in (400, 401, 404, 415, 422)
-        check(document, path, response)
 
 
 @pytest.mark.slow

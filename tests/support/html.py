@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "link", "input", "br"}
+EVIL = "<script>alert(1)</script> good \"quality\" & 'more' {{ 7*7 }}"
+
+
+def words_of(page: str) -> str:
+    """The page's text, white space as one blank."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
 class Checker(HTMLParser):

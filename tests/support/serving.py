@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -36,8 +35,17 @@ from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import production_version, promote, register_version, stage
 from sentiment.serving.app import create_app
 from sentiment.tracking.artifact import log_pipeline
-from sentiment.tracking.store import Store, begin_run, end_run, log_values, open_store, use_uri
+from sentiment.tracking.store import (
+    REGISTERED_MODEL,
+    Store,
+    begin_run,
+    end_run,
+    log_values,
+    open_store,
+    use_uri,
+)
 from sentiment.training.folds import FoldMatrices
+from support.versions import twin
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
 # Version 1, 2 and 3, by the names the experiment gives them
@@ -70,8 +78,26 @@ def serving_store(folder: Path) -> Store:
     """A new store in `folder`: versions 1, 2 and 3; 1 is in production, 2 is the challenger."""
     folder.mkdir(parents=True, exist_ok=True)
     store = open_store(folder)
+    use_uri(store.uri)  # another store may have been used since
+    frame = load_reviews(write_reviews(folder / "reviews.csv")).frame
+    split = split_reviews(frame)
+    tags = {"data_digest": data_digest(frame), "cleaning_fingerprint": cleaning_fingerprint()}
     for algorithm in MODELS:
-        add_version(store, folder, algorithm)
+        pipeline = fit_calibrated(algorithm, split.train_texts, split.y_train)
+        predicted = pipeline.predict(split.test_texts)
+        probability = pipeline.predict_proba(split.test_texts)[:, 1]
+        f1 = bootstrap_interval(split.y_test, predicted)
+        metrics = {
+            **{"test_f1": f1.value, "test_f1_low": f1.low, "test_f1_high": f1.high},
+            "test_accuracy": float((predicted == split.y_test).mean()),
+            "test_brier": float(((probability - split.y_test) ** 2).mean()),
+        }
+        run_id = begin_run(store, algorithm, {})
+        log_values(store, run_id, params={"model": algorithm}, metrics=metrics)
+        uri, _ = log_pipeline(store, run_id, pipeline, [GOOD_TEXT, BAD_TEXT])
+        end_run(store, run_id)
+        tags |= {"model": algorithm, "test_f1": f"{f1.value:.6f}"}
+        register_version(store, run_id, uri, tags)
     put_into_production(store, "1")
     stage(store, "2", "the test says so")
     return store
@@ -85,39 +111,27 @@ def copy_store(made: Store, folder: Path) -> Store:
     return open_store(folder)
 
 
-def add_version(store: Store, folder: Path, algorithm: str, *, fingerprint: str = "") -> str:
-    """Fit, log and register one more version; `fingerprint` instead of the code's own."""
-    data = folder / "reviews.csv"
-    loaded = load_reviews(data if data.exists() else write_reviews(data))
-    split = split_reviews(loaded.frame)
-    pipeline = fit_calibrated(algorithm, split.train_texts, split.y_train)
-    predicted = pipeline.predict(split.test_texts)
-    f1 = bootstrap_interval(split.y_test, predicted)
-    accuracy = bootstrap_interval(split.y_test, predicted, "accuracy")
-    probability = pipeline.predict_proba(split.test_texts)[:, 1]
-    run_id = begin_run(store, algorithm, {})
-    log_values(
-        store,
-        run_id,
-        params={"model": algorithm},
-        metrics={
-            "test_f1": f1.value,
-            "test_f1_low": f1.low,
-            "test_f1_high": f1.high,
-            "test_accuracy": accuracy.value,
-            "test_brier": float(((probability - split.y_test) ** 2).mean()),
-        },
-    )
-    use_uri(store.uri)  # another store may have been used since
-    uri, _ = log_pipeline(store, run_id, pipeline, [GOOD_TEXT, BAD_TEXT])
-    end_run(store, run_id)
-    tags = {
-        "model": algorithm,
-        "test_f1": f"{f1.value:.6f}",
-        "data_digest": data_digest(loaded.frame),
-        "cleaning_fingerprint": fingerprint or cleaning_fingerprint(),
-    }
-    return register_version(store, run_id, uri, tags)
+def add_of_another_cleaning(store: Store) -> str:
+    """One more version, which cannot be served; returns its number."""
+    number = twin(store, "1")
+    store.client.set_model_version_tag(REGISTERED_MODEL, number, "cleaning_fingerprint", "0" * 12)
+    return number
+
+
+def put_alias(store: Store, alias: str, version: str | None) -> None:
+    """Give the version this name, past gate and ledger; None takes it from whatever has it."""
+    if version is None:
+        store.client.delete_registered_model_alias(REGISTERED_MODEL, alias)
+    else:
+        store.client.set_registered_model_alias(REGISTERED_MODEL, alias, version)
+
+
+def wait_until(true: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for a condition, or fail."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def fit_calibrated(algorithm: str, texts: list[str], labels: Any) -> Pipeline:
@@ -156,11 +170,6 @@ def running_app(store: Store, folder: Path, **config: Any) -> Iterator[Flask]:
         yield app
     finally:
         app.extensions["serving"].close()
-
-
-def restore_interrupts() -> None:
-    """Let a child take Ctrl-C: a background job ignores it, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass
@@ -211,12 +220,13 @@ def running_server(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=restore_interrupts,  # noqa: PLW1509 - before any thread is started
     )
     try:
-        line = _first_line(process, "http://")
+        assert process.stdout is not None and process.stderr is not None
+        # pytest's timeout ends the wait for a server that says nothing
+        line = next((line for line in process.stdout if "http://" in line), "")
         found = re.search(r"http://\[?([\w.:]+?)\]?:(\d+)\b", line)
-        assert found, line
+        assert found, f"the server did not start: {line or process.stderr.read()}"
         yield Running(process, found[1], int(found[2]), line)
     finally:
         if process.poll() is None:
@@ -226,18 +236,3 @@ def running_server(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-
-
-def _first_line(process: subprocess.Popen[str], word: str, seconds: float = 180.0) -> str:
-    """The first line of output that has the word."""
-    until = time.monotonic() + seconds
-    assert process.stdout is not None and process.stderr is not None
-    while time.monotonic() < until:
-        if select.select([process.stdout], [], [], 1.0)[0]:
-            line = process.stdout.readline()
-            if word in line:
-                return line
-            if not line:
-                break
-    process.kill()
-    raise AssertionError(f"the server did not start: {process.communicate()[1]}")
