@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from sentiment.tracking.store import open_store
 
 PROJECT = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = str(PROJECT)  # children of the tests find the package from any folder
@@ -51,6 +54,20 @@ def write_reviews(file: Path, rows: int = 400, seed: int = 0) -> Path:
 def small_reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 400 reviews, enough for every model to learn something within a second."""
     return write_reviews(tmp_path_factory.mktemp("data") / "reviews.csv")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs, not to be changed; to make one takes a second."""
+    folder = tmp_path_factory.mktemp("empty")
+    open_store(folder)
+    return folder
+
+
+@pytest.fixture
+def store_folder(empty_store: Path, tmp_path: Path) -> Path:
+    """The folder of a new store, which the test may change."""
+    return Path(shutil.copytree(empty_store, tmp_path / "new_store"))
 
 
 @pytest.fixture(autouse=True)

@@ -32,10 +32,10 @@ from sentiment.tracking.store import (
     log_values,
 )
 from sentiment.training.figures import Painter
-from sentiment.training.fingerprint import FINGERPRINT, training_fingerprint
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.passes import PARENT_KIND, TRIAL, TRIAL_KIND, ExperimentPass, reopen
 from sentiment.training.report import (
+    FINGERPRINT,
     MODEL_URI,
     PreparedReviews,
     drawings,
@@ -43,11 +43,10 @@ from sentiment.training.report import (
     log_model_and_card,
     log_scores,
     log_tables,
+    training_fingerprint,
 )
 from sentiment.training.studies import best_value, open_study
 
-# Our own sentences: the input example of each model, shown in the MLflow UI.
-EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not worth the money")
 REASON = TAG + "reason"
 
 
@@ -237,7 +236,7 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
     with tempfile.TemporaryDirectory() as folder:
         context.painter.begin(algorithm, drawings(fitted, data, study), Path(folder))
         log_tables(store, parent, fitted, data)
-        log_model_and_card(store, parent, fitted, EXAMPLES, settings.file_format)
+        log_model_and_card(store, parent, fitted, settings.file_format)
         context.painter.finish()
         store.client.log_artifacts(parent, folder, "figures")
 
