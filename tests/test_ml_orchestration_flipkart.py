@@ -327,12 +327,12 @@ def test_a_service_from_its_schedule_to_ctrl_c(
 
     # bad data is a failed run with the clear line, and an alert
     good = service.data.read_text()
-    service.data.write_text(good.replace("Ratings", "Stars", 1))
+    service.data.write_text(good.replace("Ratings", "Points", 1))
     bad = trigger(client)
     assert outcome(client, bad) == "FAILED"
     wait_for(lambda: webhook)
     assert (webhook[0]["state"], webhook[0]["run"]) == ("Failed", str(bad.id))
-    assert "no column 'Ratings'" in webhook[0]["message"]
+    assert "no column of ratings" in webhook[0]["message"]
     service.data.write_text(good)
 
     # kill -9 of a run's process is a crashed run

@@ -181,7 +181,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_reviews: Path)
 @pytest.mark.parametrize(
     ("target", "call", "after"),
     [
-        ("sentiment_mlflow_optuna.begin_pass", 1, True),
         ("sentiment.training.passes.begin_run", 1, True),  # the ledger run, without parameters
         ("sentiment.training.search.begin_run", 3, True),  # a trial run exists, and is empty
         ("sentiment.training.search.log_values", 2, True),  # … is written, and still RUNNING
@@ -193,7 +192,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_reviews: Path)
         ("sentiment.registry.lifecycle._create_version", 1, True),  # the run is still RUNNING
         ("sentiment.training.search.run_study", 2, False),
         ("sentiment_mlflow_optuna.ensure_reference", 1, False),
-        ("sentiment_mlflow_optuna.stage_challenger", 1, False),
         ("sentiment.registry.lifecycle.append", 1, True),  # in the ledger, without alias and stage
         ("sentiment.tracking.ledger.begin_run", 1, True),  # a claim that nobody stands behind
         ("sentiment_mlflow_optuna.log_summary", 1, False),
@@ -207,13 +205,12 @@ def test_a_pass_killed_anywhere_is_finished_by_resume(
     small_reviews: Path,
     uninterrupted: dict[str, Any],
 ) -> None:
-    folder = store_folder
-    options = arguments(small_reviews, folder)
+    options = arguments(small_reviews, store_folder)
     assert killed_at(target, call, after=after, options=options) == -signal.SIGKILL
 
-    resume = ["--store", str(folder), "--resume", "--quiet"]  # the pass knows its own settings
-    assert script.main(resume) == 0
-    store = open_store(folder)
+    # the pass knows its own settings
+    assert script.main(["--store", str(store_folder), "--resume", "--quiet"]) == 0
+    store = open_store(store_folder)
     runs = every_run(store)
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len(runs) == RUNS
@@ -242,31 +239,30 @@ def test_a_pass_killed_anywhere_is_finished_by_resume(
 def test_an_unfinished_pass_is_closed_and_mentioned_and_its_settings_are_kept(
     store_folder: Path, small_reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = store_folder
-    options = arguments(small_reviews, folder)
+    options = arguments(small_reviews, store_folder)
     assert killed_at("sentiment.training.search.end_run", 2, after=False, options=options) == -9
-    store = open_store(folder)
+    store = open_store(store_folder)
     assert "RUNNING" in {run.info.status for run in every_run(store)}
 
-    assert script.main(["--store", str(folder), "--resume", "--seed", "7"]) == 2
+    resume = ["--store", str(store_folder), "--resume"]
+    assert script.main([*resume, "--seed", "7"]) == 2
     assert "was begun with seed 42, not 7" in capsys.readouterr().err
     other = write_reviews(tmp_path / "other.csv", seed=9)
-    assert script.main(["--store", str(folder), "--resume", "--data", str(other)]) == 2
+    assert script.main([*resume, "--data", str(other)]) == 2
     assert "was begun with data" in capsys.readouterr().err
 
-    quiet = [option for option in options if option != "--quiet"]
-    assert script.main(quiet) == 0
+    assert script.main([option for option in options if option != "--quiet"]) == 0
     assert "1 earlier pass(es) did not finish; --resume" in capsys.readouterr().out
     assert "RUNNING" not in {run.info.status for run in every_run(store)}
-    assert script.main(["--store", str(folder), "--resume", "--quiet"]) == 0
+    assert script.main([*resume, "--quiet"]) == 0
     assert {run.info.status for run in every_run(store)} == {"FINISHED"}
 
 
-def finished_trials(folder: Path, algorithm: str) -> int:
-    if not (folder / "mlflow.db").exists():
-        return 0
-    runs = find_runs(open_store(folder), algorithm, {"flipkart.kind": "trial"})
-    return len([run for run in runs if run.info.status == "FINISHED"])
+def begin(*options: str) -> subprocess.Popen[str]:
+    """Run the script in a process of its own, in a group of its own."""
+    command = [sys.executable, str(PROJECT / "sentiment_mlflow_optuna.py"), *options]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 @pytest.mark.slow
@@ -275,29 +271,24 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_running(
 ) -> None:
     """Ctrl-C reaches every process of the terminal's group, as here; the pass is refused to others.
 
-    After the interrupt it is resumed by nobody, and no process of it is left.
+    No process of it is left.
     """
-    folder = store_folder
-    command = [sys.executable, str(PROJECT / "sentiment_mlflow_optuna.py")]
-    options = ["--data", str(small_reviews), "--store", str(folder), "--trials", "500"]
-    process = subprocess.Popen(
-        [*command, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    options = ["--data", str(small_reviews), "--store", str(store_folder)]
+    process, store = begin(*options, "--trials", "500"), open_store(store_folder)
     deadline = time.monotonic() + 100
-    while finished_trials(folder, "LogisticRegression") < 3 and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        trials = find_runs(store, "LogisticRegression", {"flipkart.kind": "trial"})
+        if [run.info.status for run in trials].count("FINISHED") >= 3:
+            break
         time.sleep(0.2)
-    (run,) = find_runs(open_store(folder), LEDGER, {"flipkart.kind": "experiment"})
+    (run,) = find_runs(store, LEDGER, {"flipkart.kind": "experiment"})
     with pytest.raises(ResumeError, match="being worked on by another process"):
-        resume_pass(open_store(folder), run.data.tags["flipkart.pass"], {})
+        resume_pass(store, run.data.tags["flipkart.pass"], {})
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.startswith("interrupted: pass ") and errors.count("\n") == 1
-    statuses = [run.info.status for run in every_run(open_store(folder))]
+    statuses = [run.info.status for run in every_run(store)]
     assert "RUNNING" not in statuses
     assert statuses.count("KILLED") >= 2 and statuses.count("FINISHED") >= 3
     while time.monotonic() < deadline:
@@ -314,16 +305,7 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_running(
 def test_two_passes_at_once_in_a_store_that_does_not_exist_yet(
     small_reviews: Path, tmp_path: Path, uninterrupted: dict[str, Any]
 ) -> None:
-    command = [sys.executable, str(PROJECT / "sentiment_mlflow_optuna.py")]
-    both = [
-        subprocess.Popen(
-            [*command, *arguments(small_reviews, tmp_path / "store")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    both = [begin(*arguments(small_reviews, tmp_path / "store")) for _ in range(2)]
     for process in both:
         _, errors = process.communicate(timeout=180)
         assert (process.returncode, errors) == (0, "")

@@ -110,9 +110,8 @@ def choose(store: Store, config: Config) -> Chosen:
     if searched:
         best = max(searched, key=lambda run: run.data.metrics["cv_f1_macro"])
         return _from_run(best, f"that of the best search, {best.info.run_name}")
-    return Chosen(
-        published_candidate(), "published", "the published one, since nothing was searched yet"
-    )
+    origin = "the published one, since nothing was searched yet"
+    return Chosen(published_candidate(), "published", origin)
 
 
 def _from_run(run: Run, origin: str) -> Chosen:

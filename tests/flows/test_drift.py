@@ -6,8 +6,8 @@ The flows themselves run against a Prefect server in `test_ml_orchestration_flip
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,14 +88,8 @@ def test_two_checks_at_the_same_time_tell_it_once(
 ) -> None:
     """Both flows are due at the full hour."""
     answer(store, kettles(200, seed=4)[0])
-    found: list[Finding] = []
-    checks = [
-        threading.Thread(target=lambda: found.append(check_log(store, None, LOG))) for _ in range(2)
-    ]
-    for check in checks:
-        check.start()
-    for check in checks:
-        check.join()
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: check_log(store, None, LOG), range(2)))
     assert [one.verdict for one in found] == ["drifted", "drifted"]
     assert len(webhook) == 1
 

@@ -42,13 +42,10 @@ def test_the_confusion_matrix_has_counts_and_shares_of_rows() -> None:
     assert shown(figure.axes[0].texts) == ["2\n66.7%", "1\n33.3%", "1\n20.0%", "4\n80.0%"]
 
 
-def test_precision_and_recall_are_those_of_the_negative_class() -> None:
+def test_curves_are_of_the_negative_class_and_carry_their_scores() -> None:
     # negative first by rising decision: hit, hit, miss, hit → (1 + 1 + 3/4) / 3
     decision = np.array([-3.0, -2.0, 0.5, -1.0, 1.0, 2.0, 3.0, 4.0])
     assert "average precision 0.917" in legend(figures.precision_recall_figure(TRUTH, decision))
-
-
-def test_calibration_has_the_brier_score() -> None:
     table = pd.DataFrame({"forecast": [0.2, 0.8], "share": [0.1, 0.9]})
     figure = figures.reliability_figure(table, Interval(0.125, 0.1, 0.15))
     assert "Brier score 0.125" in legend(figure)
