@@ -302,44 +302,72 @@ def running(client: SyncPrefectClient, service: Service) -> FlowRun:
     return run
 
 
-def test_a_service_from_its_schedule_to_ctrl_c(
-    client: SyncPrefectClient, serving: Callable[..., Service], webhook: list[dict[str, str]]
+def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
+    server: Server,
+    client: SyncPrefectClient,
+    serving: Callable[..., Service],
+    webhook: list[dict[str, str]],
 ) -> None:
-    service = serving()
-    service.wait_until_it_says("serving 'flipkart-sentiment-drift-deployment' on cron 30 ")
+    first = serving()
+    first.wait_until_it_says("serving 'flipkart-sentiment-drift-deployment' on cron 30 ")
     ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
-    assert ours.parameters["data"] == str(service.data)
-    assert check.parameters == {"store": str(service.store_folder), "log_url": None}
+    assert ours.parameters["data"] == str(first.data)
+    assert check.parameters == {"store": str(first.store_folder), "log_url": None}
     assert not ours.paused and not check.paused
 
     # what the schedule made is brought forward: of three at once one runs, the others are
-    # cancelled, nothing waits; a check runs beside it
+    # cancelled, nothing waits; a check runs beside it. Bad data is a failed run with an alert
+    good = first.data.read_text()
+    first.data.write_text(good.replace("Ratings", "Points", 1))
     of_schedule = which(FlowRunFilter, "deployment_id", ours.id)
     planned = wait_for(lambda: client.read_flow_runs(flow_run_filter=of_schedule))
     assert planned[0].auto_scheduled
     three = [planned[0], trigger(client), trigger(client)]
     client.set_flow_run_state(planned[0].id, Scheduled(), force=True)
     beside = trigger(client, DRIFT_CHECK)
-    assert sorted(outcome(client, run) for run in three) == ["CANCELLED", "CANCELLED", "COMPLETED"]
+    ended = {outcome(client, run): str(run.id) for run in three}
+    assert set(ended) == {"CANCELLED", "FAILED"}
     assert outcome(client, beside) == "COMPLETED"
+    wait_for(lambda: webhook)
+    assert (webhook[0]["state"], webhook[0]["run"]) == ("Failed", ended["FAILED"])
+    assert "no column of ratings" in webhook[0]["message"]
+    first.data.write_text(good)
+
+    # the service is killed: its run ends by itself, and runs come due while nothing is served
+    run = running(client, first)
+    left = first.processes_of_runs()
+    first.process.kill()
+    missed = [trigger(client) for _ in range(3)]
+    wait_for(lambda: not any(alive(pid) for pid in left))
+    dead = trigger(client)  # one whose process was killed, too
+    client.set_flow_run_state(dead.id, Running(), force=True)
+
+    # its successor closes them; downtime is not caught up with: one run makes up for it
+    service = serving("--drift", "off")
+    assert "flipkart-sentiment-drift-deployment" not in service.log.read_text()
+    assert deployed(client, DRIFT_CHECK).paused and not deployed(client, RETRAINING).paused
+    assert outcome(client, run) == outcome(client, dead) == "CRASHED"
+    assert {outcome(client, one) for one in missed} == {"CANCELLED"}
+    made_up_for = FlowRunFilter.model_validate(
+        {
+            "deployment_id": {"any_": [ours.id]},
+            "state": {"type": {"any_": ["RUNNING", "COMPLETED"]}},
+            "start_time": {"after_": service.began},
+        }
+    )
+    (one,) = wait_for(lambda: client.read_flow_runs(flow_run_filter=made_up_for))
+    assert outcome(client, one) == "COMPLETED"
     store = open_store(service.store_folder)
     assert production_version(store) == "1"
 
-    # bad data is a failed run with the clear line, and an alert
-    good = service.data.read_text()
-    service.data.write_text(good.replace("Ratings", "Points", 1))
-    bad = trigger(client)
-    assert outcome(client, bad) == "FAILED"
-    wait_for(lambda: webhook)
-    assert (webhook[0]["state"], webhook[0]["run"]) == ("Failed", str(bad.id))
-    assert "no column of ratings" in webhook[0]["message"]
-    service.data.write_text(good)
+    # a second service on the store is refused
+    assert script.main(["--data", str(service.data), "--store", str(store.folder)]) == 2
 
-    # kill -9 of a run's process is a crashed run
-    doomed = running(client, service)
-    for pid in service.processes_of_runs():
-        os.kill(pid, signal.SIGKILL)
-    assert outcome(client, doomed) == "CRASHED"
+    # the server goes away and comes back
+    server.stop()
+    service.wait_until_it_says("the runner gave up")
+    server.restart_if_ours_died()
+    service.wait_until_it_says("the runner works again")
 
     # Ctrl-C, which reaches every process of the terminal: the run ends well, and then the service
     last = running(client, service)
@@ -348,53 +376,7 @@ def test_a_service_from_its_schedule_to_ctrl_c(
     assert state_of(client, last) == "COMPLETED"
     assert deployed(client, RETRAINING).paused
     assert "Traceback" not in service.log.read_text().split("stopping: ")[1]
-    assert {run.info.status for run in retraining_runs(store)} <= {"FINISHED", KILLED}
-
-
-def test_a_service_that_was_killed_and_its_successor(
-    server: Server, client: SyncPrefectClient, serving: Callable[..., Service]
-) -> None:
-    killed = serving()
-    run = running(client, killed)
-    left = killed.processes_of_runs()
-    killed.process.kill()
-    killed.process.wait()
-    missed = [trigger(client) for _ in range(3)]  # they come due while nothing is served
-    wait_for(lambda: not any(alive(pid) for pid in left))  # they end by themselves
-    dead = trigger(client)  # one whose process was killed, too
-    client.set_flow_run_state(dead.id, Running(), force=True)
-
-    # runs are closed, downtime is not caught up with: one run makes up for it
-    service = serving("--drift", "off")
-    assert "flipkart-sentiment-drift-deployment" not in service.log.read_text()
-    assert deployed(client, DRIFT_CHECK).paused and not deployed(client, RETRAINING).paused
-    assert outcome(client, run) == outcome(client, dead) == "CRASHED"
-    assert {outcome(client, one) for one in missed} == {"CANCELLED"}
-    made_up_for = FlowRunFilter.model_validate(
-        {
-            "deployment_id": {"any_": [deployed(client, RETRAINING).id]},
-            "state": {"type": {"any_": ["RUNNING", "COMPLETED"]}},
-            "start_time": {"after_": service.began},
-        }
-    )
-    (one,) = wait_for(lambda: client.read_flow_runs(flow_run_filter=made_up_for))
-    assert outcome(client, one) == "COMPLETED"
-
-    # a second service on the store is refused
-    other = ["--data", str(service.data), "--store", str(service.store_folder)]
-    assert script.main(other) == 2
-
-    # the server goes away and comes back
-    server.stop()
-    service.wait_until_it_says("the runner gave up")
-    server.restart_if_ours_died()
-    service.wait_until_it_says("the runner works again")
-    last = running(client, service)
-    service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(120) == 0
-    assert state_of(client, last) == "COMPLETED"
-    statuses = {found.info.status for found in retraining_runs(open_store(service.store_folder))}
-    assert statuses <= {"FINISHED", KILLED}
+    assert {found.info.status for found in retraining_runs(store)} <= {"FINISHED", KILLED}
 
 
 def alive(pid: int) -> bool:

@@ -184,14 +184,15 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     tags = {TAG + "data_digest": data.digest, TAG + "data_name": name, TAG + "reviews": str(rows)}
     metrics["train_f1"] = fitted.train_f1
     log_values(store, run_id, params=params, metrics=metrics, tags=tags)
+    types = {"text": "string", "rating": "long"}
+    columns = [{"type": kind, "name": of, "required": True} for of, kind in types.items()]
     dataset = Dataset(
         name=name,
         digest=data.digest,
         source_type="local",
-        source=f'{{"uri": "{name}"}}',
-        schema='{"mlflow_colspec": [{"type": "string", "name": "text", "required": true}, '
-        '{"type": "long", "name": "rating", "required": true}]}',
-        profile=f'{{"num_rows": {rows}}}',
+        source=json.dumps({"uri": name}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps({"num_rows": rows}),
     )
     context = [InputTag("mlflow.data.context", "training")]
     store.client.log_inputs(run_id, [DatasetInput(dataset, context)])

@@ -1,15 +1,36 @@
-"""Training fingerprint: it changes with all that a model follows from, and with nothing else."""
+"""What is reported of a model is what it answers, and its fingerprint is all it follows from."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from sentiment.data.reviews import load_reviews
 from sentiment.flows.retraining import published_candidate
 from sentiment.model.algorithms import build_candidate, logged_parameters
 from sentiment.training import report
+from sentiment.training.report import fit_and_evaluate, folds_of, prepare_reviews
 from sentiment.training.report import training_fingerprint as fingerprint
 
 PARAMS = {"C": 0.7431298, "max_features": 4000, "min_df": 4, "max_df": 0.8939611817674713}
+
+
+def test_the_scores_are_those_of_the_pipelines_own_answers(small_reviews: Path) -> None:
+    data = prepare_reviews(load_reviews(small_reviews))
+    candidate = build_candidate("NaiveBayes", {**PARAMS, "alpha": 0.5})
+    fitted = fit_and_evaluate("NaiveBayes", candidate, data, folds_of(data))
+    truth, texts = data.split.y_test, data.split.test_texts
+    probability = fitted.pipeline.predict_proba(texts)[:, 1]
+    np.testing.assert_allclose(fitted.probability, probability, atol=1e-12)
+    assert fitted.test_brier.value == pytest.approx(np.mean((probability - truth) ** 2))
+    labels = fitted.pipeline.predict(texts)
+    assert (
+        fitted.predicted.tolist() == labels.tolist() == (fitted.decision > 0).astype(int).tolist()
+    )
+    assert fitted.test_accuracy.value == np.mean(labels == truth)
+    assert fitted.test_recall_negative.value == np.mean(labels[truth == 0] == 0)
 
 
 def test_it_depends_on_data_parameters_cleaning_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
