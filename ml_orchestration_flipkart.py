@@ -36,13 +36,7 @@ from sentiment import errors
 from sentiment.data import reviews
 from sentiment.data.reviews import LoadedReviews
 from sentiment.flows import retraining, service
-from sentiment.flows.drift import (
-    DRIFT_DEPLOYMENT_NAME,
-    DRIFTED,
-    NOT_ASKED,
-    check_drift,
-    flipkart_drift_flow,
-)
+from sentiment.flows.drift import DRIFTED, NOT_ASKED, check_drift, flipkart_drift_flow
 from sentiment.flows.prefect_server import server_for
 from sentiment.flows.report import ScheduledRun, leave_artifacts
 from sentiment.flows.retraining import Chosen, Outcome
@@ -56,6 +50,7 @@ from text_cleaning import clean_texts
 
 FLOW_NAME = "Flipkart Sentiment Analysis Flow (Logistic)"
 DEPLOYMENT_NAME = "flipkart-sentiment-logistic-deployment"
+DRIFT_DEPLOYMENT_NAME = "flipkart-sentiment-drift-deployment"
 
 
 @task(**RETRIED)
@@ -186,11 +181,11 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         log_url: the prediction log; the SQLite file beside the store when empty.
 
     """
-    checked = drift == "check"
-    found = check_drift(store, log_url) if checked else NOT_ASKED
+    check = drift == "check"
+    found = check_drift(store, log_url) if check else NOT_ASKED
     opened, chosen = choose_configuration(store, config)
     loaded = load_data(data, text_column, rating_column)
-    labelled = add_feedback(opened, loaded, log_url) if checked else with_feedback(loaded)
+    labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)
     outcome, fitted = None, None
     if found.verdict is not None:  # if the check could not be made, train
         outcome = look_for_change(opened, chosen, labelled, exactly=found.verdict == DRIFTED)
@@ -209,24 +204,21 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
 
 def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
     """Return the retraining and the drift check, which is paused with `--drift off`."""
-    # A limit each: a common one would cancel every check, since some retraining is due just then.
+    check_is_off = options.drift == "off"
     return [
         RunnerDeployment.from_flow(
-            flipkart_sentiment_flow,
-            DEPLOYMENT_NAME,
-            cron=options.cron,
-            paused=False,
-            parameters=parameters_of(flipkart_sentiment_flow, options),
+            one,
+            name,
+            cron=cron,
+            paused=paused,
+            parameters=parameters_of(one, options),
+            # Each its own: a common limit would cancel every check, a retraining being due then
             concurrency_limit=service.ONE_AT_A_TIME,
-        ),
-        RunnerDeployment.from_flow(
-            flipkart_drift_flow,
-            DRIFT_DEPLOYMENT_NAME,
-            cron=options.drift_cron,
-            paused=options.drift == "off",
-            parameters=parameters_of(flipkart_drift_flow, options),
-            concurrency_limit=service.ONE_AT_A_TIME,
-        ),
+        )
+        for one, name, cron, paused in (
+            (flipkart_sentiment_flow, DEPLOYMENT_NAME, options.cron, False),
+            (flipkart_drift_flow, DRIFT_DEPLOYMENT_NAME, options.drift_cron, check_is_off),
+        )
     ]
 
 
@@ -246,23 +238,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reviews.split_reviews(loaded.frame)
         store = open_store(options.store)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-        with service.only_one(store), server_for(store.folder / ".prefect", say) as server:
+        with (
+            service.only_one(store.studies / "flow.lock", f"the store in {store.folder}"),
+            server_for(store.folder / ".prefect") as server,
+        ):
             if options.once:
                 parameters = parameters_of(flipkart_sentiment_flow, options)
                 return service.run_once(server, flipkart_sentiment_flow, parameters)
             os.chdir(PROJECT)  # from where the runs find this script and the package
-            return service.serve(server, deployments(options), say)
+            return service.serve(server, deployments(options))
     except errors.UserError as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, TerminationSignal):
         print("interrupted: production is as it was", file=sys.stderr)
         return errors.EXIT_INTERRUPTED
-
-
-def say(text: str) -> None:
-    """Print a line at once, also where the output is a file."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sentiment.tracking.store import open_store
 
 PROJECT = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = str(PROJECT)  # children of the tests find the package from any folder
@@ -82,6 +85,20 @@ def schema_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         latest = cache(utils._get_latest_schema_revision)
         patch.setattr(utils, "_get_latest_schema_revision", latest)
         yield
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs, not to be changed; to make one takes a second."""
+    folder = tmp_path_factory.mktemp("empty")
+    open_store(folder)
+    return folder
+
+
+@pytest.fixture
+def store_folder(empty_store: Path, tmp_path: Path) -> Path:
+    """The folder of a new store, which the test may change."""
+    return Path(shutil.copytree(empty_store, tmp_path / "new_store"))
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,11 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from sklearn.metrics import f1_score
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from sentiment.data.reviews import load_reviews, split_reviews, text_hashes
+from sentiment.data.reviews import Split, load_reviews, split_reviews, text_hashes
 from sentiment.errors import TrackingError
 from sentiment.model.algorithms import build_candidate
 from sentiment.model.calibration import term_weights
@@ -29,13 +30,7 @@ from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 PROJECT = Path(__file__).resolve().parent.parent
 TRIALS = 4
 ALGORITHMS = ("LogisticRegression", "NaiveBayes", "LinearSVM")
-FIGURES = {
-    "reliability",
-    "confusion_matrix",
-    "parameter_importance",
-    "precision_recall",
-    "top_words",
-}
+FIGURES = "confusion_matrix parameter_importance precision_recall reliability top_words"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
 
@@ -46,11 +41,9 @@ class Pass:
     def __init__(self, folder: Path, *options: str) -> None:
         script = PROJECT / "sentiment_mlflow_optuna.py"
         command = [sys.executable, str(script), "--trials", str(TRIALS), "--store", str(folder)]
-        env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
         done = subprocess.run(
             [*command, *options],
             cwd=folder,
-            env=env,
             capture_output=True,
             text=True,
             timeout=240,
@@ -58,7 +51,8 @@ class Pass:
         )
         assert done.returncode == 0, done.stderr
         self.output, self.errors, self.folder = done.stdout, done.stderr, folder
-        self.client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
+        self.client = MlflowClient(self.uri)
 
     def runs(self, experiment: str) -> list[Run]:
         """All runs of an experiment, oldest first."""
@@ -79,13 +73,24 @@ class Pass:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pass]:
-    yield Pass(tmp_path_factory.mktemp("first"))
+def first(tmp_path_factory: pytest.TempPathFactory) -> Pass:
+    return Pass(tmp_path_factory.mktemp("first"))
 
 
 @pytest.fixture(scope="module")
 def store(first: Pass) -> Store:
     return open_store(first.folder)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return split_reviews(load_reviews(PROJECT / "data.csv").frame)
+
+
+def pipeline_of(algorithm: str, run: Run) -> Pipeline:
+    """The run's algorithm and parameters as a plain pipeline from raw text, not fitted."""
+    candidate = build_candidate(algorithm, run.data.params)
+    return make_pipeline(TextCleaner(), candidate.vectorizer, candidate.model)
 
 
 def test_every_trial_is_a_finished_nested_run(first: Pass) -> None:
@@ -108,10 +113,7 @@ def test_every_trial_is_a_finished_nested_run(first: Pass) -> None:
     assert len(every) == 3 * (1 + TRIALS) + 1 + 1  # the pass, and the challenger it staged
 
 
-def test_a_trials_score_is_scikit_learns(first: Pass) -> None:
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
-
-    split = split_reviews(load_reviews(PROJECT / "data.csv").frame)
+def test_a_trials_score_is_scikit_learns(first: Pass, split: Split) -> None:
     run = first.trials("LinearSVM")[1]
     scores = cross_val_score(
         pipeline_of("LinearSVM", run),
@@ -143,9 +145,8 @@ def test_the_summary_says_what_mlflow_holds(first: Pass) -> None:
 
 
 def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
-    first: Pass, store: Store
+    first: Pass, store: Store, split: Split
 ) -> None:
-    split = split_reviews(load_reviews(PROJECT / "data.csv").frame)
     cleaned_train, cleaned_test = clean_texts(split.train_texts), clean_texts(split.test_texts)
     for algorithm in ALGORITHMS:
         run = first.parent(algorithm)
@@ -161,8 +162,9 @@ def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
         assert [point.value for point in history] == np.maximum.accumulate(scores).tolist()
 
         home = first.folder / "mlruns" / algorithm / run.info.run_id / "artifacts"
-        assert {file.stem for file in (home / "figures").glob("*.png")} == FIGURES
-        assert all(file.stat().st_size > 5_000 for file in (home / "figures").glob("*.png"))
+        drawn = sorted((home / "figures").glob("*.png"))
+        assert " ".join(file.stem for file in drawn) == FIGURES
+        assert all(file.stat().st_size > 5_000 for file in drawn)
         assert (home / "packages.txt").read_text().count("scikit-learn==") == 1
         hashes = np.load(home / "training_text_hashes.npy")
         assert np.array_equal(hashes, text_hashes(cleaned_train))
@@ -176,8 +178,6 @@ def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
 
         pipeline = load_pipeline(store, run.data.tags["flipkart.model_uri"])
         predicted = pipeline.predict(split.test_texts)
-        from sklearn.metrics import f1_score
-
         score = f1_score(split.y_test, predicted, average="macro")
         assert metrics["test_f1"] == pytest.approx(score, abs=1e-12)
         new = ~np.isin(cleaned_test, cleaned_train)
@@ -186,10 +186,8 @@ def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
 
 
 def test_versions_carry_tags_and_point_at_their_runs(first: Pass) -> None:
-    found = first.client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
-    versions = sorted(found, key=lambda version: int(version.version))
-    assert [str(version.version) for version in versions] == ["1", "2", "3"]
-    for version, algorithm in zip(versions, ALGORITHMS, strict=True):
+    for number, algorithm in enumerate(ALGORITHMS, start=1):
+        version = first.client.get_model_version(REGISTERED_MODEL, str(number))
         run = first.parent(algorithm)
         assert version.run_id == run.info.run_id
         assert version.tags["model"] == algorithm
@@ -204,55 +202,36 @@ def test_the_artifact_is_whole_and_answers_alone_in_another_folder(
     first: Pass, tmp_path: Path
 ) -> None:
     """A fresh interpreter, a copy of the artifact, no repository on the path: the same answers."""
-    texts = ["Not good at all, broke at once", "Superb quality READ MORE", "ok", ""]
     for algorithm in ALGORITHMS:
         run = first.parent(algorithm)
         model_id = run.data.tags["flipkart.model_uri"].removeprefix("models:/")
         source = first.folder / "mlruns" / algorithm / "models" / model_id / "artifacts"
-        copy = tmp_path / algorithm
-        shutil.copytree(source, copy)
-        expected = {
-            "MLmodel",
-            "model.skops",
-            "conda.yaml",
-            "python_env.yaml",
-            "requirements.txt",
-            "input_example.json",
-        }
-        assert expected <= {file.name for file in copy.iterdir()}
+        copy = Path(shutil.copytree(source, tmp_path / algorithm))
+        expected = "MLmodel model.skops conda.yaml python_env.yaml requirements.txt"
+        assert {*expected.split(), "input_example.json"} <= {file.name for file in copy.iterdir()}
         assert (copy / "model.skops").stat().st_size == run.data.metrics["model_size_bytes"]
-        code = (
-            "import sys, json, mlflow, pandas as pd\n"
-            "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
-            "frame = pd.DataFrame({'text': json.loads(sys.argv[2])})\n"
-            "print(json.dumps([int(label) for label in model.predict(frame)]))\n"
-            "print(sys.modules['text_cleaning'].__file__)\n"
-        )
-        import json
-
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code, str(copy), json.dumps(texts)],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        answers, cleaning_file = done.stdout.splitlines()[-2:]
-        assert json.loads(answers) == read_pipeline(copy).predict(texts).tolist()
-        assert Path(cleaning_file).is_relative_to(copy)  # its own code, not ours
+    texts = ["Not good at all, broke at once", "Superb quality READ MORE", "ok", ""]
+    code = (
+        "import sys, mlflow, pandas as pd\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+        "print(*model.predict(pd.DataFrame({'text': sys.argv[2:]})))\n"
+        "print(sys.modules['text_cleaning'].__file__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(copy), *texts],
+        cwd=tmp_path,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers, cleaning_file = done.stdout.splitlines()[-2:]
+    assert answers == " ".join(str(label) for label in read_pipeline(copy).predict(texts))
+    assert Path(cleaning_file).is_relative_to(copy)  # its own code, not ours
 
 
-def pipeline_of(algorithm: str, run: Run) -> Pipeline:
-    """The run's algorithm and parameters as a plain pipeline from raw text, not fitted."""
-    candidate = build_candidate(algorithm, run.data.params)
-    return make_pipeline(TextCleaner(), candidate.vectorizer, candidate.model)
-
-
-def test_the_model_is_the_pipeline_bit_for_bit(first: Pass, store: Store) -> None:
-    split = split_reviews(load_reviews(PROJECT / "data.csv").frame)
+def test_the_model_is_the_pipeline_bit_for_bit(first: Pass, store: Store, split: Split) -> None:
     for algorithm in ALGORITHMS:
         run = first.parent(algorithm)
         fresh = pipeline_of(algorithm, run).fit(split.train_texts, split.y_train)
@@ -277,9 +256,7 @@ def test_the_model_card_rebuilds_from_the_run_id(first: Pass, store: Store) -> N
 
 def test_the_readmes_way_to_load_a_version_works(first: Pass) -> None:
     blocks = (PROJECT / "README.md").read_text(encoding="utf-8").split("```python\n")
-    code = (
-        blocks[1].split("```")[0].replace("sqlite:///mlflow.db", str(open_store(first.folder).uri))
-    )
+    code = blocks[1].split("```")[0].replace("sqlite:///mlflow.db", first.uri)
     names: dict[str, object] = {}
     exec(code, names)
     model, texts = names["model"], names["texts"]
@@ -296,8 +273,8 @@ def test_other_choices(tmp_path: Path) -> None:
     )
     assert done.output.startswith("\n--- FINAL SUMMARY ---")
     run = done.parent("LogisticRegression")
-    ranges = {trial.data.params["ngram_range"] for trial in done.trials("LogisticRegression")}
-    solvers = {trial.data.params["solver"] for trial in done.trials("LogisticRegression")}
+    tried = [trial.data.params for trial in done.trials("LogisticRegression")]
+    ranges, solvers = ({params[key] for params in tried} for key in ("ngram_range", "solver"))
     assert ranges <= {"(1, 1)", "(1, 2)"} and solvers <= {"liblinear", "lbfgs"}
     assert len(ranges) + len(solvers) > 2
     assert not done.client.search_registered_models()

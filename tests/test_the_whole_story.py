@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -41,11 +41,20 @@ class Shop:
 
     store: Path
     data: Path
-    server: Running
+    server: Running = field(init=False)
 
     def run(self, script: str, *options: str, expected: int = 0, **env: str) -> str:
         """Run a script on the store and return what it printed."""
-        found = run_script(script, *options, "--store", str(self.store), **env)
+        left_out = ("PREFECT_API_URL", "ALERT_WEBHOOK_URL")
+        own = {key: value for key, value in os.environ.items() if key not in left_out}
+        found = subprocess.run(
+            [sys.executable, *named(script), *options, "--store", str(self.store)],
+            env={**own, **env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert found.returncode == expected, found.stdout[-3000:] + found.stderr[-3000:]
         return found.stdout
 
@@ -79,29 +88,15 @@ class Shop:
             time.sleep(0.2)
 
 
-def run_script(script: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
-    left_out = ("PREFECT_API_URL", "ALERT_WEBHOOK_URL", "MLFLOW_TRACKING_URI")
-    return subprocess.run(
-        [sys.executable, *named(script), *options],
-        env={**{key: value for key, value in os.environ.items() if key not in left_out}, **env},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
     """Trained by the experiment on 1,000 reviews, promoted, and served."""
-    store, data = tmp_path / "store", write_labelled(tmp_path / "reviews.csv", *made_up(1000, 1))
+    data = write_labelled(tmp_path / "reviews.csv", *made_up(1000, 1))
+    made = Shop(tmp_path / "store", data)
     options = ("--trials", "3", "--models", "LogisticRegression", "--promote", "--quiet")
-    done = run_script(
-        "sentiment_mlflow_optuna.py", *options, "--data", str(data), "--store", str(store)
-    )
-    assert done.returncode == 0, done.stderr
-    with running_server("--store", store, "--refresh", "1") as server:
-        yield Shop(store, data, server)
+    made.run("sentiment_mlflow_optuna.py", *options, "--data", str(data))
+    with running_server("--store", made.store, "--refresh", "1") as made.server:
+        yield made
 
 
 def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: Shop) -> None:

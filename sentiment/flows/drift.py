@@ -23,7 +23,6 @@ from sentiment.flows.service import FLOW, RETRIED
 from sentiment.tracking.store import Store, open_store
 
 DRIFT_FLOW_NAME = "Flipkart Sentiment Drift Flow"
-DRIFT_DEPLOYMENT_NAME = "flipkart-sentiment-drift-deployment"
 DRIFTED, TOO_FEW = "drifted", "not enough yet"
 TOLD = "drift_told"  # tag of the registered model: the verdict that was posted last
 LOCK_SECONDS = 120  # for the other flow's check; a check of a million answers takes less
@@ -40,36 +39,33 @@ class Finding:
 NOT_ASKED = Finding(None, ("not checked: drift is off",))
 
 
-def find_drift(folder: str | None, log_url: str | None, log: Log, *, needed: bool) -> Finding:
+@task(**RETRIED)
+def check_drift(store: str | None, log_url: str | None, needed: bool = False) -> Finding:
     """Compare incoming reviews with the training data of the production version.
 
-    Args:
-        folder: folder of the store, the project's own by default.
-        log_url: the prediction log, by default the SQLite file beside the store.
-        log: told of alerts that could not be posted.
-        needed: the check is the purpose of the run. Errors are raised then, and each check is a
-            run in MLflow. Otherwise an error is a finding, so that it does not stop a retraining,
-            and only a change of verdict is a run.
-
+    With `needed` the check is the purpose of the run: errors are raised, and each check is a run in
+    MLflow. Otherwise an error is a finding, so that it does not stop a retraining, and only a
+    change of verdict is a run: a flow that retrains every five minutes would add too many.
     """
     try:
-        return check_log(open_store(folder), log_url, log, keep=needed)
+        found = check_log(open_store(store), log_url, get_run_logger(), keep=needed)
     except WindowError as error:
-        return Finding(TOO_FEW, (f"{TOO_FEW}: {error}",))
+        found = Finding(TOO_FEW, (f"{TOO_FEW}: {error}",))
     except (DriftReferenceError, ServingError) as error:
-        return Finding(None, (f"not checked: {error}",))
+        found = Finding(None, (f"not checked: {error}",))
     except Exception as error:
         if needed:
             raise
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding(None, (f"not checked: {said}",))
+        found = Finding(None, (f"not checked: {said}",))
+    print("\n".join(found.lines))
+    return found
 
 
 def check_log(store: Store, log_url: str | None, log: Log, *, keep: bool = True) -> Finding:
     """Check the version in production and post a change. Raises as `run_check` does.
 
-    Without `keep` a check that changes no verdict is not written to MLflow: a flow that retrains
-    every five minutes would add a run with figures each time.
+    Without `keep` a check that changes no verdict is not written to MLflow.
     """
     # one at a time, so that verdicts come in an order, and a change is posted once
     with FileLock(store.studies / "drift.lock", timeout=LOCK_SECONDS):
@@ -79,16 +75,11 @@ def check_log(store: Store, log_url: str | None, log: Log, *, keep: bool = True)
         announce(store, checked, log)
     report = checked.report
     of = f"version {checked.version}, {checked.reviews:,} reviews of the {checked.source}"
-    return Finding(
-        report.verdict,
-        (
-            f"{report.verdict} ({of}): {report.summary}",
-            *report.reasons,
-            *checked.notes,
-            report.advice,
-            *([f"MLflow run: {run_link(store, checked.run_id)}"] if checked.run_id else []),
-        ),
-    )
+    lines = [f"{report.verdict} ({of}): {report.summary}", *report.reasons, *checked.notes]
+    lines.append(report.advice)
+    if checked.run_id:
+        lines.append(f"MLflow run: {run_link(store, checked.run_id)}")
+    return Finding(report.verdict, tuple(lines))
 
 
 def announce(store: Store, checked: DriftCheck, log: Log) -> None:
@@ -107,14 +98,6 @@ def announce(store: Store, checked: DriftCheck, log: Log) -> None:
         store.client.set_registered_model_tag(model, TOLD, verdict)
 
 
-@task(**RETRIED)
-def check_drift(store: str | None, log_url: str | None, needed: bool = False) -> Finding:
-    """Compare incoming reviews with the training data of the production version."""
-    found = find_drift(store, log_url, get_run_logger(), needed=needed)
-    print("\n".join(found.lines))
-    return found
-
-
 @flow(name=DRIFT_FLOW_NAME, **FLOW)
 def flipkart_drift_flow(store: str | None = None, log_url: str | None = None) -> str:
     """Compare incoming reviews with the training data of the production version; train nothing.
@@ -124,7 +107,6 @@ def flipkart_drift_flow(store: str | None = None, log_url: str | None = None) ->
         log_url: the prediction log; the SQLite file beside the store when empty.
 
     """
-    found = check_drift(store, log_url, needed=True)
-    verdict = found.lines[0]
-    create_markdown_artifact(lines_section(found.lines), key="drift-report", description=verdict)
-    return verdict
+    lines = check_drift(store, log_url, needed=True).lines
+    create_markdown_artifact(lines_section(lines), key="drift-report", description=lines[0])
+    return lines[0]

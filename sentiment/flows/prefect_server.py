@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
@@ -40,14 +40,9 @@ class Server:
     """A Prefect server at `api_url`; our own has a `process`, and a `folder` for its files."""
 
     def __init__(self, api_url: str, folder: Path | None = None) -> None:
-        self.api_url = api_url
-        self.folder = folder
+        self.api_url, self.folder = api_url, folder
+        self.ui_url = api_url.removesuffix("/api")
         self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def ui_url(self) -> str:
-        """Return the address of the Prefect UI."""
-        return self.api_url.removesuffix("/api")
 
     def answers(self, timeout: float = 2.0) -> bool:
         """Return whether the Prefect API answers within `timeout` seconds."""
@@ -104,7 +99,7 @@ class Server:
                 start_new_session=True,  # Ctrl-C reaches it only through us
             )
 
-    def wait_until_it_answers(self, say: Callable[[str], None]) -> None:
+    def wait_until_it_answers(self) -> None:
         """Wait for our own server, and say so every 5 seconds. Raises `ServerError`."""
         began, said = time.monotonic(), 0
         while not self.answers(timeout=1.0):
@@ -120,8 +115,13 @@ class Server:
             time.sleep(LOOK_SECONDS)
 
 
+def say(text: str) -> None:
+    """Print a line at once, also where the output is a file."""
+    print(text, flush=True)
+
+
 @contextmanager
-def server_for(folder: Path, say: Callable[[str], None]) -> Iterator[Server]:
+def server_for(folder: Path) -> Iterator[Server]:
     """Yield the server that `PREFECT_API_URL` names, or our own where none answers there.
 
     Within the block Prefect's clients talk to it. Our own is taken down at the end. Raises
@@ -135,7 +135,7 @@ def server_for(folder: Path, say: Callable[[str], None]) -> Iterator[Server]:
         server = Server.own(folder)
     try:
         if server.process is not None:
-            server.wait_until_it_answers(say)
+            server.wait_until_it_answers()
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             yield server
     finally:

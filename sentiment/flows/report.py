@@ -48,45 +48,46 @@ class ScheduledRun:
 def leave_artifacts(store: Store, run: ScheduledRun) -> None:
     """Leave the report and, of a new model, the confusion matrix in the Prefect UI."""
     create_markdown_artifact(report(store, run), key="retraining-report", description=run.verdict)
-    if run.fitted is None:
-        return
-    counts = confusion(run.prepared.split.y_test, run.fitted.predicted).astype(int)
-    rows = [
-        {
-            "true": name,
-            **{f"predicted {other}": int(n) for other, n in zip(CLASS_NAMES, row, strict=True)},
-        }
-        for name, row in zip(CLASS_NAMES, counts, strict=True)
-    ]
-    create_table_artifact(rows, key="confusion-matrix", description="holdout, reviews")
+    if run.fitted is not None:
+        counts = confusion(run.prepared.split.y_test, run.fitted.predicted).astype(int).tolist()
+        columns = [f"predicted {name}" for name in CLASS_NAMES]
+        rows: list[dict[str, Any]] = [
+            {"true": name, **dict(zip(columns, row, strict=True))}
+            for name, row in zip(CLASS_NAMES, counts, strict=True)
+        ]
+        create_table_artifact(rows, key="confusion-matrix", description="holdout, reviews")
 
 
 def report(store: Store, run: ScheduledRun) -> str:
     """Return the run in Markdown: drift, what was trained with which scores, the verdict."""
     labelled, outcome = run.labelled, run.outcome
-    return "\n".join(
-        [
-            f"**{run.verdict}**",
-            "",
-            "### What drifted",
-            "",
-            lines_section(run.drift),
-            "",
-            "### What was trained",
-            "",
-            f"- Outcome: {'' if run.fitted else 'nothing to train: '}{outcome.sentence()}",
-            f"- Configuration: {run.chosen.origin}",
-            f"- Data: `{labelled.loaded.source.name}`, digest `{labelled.digest}`, "
-            f"{labelled.loaded.dropped()}",
-            *([f"- Feedback: {labelled.note}"] if labelled.note else []),
-            f"- MLflow run: {run_link(store, outcome.run_id)}",
-            "",
-            *([_scores(run.fitted), ""] if run.fitted else []),
-            "### Verdict",
-            "",
-            run.verdict,
+    lines = [
+        f"**{run.verdict}**",
+        "\n### What drifted\n",
+        lines_section(run.drift),
+        "\n### What was trained\n",
+        f"- Outcome: {'' if run.fitted else 'nothing to train: '}{outcome.sentence()}",
+        f"- Configuration: {run.chosen.origin}",
+        f"- Data: `{labelled.loaded.source.name}`, digest `{labelled.digest}`, "
+        f"{labelled.loaded.dropped()}",
+    ]
+    if labelled.note:
+        lines.append(f"- Feedback: {labelled.note}")
+    lines.append(f"- MLflow run: {run_link(store, outcome.run_id)}")
+    if run.fitted:
+        scores = {
+            "test macro-F1": run.fitted.test_f1,
+            "… on texts not in training": run.fitted.test_f1_unseen,
+            "test accuracy": run.fitted.test_accuracy,
+            "recall of negative": run.fitted.test_recall_negative,
+        }
+        lines += ["\n| score | value | 95 % interval |", "|---|---|---|"]
+        lines.append(f"| train macro-F1 | {run.fitted.train_f1:.4f} | |")
+        lines += [
+            f"| {name} | {score.value:.4f} | {score.low:.4f}–{score.high:.4f} |"
+            for name, score in scores.items()
         ]
-    )
+    return "\n".join([*lines, "\n### Verdict\n", run.verdict])
 
 
 def lines_section(lines: Sequence[str]) -> str:
@@ -99,26 +100,6 @@ def run_link(store: Store, run_id: str) -> str:
     ui = store.uri if store.uri.startswith("http") else LOCAL_UI
     experiment = store.client.get_run(run_id).info.experiment_id
     return f"[{run_id}]({ui}/#/experiments/{experiment}/runs/{run_id})"
-
-
-def _scores(fitted: FittedModel) -> str:
-    scores = {
-        "test macro-F1": fitted.test_f1,
-        "… on texts not in training": fitted.test_f1_unseen,
-        "test accuracy": fitted.test_accuracy,
-        "recall of negative": fitted.test_recall_negative,
-    }
-    return "\n".join(
-        [
-            "| score | value | 95 % interval |",
-            "|---|---|---|",
-            f"| train macro-F1 | {fitted.train_f1:.4f} | |",
-            *(
-                f"| {name} | {score.value:.4f} | {score.low:.4f}–{score.high:.4f} |"
-                for name, score in scores.items()
-            ),
-        ]
-    )
 
 
 def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -14,38 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from sentiment.drift.reference import ensure_reference
 from sentiment.model.algorithms import RANDOM_STATE, Candidate, build_candidate, logged_parameters
 from sentiment.predictions.feedback import LabelledReviews
-from sentiment.registry.lifecycle import (
-    judge_version,
-    production_version,
-    promote,
-    reconcile,
-    register_version,
-    registered_versions,
-    registry_state,
-)
-from sentiment.tracking.store import (
-    FINISHED,
-    KILLED,
-    REGISTERED_MODEL,
-    RUNNING,
-    TAG,
-    Store,
-    begin_run,
-    end_run,
-    find_runs,
-    git_commit,
-    log_values,
-)
-from sentiment.training.fingerprint import FINGERPRINT, training_fingerprint
+from sentiment.registry import lifecycle as registry
+from sentiment.tracking import store as tracking
+from sentiment.tracking.store import REGISTERED_MODEL, TAG, Store, find_runs, log_values
+from sentiment.training import report
 from sentiment.training.passes import KIND, PARENT_KIND
-from sentiment.training.report import (
-    FittedModel,
-    PreparedReviews,
-    log_model_and_card,
-    log_report,
-    log_scores,
-)
-from sentiment.training.search import EXAMPLES
+from sentiment.training.report import FINGERPRINT, FittedModel, PreparedReviews
 from text_cleaning import cleaning_fingerprint
 
 if TYPE_CHECKING:
@@ -92,15 +66,11 @@ class Chosen:
     config: Config
     origin: str
 
-    def parameters(self) -> dict[str, str | int | float]:
+    def parameters(self) -> dict[str, object]:
         """Return the parameters to log, which identify the configuration."""
-        of_vectorizer = self.candidate.vectorizer.get_params(deep=False)
-        return {
-            **logged_parameters(ALGORITHM, self.candidate),
-            CONFIG_PARAMETER: self.config,
-            "stop_words": str(of_vectorizer["stop_words"]),
-            "sublinear_tf": str(of_vectorizer["sublinear_tf"]),
-        }
+        vectorizer = self.candidate.vectorizer
+        own = {"stop_words": vectorizer.stop_words, "sublinear_tf": vectorizer.sublinear_tf}
+        return logged_parameters(ALGORITHM, self.candidate) | {CONFIG_PARAMETER: self.config} | own
 
 
 def published_candidate() -> Candidate:
@@ -109,14 +79,13 @@ def published_candidate() -> Candidate:
     Its `stop_words="english"` deletes *not*, which the cleaning keeps on purpose. On the reviews
     it was published with, that costs about .04 of macro-F1.
     """
-    return Candidate(
-        TfidfVectorizer(
-            ngram_range=(1, 2), max_features=5000, min_df=3, max_df=0.9, stop_words="english"
-        ),
-        LogisticRegression(
-            C=0.5, max_iter=1000, class_weight="balanced", random_state=RANDOM_STATE
-        ),
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), max_features=5000, min_df=3, max_df=0.9, stop_words="english"
     )
+    model = LogisticRegression(
+        C=0.5, max_iter=1000, class_weight="balanced", random_state=RANDOM_STATE
+    )
+    return Candidate(vectorizer, model)
 
 
 def choose(store: Store, config: Config) -> Chosen:
@@ -127,8 +96,8 @@ def choose(store: Store, config: Config) -> Chosen:
     """
     if config == "published":
         return Chosen(published_candidate(), "published", "the published one")
-    production = production_version(store)
-    version = registered_versions(store).get(production or "")
+    production = registry.production_version(store)
+    version = registry.registered_versions(store).get(production or "")
     if version is not None and version.run_id:  # it may have been deleted by hand
         run = store.client.get_run(version.run_id)
         if run.data.params.get("model") == ALGORITHM:
@@ -136,14 +105,13 @@ def choose(store: Store, config: Config) -> Chosen:
     searched = [
         run
         for run in find_runs(store, ALGORITHM, {KIND: PARENT_KIND})
-        if run.info.status == FINISHED and "cv_f1_macro" in run.data.metrics
+        if run.info.status == tracking.FINISHED and "cv_f1_macro" in run.data.metrics
     ]
     if searched:
         best = max(searched, key=lambda run: run.data.metrics["cv_f1_macro"])
         return _from_run(best, f"that of the best search, {best.info.run_name}")
-    return Chosen(
-        published_candidate(), "published", "the published one, since nothing was searched yet"
-    )
+    origin = "the published one, since nothing was searched yet"
+    return Chosen(published_candidate(), "published", origin)
 
 
 def _from_run(run: Run, origin: str) -> Chosen:
@@ -162,10 +130,10 @@ def unchanged_since(
     Every version counts, whoever registered it and whatever became of it. With `exactly` all data
     must be the same; without it, new labels up to a share of `GROWTH` are no change.
     """
-    for number, version in reversed(registered_versions(store).items()):
+    for number, version in reversed(registry.registered_versions(store).items()):
         tags = version.tags
         digest = tags.get("data_digest", "")
-        if tags.get(FINGERPRINT) != training_fingerprint(digest, candidate):
+        if tags.get(FINGERPRINT) != report.training_fingerprint(digest, candidate):
             continue  # another configuration or other code
         if digest == labelled.digest:
             return Outcome(version.run_id or "", number, new=False)
@@ -179,8 +147,8 @@ def unchanged_since(
 def close_dead_runs(store: Store) -> None:
     """Mark runs as KILLED that a crash left RUNNING; no other retraining can be under way."""
     for run in find_runs(store, store.settings.ledger, {KIND: RETRAINING_KIND}):
-        if run.info.status == RUNNING:
-            end_run(store, run.info.run_id, KILLED)
+        if run.info.status == tracking.RUNNING:
+            tracking.end_run(store, run.info.run_id, tracking.KILLED)
 
 
 def log_retraining(
@@ -197,40 +165,39 @@ def log_retraining(
     a second attempt finds the MLflow run of the first by this id.
     """
     flow_run_id, flow_run_url = flow_run
-    fingerprint = training_fingerprint(labelled.digest, chosen.candidate)
+    fingerprint = report.training_fingerprint(labelled.digest, chosen.candidate)
     # with the fingerprint: a run that is retried after the data changed is another run
     tags = {KIND: RETRAINING_KIND, RUN_TAG: flow_run_id, TAG + FINGERPRINT: fingerprint}
-    ledger = store.settings.ledger
-    earlier = find_runs(store, ledger, tags)
-    context = {TAG + "flow_run_url": flow_run_url, TAG + "git_commit": git_commit()}
-    run_id = earlier[0].info.run_id if earlier else begin_run(store, ledger, {**tags, **context})
-    log_scores(store, run_id, fitted, prepared)
+    earlier = find_runs(store, store.settings.ledger, tags)
+    if earlier:
+        run_id = earlier[0].info.run_id
+    else:
+        context = {TAG + "flow_run_url": flow_run_url, TAG + "git_commit": tracking.git_commit()}
+        run_id = tracking.begin_run(store, store.settings.ledger, {**tags, **context})
+    report.log_scores(store, run_id, fitted, prepared)
     log_values(store, run_id, params=chosen.parameters())
-    log_report(store, run_id, fitted, prepared)
+    report.log_report(store, run_id, fitted, prepared)
     unchanged = unchanged_since(store, chosen.candidate, labelled)
     registered = bool(store.client.search_model_versions(f"run_id = '{run_id}'"))
     if unchanged is not None and not registered:  # else this is a second attempt
         log_values(store, run_id, tags={TAG + "unchanged_since": unchanged.version})
-        end_run(store, run_id)
+        tracking.end_run(store, run_id)
         return replace(unchanged, run_id=run_id)
-    uri = log_model_and_card(store, run_id, fitted, EXAMPLES, "skops")
-    version = register_version(
-        store,
-        run_id,
-        uri,
-        {
-            "model": ALGORITHM,
-            "config": chosen.config,
-            "test_f1": f"{fitted.test_f1.value:.6f}",
-            "data_digest": labelled.digest,
-            FILE_DIGEST: labelled.file_digest,
-            FEEDBACK: str(labelled.added),
-            "cleaning_fingerprint": cleaning_fingerprint(),
-            FINGERPRINT: fingerprint,
-        },
-    )
+    uri = report.log_model_and_card(store, run_id, fitted, "skops")
+    tags = {
+        "model": ALGORITHM,
+        "config": chosen.config,
+        "test_f1": f"{fitted.test_f1.value:.6f}",
+        "data_digest": labelled.digest,
+        FILE_DIGEST: labelled.file_digest,
+        FEEDBACK: str(labelled.added),
+        "cleaning_fingerprint": cleaning_fingerprint(),
+        FINGERPRINT: fingerprint,
+    }
+    version = registry.register_version(store, run_id, uri, tags)
+    # now, since nobody has file and feedback together again, should it be promoted by hand
     ensure_reference(store, version, prepared.loaded.frame, prepared.split)
-    end_run(store, run_id)
+    tracking.end_run(store, run_id)
     return Outcome(run_id, version, new=True)
 
 
@@ -241,16 +208,17 @@ def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carr
     version, so a version is judged once; one whose run broke off before is judged by the next run.
     Raises `ConflictError` if another promotion came first.
     """
-    reconcile(store)  # a crash may have left the aliases behind the ledger
-    if outcome.version == production_version(store):
-        return f"{outcome.sentence()}: it is in production"
-    if outcome.version in registry_state(store).promoted:
+    registry.reconcile(store)  # a crash may have left the aliases behind the ledger
+    state = registry.registry_state(store)
+    gated = registry.registered_versions(store)[outcome.version].tags.get(GATED)
+    if outcome.version == state.production:
+        gated = "it is in production"
+    elif outcome.version in state.promoted:
         # it was rolled back or replaced by hand: that is not undone here
-        return f"{outcome.sentence()}: it was in production before"
-    version = registered_versions(store)[outcome.version]
-    if GATED in version.tags:
-        return f"{outcome.sentence()}: {version.tags[GATED]}"
-    verdict = judge_version(store, outcome.version, prepared.split)
+        gated = "it was in production before"
+    if gated is not None:
+        return f"{outcome.sentence()}: {gated}"
+    verdict = registry.judge_version(store, outcome.version, prepared.split)
     log_values(
         store,
         outcome.run_id,
@@ -259,13 +227,16 @@ def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carr
     )
     if not carry_out:
         return f"not carried out: {verdict.sentence()}"
+    said = verdict.sentence()
+    missing = ""
     if verdict.promoted:
-        # a version of the experiment has no profile unless it was the challenger
-        ensure_reference(store, outcome.version, prepared.loaded.frame, prepared.split)
-        promote(store, verdict)
-    model, sentence = store.settings.registered_model, verdict.sentence()
-    store.client.set_model_version_tag(model, outcome.version, GATED, sentence)
-    return sentence
+        # a version of the experiment has no reference unless it was the challenger
+        missing = ensure_reference(store, outcome.version, prepared.loaded.frame, prepared.split)
+        registry.promote(store, verdict)
+    store.client.set_model_version_tag(
+        store.settings.registered_model, outcome.version, GATED, said
+    )
+    return f"{said}; {missing}" if missing else said
 
 
 def retire_versions(store: Store, keep: int) -> list[str]:
@@ -273,11 +244,12 @@ def retire_versions(store: Store, keep: int) -> list[str]:
 
     A version that has an alias, or was ever in production, is neither deleted nor counted.
     """
-    model = store.settings.registered_model
-    aliased = set(store.client.get_registered_model(model).aliases.values())
-    held = registry_state(store).promoted | {str(version) for version in aliased}
-    free = [version for number, version in registered_versions(store).items() if number not in held]
+    aliased = set(
+        store.client.get_registered_model(store.settings.registered_model).aliases.values()
+    )
+    held = registry.registry_state(store).promoted | {str(version) for version in aliased}
+    free = [number for number in registry.registered_versions(store) if number not in held]
     retired = free[: max(0, len(free) - keep)]
-    for version in retired:
-        store.client.delete_model_version(model, version.version)
-    return [str(version.version) for version in retired]
+    for number in retired:
+        store.client.delete_model_version(model, number)
+    return retired

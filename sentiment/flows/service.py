@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -28,13 +28,9 @@ from mlflow.exceptions import MlflowException
 from prefect import State, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import objects
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
-from prefect.client.schemas.objects import (
-    ConcurrencyLimitConfig,
-    ConcurrencyLimitStrategy,
-    StateType,
-    TaskRun,
-)
+from prefect.client.schemas.objects import StateType, TaskRun
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound
@@ -43,18 +39,10 @@ from prefect.runner import Runner
 from prefect.states import Cancelled, Crashed
 from prefect.tasks import exponential_backoff
 
-from sentiment.errors import (
-    ConflictError,
-    PredictionLogError,
-    ReviewReadError,
-    ServiceError,
-    TrackingError,
-    UserError,
-    VersionError,
-)
-from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with
+from sentiment import errors
+from sentiment.errors import ServiceError, UserError
+from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with, say
 from sentiment.flows.report import alert
-from sentiment.tracking.store import Store
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -67,17 +55,15 @@ DRAIN_SECONDS = 600  # a run takes seconds; one that hangs must not keep the ser
 SERVICE = "FLOW_SERVICE_PID"  # what a run's process is told of the service that started it
 ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
-# What waiting may mend: a server, a database or a disk that is away.
-AWAY = (
-    *(OSError, MlflowException, TrackingError, ReviewReadError),
-    *(PredictionLogError, ConflictError),
-)
-
 
 def is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """Return whether a failed task is tried again: never for wrong data or a bug."""
+    # What waiting may mend: a server, a database or a disk that is away
+    away = (OSError, MlflowException, errors.TrackingError, errors.PredictionLogError)
     error = state.result(raise_on_failure=False)
-    return isinstance(error, AWAY) and not isinstance(error, VersionError)
+    if isinstance(error, errors.VersionError):
+        return False
+    return isinstance(error, (*away, errors.ReviewReadError, errors.ConflictError))
 
 
 def end_with_service(*_: object) -> None:
@@ -102,8 +88,8 @@ FLOW: dict[str, Any] = {
     "on_crashed": [alert],
 }
 # Of a deployment: a run that comes due while another is under way is cancelled, not queued.
-ONE_AT_A_TIME = ConcurrencyLimitConfig(
-    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+ONE_AT_A_TIME = objects.ConcurrencyLimitConfig(
+    limit=1, collision_strategy=objects.ConcurrencyLimitStrategy.CANCEL_NEW
 )
 
 
@@ -118,10 +104,19 @@ def check_cron(option: str, cron: str) -> None:
 
 
 @contextmanager
-def only_one(store: Store) -> Iterator[None]:
-    """Hold the store's lock for services and single runs. Raises `ServiceError` if it is taken."""
-    with _held(store.studies / "flow.lock", f"the store in {store.folder}"):
+def only_one(lock: Path, what: str) -> Iterator[None]:
+    """Hold a lock for a service or a single run on `what`. Raises `ServiceError` if it is taken."""
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
+        raise ServiceError(
+            f"another process serves {what}: start the run in its UI, or end it first"
+        ) from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> int:
@@ -143,9 +138,7 @@ def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]
     return 0
 
 
-def serve(
-    server: Server, deployments: Sequence[RunnerDeployment], say: Callable[[str], None]
-) -> int:
+def serve(server: Server, deployments: Sequence[RunnerDeployment]) -> int:
     """Serve the deployments until SIGTERM or Ctrl-C, let runs in progress end, and return 0.
 
     A paused deployment can only be run by hand. Raises `ServiceError` if the first is served
@@ -153,12 +146,16 @@ def serve(
     """
     os.environ[SERVICE] = str(os.getpid())
     stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    # A Prefect server has one deployment of a name, whatever store it is for
+    address = hashlib.sha256(server.api_url.encode()).hexdigest()[:16]
+    lock = Path(tempfile.gettempdir()) / f"{deployments[0].name}-{address}.lock"
     with (
-        _only_server(server, str(deployments[0].name)),
-        _on_signals(stopping),
+        only_one(lock, f"this deployment on {server.ui_url}"),
         get_client(sync_client=True) as client,
     ):
-        runner = _RunnerThread(client, deployments, say)
+        runner = _RunnerThread(client, deployments)
         try:
             for deployment in deployments:
                 for one in () if deployment.paused else deployment.schedules or ():
@@ -168,7 +165,7 @@ def serve(
                 server.restart_if_ours_died()
                 if not runner.is_alive() and server.answers():
                     say("the Prefect server was away: the runner is started again")
-                    runner = _RunnerThread(client, deployments, say)
+                    runner = _RunnerThread(client, deployments)
                     say("the runner works again")
             say("stopping: no new runs; a run in progress ends first")
             stopping.clear()
@@ -192,17 +189,12 @@ class _Runner(Runner):
 class _RunnerThread(threading.Thread):
     """The runner at work; it gives up, and the thread ends, when the server is away."""
 
-    def __init__(
-        self,
-        client: SyncPrefectClient,
-        deployments: Sequence[RunnerDeployment],
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, client: SyncPrefectClient, deployments: Sequence[RunnerDeployment]) -> None:
         super().__init__(daemon=True)
+        self.runner = _Runner(pause_on_shutdown=False)
         try:
-            self.runner = _Runner(pause_on_shutdown=False)
             for deployment in deployments:
-                missed = _tidy_up(client, deployment, say)
+                missed = _tidy_up(client, deployment)
                 number = self.runner.add_deployment(deployment)
                 assert isinstance(number, UUID)  # a coroutine only in asynchronous code
                 if missed and not deployment.paused:
@@ -237,9 +229,7 @@ class _RunnerThread(threading.Thread):
             self.join(2 * STOP_SECONDS)
 
 
-def _tidy_up(
-    client: SyncPrefectClient, deployment: RunnerDeployment, say: Callable[[str], None]
-) -> bool:
+def _tidy_up(client: SyncPrefectClient, deployment: RunnerDeployment) -> bool:
     """Close what an earlier service left behind, and return whether runs came due since.
 
     A dead run would hold the one place for ever, and hours of downtime would be caught up with:
@@ -259,9 +249,8 @@ def _tidy_up(
     missed = 0
     while due := client.get_scheduled_flow_runs_for_deployments([number], datetime.now(UTC)):
         for late in due:
-            client.set_flow_run_state(
-                late.id, Cancelled(message="due while not served"), force=True
-            )
+            cancelled: State[Any] = Cancelled(message="due while not served")
+            client.set_flow_run_state(late.id, cancelled, force=True)
         missed += len(due)
     if missed:
         what = f"{missed} runs of '{deployment.name}'"
@@ -273,38 +262,3 @@ def _flush() -> None:
     """Send the last logs and events; at exit Prefect would wait for a server that is gone."""
     APILogWorker.drain_all(timeout=FLUSH_SECONDS)
     EventsWorker.drain_all(timeout=FLUSH_SECONDS)
-
-
-@contextmanager
-def _only_server(server: Server, deployment: str) -> Iterator[None]:
-    """Hold this machine's lock for the deployment, of which a Prefect server has one."""
-    name = hashlib.sha256(server.api_url.encode()).hexdigest()[:16]
-    file = Path(tempfile.gettempdir()) / f"{deployment}-{name}.lock"
-    with _held(file, f"this deployment on {server.ui_url}"):
-        yield
-
-
-@contextmanager
-def _held(file: Path, what: str) -> Iterator[None]:
-    lock = FileLock(file, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ServiceError(
-            f"another process serves {what}: start the run in its UI, or end it first"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _on_signals(event: threading.Event) -> Iterator[None]:
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: event.set()) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

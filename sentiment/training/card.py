@@ -6,7 +6,7 @@ wherever it is made.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -33,13 +33,10 @@ def model_card(store: Store, run_id: str) -> str:
 
     try:
         run = store.client.get_run(run_id)
-        tables = Path(
-            mlflow.artifacts.download_artifacts(
-                run_id=run_id, artifact_path="tables", tracking_uri=store.uri
-            )
+        tables = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path="tables", tracking_uri=store.uri
         )
-        per_class = pd.read_csv(tables / "per_class.csv")
-        audit = pd.read_csv(tables / "audit.csv")
+        per_class, audit = (pd.read_csv(f"{tables}/{name}.csv") for name in ("per_class", "audit"))
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TrackingError(
@@ -47,73 +44,71 @@ def model_card(store: Store, run_id: str) -> str:
             "parent run from the MLflow UI"
         ) from None
     params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
-    settings = {key: value for key, value in sorted(params.items()) if key != "model"}
-    scores = [
-        f"| {label} | {metrics[key]:.4f} "
-        f"| {metrics[key + '_low']:.4f}–{metrics[key + '_high']:.4f} |"
+    found = f" (macro-F1 {metrics['cv_f1_macro']:.4f})" if "cv_f1_macro" in metrics else ""
+    parameters = _rows([key, params[key]] for key in sorted(params) if key != "model")
+    scores = _rows(
+        [label, f"{metrics[key]:.4f}", f"{metrics[key + '_low']:.4f}–{metrics[key + '_high']:.4f}"]
         for label, key in SCORES.items()
-    ]
-    classes = [
-        f"| {row['class']} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} "
-        f"| {row['reviews']:,} |"
-        for _, row in per_class.iterrows()
-    ]
-    checks = [
-        f"| {row['check']} | {row['count']:,} | {row['share']:.1%} of {row['of']} |"
+    )
+    classes = _rows(
+        [name, *(f"{score:.4f}" for score in scores), f"{reviews:,}"]
+        for name, *scores, reviews in per_class.itertuples(index=False)
+    )
+    checks = _rows(
+        [row["check"], f"{row['count']:,}", f"{row['share']:.1%} of {row['of']}"]
         for _, row in audit.iterrows()
-    ]
-    cv = metrics.get("cv_f1_macro")
-    lines = [
-        f"# {store.settings.registered_model}: {params.get('model', 'model')}",
-        "",
-        f"Run `{run_id}`, commit `{tags.get(TAG + 'git_commit', 'unknown')}`.",
-        "",
-        "## What it does",
-        "Takes the text of a product review and says whether its writer was content: 1 (positive,",
-        "three to five stars) or 0 (negative, one or two). Cleaning, TF-IDF and classifier are one",
-        "artifact. Probabilities come from a sigmoid on decision values of five held-out folds.",
-        "",
-        "## How it was trained",
-        f"On `{tags.get(TAG + 'data_name')}` (digest `{tags.get(TAG + 'data_digest')}`): 70 % of",
-        f"the {int(tags.get(TAG + 'reviews', 0)):,} reviews left after the checks below; the "
-        "parameters",
-        "were chosen by five-fold cross-validation within that part"
-        + (f" (macro-F1 {cv:.4f})." if cv is not None else "."),
-        "",
-        "| parameter | value |",
-        "|---|---|",
-        *(f"| {key} | {value} |" for key, value in settings.items()),
-        "",
-        "## How good it is",
-        "On the other 30 %, with 95 % bootstrap intervals:",
-        "",
-        "| score | value | interval |",
-        "|---|---|---|",
-        *scores,
-        "",
-        f"On the training part macro-F1 is {metrics['train_f1']:.4f}.",
-        "",
-        "| class | precision | recall | F1 | reviews |",
-        "|---|---|---|---|---|",
-        *classes,
-        "",
-        "## The data behind it",
-        "| check | count | share |",
-        "|---|---|---|",
-        *checks,
-        "",
-        "## What it is not for",
-        "Stars are taken for sentiment, so a kind text with one star counts as negative. It knows",
-        "the words of its training reviews only: for other products, languages or channels measure",
-        "it on labelled reviews of theirs first. It judges texts, not people.",
-        "",
-        "## Use it",
-        "```python",
-        "import mlflow, pandas",
-        'mlflow.set_tracking_uri("…")  # the store this run is in',
-        f'model = mlflow.pyfunc.load_model("{tags.get(TAG + "model_uri", "models:/…")}")',
-        'model.predict(pandas.DataFrame({"text": texts}))  # for a list of texts',
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+    )
+    return f"""\
+# {store.settings.registered_model}: {params.get("model", "model")}
+
+Run `{run_id}`, commit `{tags.get(TAG + "git_commit", "unknown")}`.
+
+## What it does
+Takes the text of a product review and says whether its writer was content: 1 (positive,
+three to five stars) or 0 (negative, one or two). Cleaning, TF-IDF and classifier are one
+artifact. Probabilities come from a sigmoid on decision values of five held-out folds.
+
+## How it was trained
+On `{tags.get(TAG + "data_name")}` (digest `{tags.get(TAG + "data_digest")}`): 70 % of
+the {int(tags.get(TAG + "reviews", 0)):,} reviews left after the checks below; the parameters
+were chosen by five-fold cross-validation within that part{found}.
+
+| parameter | value |
+|---|---|
+{parameters}
+
+## How good it is
+On the other 30 %, with 95 % bootstrap intervals:
+
+| score | value | interval |
+|---|---|---|
+{scores}
+
+On the training part macro-F1 is {metrics["train_f1"]:.4f}.
+
+| class | precision | recall | F1 | reviews |
+|---|---|---|---|---|
+{classes}
+
+## The data behind it
+| check | count | share |
+|---|---|---|
+{checks}
+
+## What it is not for
+Stars are taken for sentiment, so a kind text with one star counts as negative. It knows
+the words of its training reviews only: for other products, languages or channels measure
+it on labelled reviews of theirs first. It judges texts, not people.
+
+## Use it
+```python
+import mlflow, pandas
+mlflow.set_tracking_uri("…")  # the store this run is in
+model = mlflow.pyfunc.load_model("{tags.get(TAG + "model_uri", "models:/…")}")
+model.predict(pandas.DataFrame({{"text": texts}}))  # for a list of texts
+```
+"""
+
+
+def _rows(rows: Iterable[Iterable[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

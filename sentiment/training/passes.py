@@ -90,12 +90,8 @@ def begin_pass(store: Store, settings: PassSettings) -> ExperimentPass:
     pass_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     lock = _lock(store, pass_id)
     lock.acquire()
-    tags = {
-        PASS: pass_id,
-        KIND: EXPERIMENT_KIND,
-        SETTINGS: json.dumps(asdict(settings)),
-        TAG + "git_commit": git_commit(),
-    }
+    tags = {PASS: pass_id, KIND: EXPERIMENT_KIND, TAG + "git_commit": git_commit()}
+    tags[SETTINGS] = json.dumps(asdict(settings))
     run_id = begin_run(store, store.settings.ledger, tags, name=f"experiment {pass_id}")
     log_values(store, run_id, params=asdict(settings))
     return ExperimentPass(pass_id, run_id, settings, lock)
@@ -116,15 +112,17 @@ def resume_pass(
             return None
         pass_id = list(interrupted)[-1]
     lock = _lock(store, pass_id)
-    if pass_id not in interrupted:
-        if _exists(lock) and not _is_free(lock):
-            raise _at_work(pass_id)
-        known = ", ".join(interrupted) or "none"
-        raise ResumeError(f"no interrupted pass '{pass_id}' in this store; there are: {known}")
+    known = ", ".join(interrupted) or "none"
+    unknown = ResumeError(f"no interrupted pass '{pass_id}' in this store; there are: {known}")
+    if not Path(lock.lock_file).exists():
+        raise unknown
     try:
         lock.acquire(timeout=2)  # longer than another process's look at whether it is free
     except Timeout:
-        raise _at_work(pass_id) from None
+        raise ResumeError(f"pass {pass_id} is being worked on by another process") from None
+    if pass_id not in interrupted:
+        lock.release()
+        raise unknown
     run = interrupted[pass_id]
     settings = PassSettings(**json.loads(run.data.tags[SETTINGS]))
     resumed = ExperimentPass(pass_id, run.info.run_id, settings, lock)
@@ -139,13 +137,22 @@ def reopen(store: Store, run_id: str) -> None:
 
 def interrupted_passes(store: Store) -> list[Run]:
     """Return the ledger runs of passes that were interrupted on this machine, oldest first."""
-    # a pass of another machine has no lock here
+
+    def was_interrupted(run: Run) -> bool:
+        lock = _lock(store, run.data.tags[PASS])
+        # a pass of another machine has no lock here
+        if run.info.status == FINISHED or not Path(lock.lock_file).exists():
+            return False
+        try:
+            with lock.acquire(timeout=0):
+                return True
+        except Timeout:
+            return False
+
     return [
-        run
-        for run in find_runs(store, store.settings.ledger, {KIND: EXPERIMENT_KIND})
-        if run.info.status != FINISHED
-        and _exists(lock := _lock(store, run.data.tags[PASS]))
-        and _is_free(lock)
+        r
+        for r in find_runs(store, store.settings.ledger, {KIND: EXPERIMENT_KIND})
+        if was_interrupted(r)
     ]
 
 
@@ -167,19 +174,3 @@ def kill_running(store: Store, pass_id: str, experiments: Iterable[str]) -> None
 
 def _lock(store: Store, pass_id: str) -> FileLock:
     return FileLock(store.studies / f"{pass_id}.lock")
-
-
-def _exists(lock: FileLock) -> bool:
-    return Path(lock.lock_file).exists()
-
-
-def _is_free(lock: FileLock) -> bool:
-    try:
-        with lock.acquire(timeout=0):
-            return True
-    except Timeout:
-        return False
-
-
-def _at_work(pass_id: str) -> ResumeError:
-    return ResumeError(f"pass {pass_id} is being worked on by another process")

@@ -2,11 +2,14 @@
 
 The experiment does so for each study's best trial, the flow for each retraining. A later version is
 compared with what is written here: metrics with intervals, tables, figures, the data's digest,
-hashes of the training texts, the model and its card.
+hashes of the training texts, the model and its card. Every version also carries a fingerprint of
+all that it follows from: the same fingerprint again would be the same model again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import FixedThresholdClassifier
+import sklearn
 from sklearn.pipeline import Pipeline
 
 from sentiment import metrics as evaluation
@@ -26,7 +29,7 @@ from sentiment.metrics import Floats, Interval, Labels
 from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
 from sentiment.tracking.artifact import log_pipeline
-from sentiment.tracking.store import TAG, Store, log_values
+from sentiment.tracking.store import PROJECT, TAG, Store, log_values
 from sentiment.training import figures
 from sentiment.training.card import CARD, model_card
 from sentiment.training.folds import FoldMatrices
@@ -36,6 +39,18 @@ if TYPE_CHECKING:
     from optuna import Study
 
 MODEL_URI = TAG + "model_uri"  # set when the model is complete, so that a resumed pass skips it
+# Our own sentences: the input example of each model, shown in the MLflow UI.
+EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not worth the money")
+TOP_WORDS = 50  # terms of each class in the table
+FINGERPRINT = "training_fingerprint"  # tag of a version
+# What a fitted model depends on besides data and configuration.
+CODE = (
+    "text_cleaning.py",
+    "sentiment/data/reviews.py",
+    "sentiment/model/algorithms.py",
+    "sentiment/model/calibration.py",
+    "sentiment/training/report.py",
+)
 
 
 @dataclass(frozen=True)
@@ -77,17 +92,10 @@ def prepare_reviews(loaded: reviews.LoadedReviews) -> PreparedReviews:
 def combine(
     loaded: reviews.LoadedReviews, cleaned: Sequence[str], split: reviews.Split
 ) -> PreparedReviews:
-    """Checked reviews, their cleaned texts row by row, and the split of these rows."""
-    cleaned_train = [cleaned[row] for row in split.train_rows]
-    cleaned_test = [cleaned[row] for row in split.test_rows]
-    return PreparedReviews(
-        loaded=loaded,
-        split=split,
-        cleaned_train=cleaned_train,
-        cleaned_test=cleaned_test,
-        audit=reviews.audit_reviews(loaded, split, cleaned_train, cleaned_test),
-        digest=reviews.data_digest(loaded.frame),
-    )
+    """Return checked reviews, their cleaned texts row by row, and the split of these rows."""
+    train, test = ([cleaned[row] for row in part] for part in (split.train_rows, split.test_rows))
+    audit = reviews.audit_reviews(loaded, split, train, test)
+    return PreparedReviews(loaded, split, train, test, audit, reviews.data_digest(loaded.frame))
 
 
 @dataclass(frozen=True)
@@ -108,16 +116,8 @@ def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
     return Matrices(train, candidate.vectorizer.transform(data.cleaned_test))
 
 
-def calibrate(
-    candidate: Candidate, data: PreparedReviews, matrices: Matrices, folds: FoldMatrices
-) -> FixedThresholdClassifier:
-    """Calibrate the candidate's fitted model on decisions of the folds. Raises CalibrationError."""
-    decisions = folds.decisions(candidate.vectorizer, candidate.model)
-    return calibration.calibrate(candidate.model, decisions, matrices.train, data.split.y_train)
-
-
 def folds_of(data: PreparedReviews) -> FoldMatrices:
-    """The five folds of the training part."""
+    """Return the five folds of the training part."""
     return FoldMatrices(data.cleaned_train, data.split.y_train)
 
 
@@ -130,10 +130,13 @@ def evaluate(
 ) -> FittedModel:
     """Calibrate a fitted candidate and score it on both parts: the holdout is touched this once.
 
-    Cleaning is stateless, so the texts cleaned before serve here, and the cleaning step is put in
-    front of the fitted ones: the pipeline takes raw text and predicts the same to the last bit.
+    The sigmoid is fitted on the decisions of the folds. Cleaning is stateless, so the texts cleaned
+    before serve here, and the cleaning step is put in front of the fitted ones: the pipeline takes
+    raw text and predicts the same to the last bit. Raises `CalibrationError`.
     """
-    model = calibrate(candidate, data, matrices, folds)
+    y_train = data.split.y_train
+    decisions = folds.decisions(candidate.vectorizer, candidate.model)
+    model = calibration.calibrate(candidate.model, decisions, matrices.train, y_train)
     truth, predicted = data.split.y_test, model.predict(matrices.test)
     decision, probability = calibration.read_calibration(model).answers(matrices.test)
     new = reviews.unseen(data.cleaned_test, data.cleaned_train)
@@ -148,7 +151,7 @@ def evaluate(
         predicted=predicted,
         decision=decision,
         probability=probability,
-        train_f1=evaluation.score(data.split.y_train, model.predict(matrices.train)),
+        train_f1=evaluation.score(y_train, model.predict(matrices.train)),
         test_f1=evaluation.bootstrap_interval(truth, predicted),
         test_f1_unseen=evaluation.bootstrap_interval(truth[new], predicted[new]),
         test_accuracy=evaluation.bootstrap_interval(truth, predicted, "accuracy"),
@@ -168,36 +171,35 @@ def fit_and_evaluate(
 
 def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
     """Write parameters, metrics, tags and the dataset of a fitted model on its run."""
-    intervals = {
-        "test_f1": fitted.test_f1,
-        "test_f1_unseen": fitted.test_f1_unseen,
-        "test_accuracy": fitted.test_accuracy,
-        "test_recall_negative": fitted.test_recall_negative,
-        "test_brier": fitted.test_brier,
-    }
-    metrics = {"train_f1": fitted.train_f1}
-    for name, interval in intervals.items():
-        metrics[name] = interval.value
-        metrics[f"{name}_low"], metrics[f"{name}_high"] = interval.low, interval.high
-    log_values(
-        store,
-        run_id,
-        params={
-            **logged_parameters(fitted.algorithm, fitted.candidate),
-            "cleaning_fingerprint": cleaning_fingerprint(),
-        },
-        metrics=metrics,
-        tags={
-            TAG + "data_digest": data.digest,
-            TAG + "data_name": data.loaded.source.name,
-            TAG + "reviews": str(len(data.loaded.frame)),
-        },
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    metrics = {}
+    for name, score in vars(fitted).items():
+        if isinstance(score, Interval):
+            metrics[name] = score.value
+            metrics[f"{name}_low"], metrics[f"{name}_high"] = score.low, score.high
+    params: dict[str, object] = {**logged_parameters(fitted.algorithm, fitted.candidate)}
+    params["cleaning_fingerprint"] = cleaning_fingerprint()
+    name, rows = data.loaded.source.name, len(data.loaded.frame)
+    tags = {TAG + "data_digest": data.digest, TAG + "data_name": name, TAG + "reviews": str(rows)}
+    metrics["train_f1"] = fitted.train_f1
+    log_values(store, run_id, params=params, metrics=metrics, tags=tags)
+    types = {"text": "string", "rating": "long"}
+    columns = [{"type": kind, "name": of, "required": True} for of, kind in types.items()]
+    dataset = Dataset(
+        name=name,
+        digest=data.digest,
+        source_type="local",
+        source=json.dumps({"uri": name}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps({"num_rows": rows}),
     )
-    _log_dataset(store, run_id, data)
+    context = [InputTag("mlflow.data.context", "training")]
+    store.client.log_inputs(run_id, [DatasetInput(dataset, context)])
 
 
 def log_report(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
-    """Write tables, figures, hashes of the training texts and the list of packages on the run."""
+    """Write what `log_tables` writes, and the figures, on the run."""
     log_tables(store, run_id, fitted, data)
     with tempfile.TemporaryDirectory() as folder:
         figures.draw(fitted.algorithm, drawings(fitted, data), Path(folder))
@@ -214,8 +216,12 @@ def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     }
     weights = calibration.term_weights(fitted.candidate.model)
     if weights is not None:
-        terms = fitted.candidate.vectorizer.get_feature_names_out()
-        tables["top_words"] = _top_words(terms, weights)
+        order = np.argsort(weights)
+        shown = np.concatenate([order[::-1][:TOP_WORDS], order[:TOP_WORDS]])
+        names = np.where(weights[shown] > 0, *reviews.CLASS_NAMES[::-1])
+        terms = fitted.candidate.vectorizer.get_feature_names_out()[shown]
+        columns = {"class": names, "term": terms, "weight": weights[shown]}
+        tables["top_words"] = pd.DataFrame(columns)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (out / "tables").mkdir()
@@ -236,11 +242,9 @@ def drawings(
     """
     truth = data.split.y_test
     reliability = evaluation.reliability_table(truth, fitted.probability)
+    labels = truth, fitted.predicted, reviews.CLASS_NAMES
     result: dict[str, figures.Drawing] = {
-        "confusion_matrix": (
-            figures.confusion_matrix_figure,
-            (truth, fitted.predicted, reviews.CLASS_NAMES),
-        ),
+        "confusion_matrix": (figures.confusion_matrix_figure, labels),
         "precision_recall": (figures.precision_recall_figure, (truth, fitted.decision)),
         "reliability": (figures.reliability_figure, (reliability, fitted.test_brier)),
     }
@@ -253,46 +257,35 @@ def drawings(
     return result
 
 
-def log_model_and_card(
-    store: Store, run_id: str, fitted: FittedModel, examples: Sequence[str], file_format: str
-) -> str:
-    """Write the model and its card; returns the model's URI. Done before, it is not done again."""
+def log_model_and_card(store: Store, run_id: str, fitted: FittedModel, file_format: str) -> str:
+    """Write the model and its card; return the model's URI. Done before, it is not done again."""
     known = store.client.get_run(run_id).data.tags.get(MODEL_URI)
     if known is not None:
         return str(known)
-    uri, size = log_pipeline(store, run_id, fitted.pipeline, examples, file_format)
+    uri, size = log_pipeline(store, run_id, fitted.pipeline, EXAMPLES, file_format)
     log_values(store, run_id, metrics={"model_size_bytes": size}, tags={MODEL_URI: uri})
     store.client.log_text(run_id, model_card(store, run_id), CARD)
     return uri
 
 
 @cache
-def installed_packages() -> tuple[str, ...]:
-    """`name==version` of every distribution in this environment, sorted."""
-    found = {f"{item.name}=={item.version}" for item in distributions()}
-    return tuple(sorted(found, key=str.lower))
+def installed_packages() -> list[str]:
+    """Return `name==version` of every distribution in this environment, sorted."""
+    return sorted({f"{item.name}=={item.version}" for item in distributions()}, key=str.lower)
 
 
-def _top_words(terms: Sequence[str], weights: Floats, count: int = 50) -> pd.DataFrame:
-    order = np.argsort(weights)
-    shown = np.concatenate([order[::-1][:count], order[:count]])
-    names = np.where(weights[shown] > 0, *reviews.CLASS_NAMES[::-1])
-    return pd.DataFrame(
-        {"class": names, "term": np.asarray(terms)[shown], "weight": weights[shown]}
-    )
+def training_fingerprint(data_digest: str, candidate: Candidate) -> str:
+    """Return 16 hexadecimal digits of data, parameters, cleaning, code and scikit-learn's version.
 
-
-def _log_dataset(store: Store, run_id: str, data: PreparedReviews) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    dataset = Dataset(
-        name=data.loaded.source.name,
-        digest=data.digest,
-        source_type="local",
-        source=f'{{"uri": "{data.loaded.source.name}"}}',
-        schema='{"mlflow_colspec": [{"type": "string", "name": "text", "required": true}, '
-        '{"type": "long", "name": "rating", "required": true}]}',
-        profile=f'{{"num_rows": {len(data.loaded.frame)}}}',
-    )
-    context = [InputTag("mlflow.data.context", "training")]
-    store.client.log_inputs(run_id, [DatasetInput(dataset, context)])
+    `data_digest` is `reviews.data_digest` of the checked frame; the candidate may be fitted or not.
+    """
+    code = hashlib.sha256()
+    for name in CODE:
+        code.update((PROJECT / name).read_bytes())
+    # every parameter, logged or not
+    parameters = [
+        sorted((name, str(value)) for name, value in part.get_params(deep=False).items())
+        for part in (candidate.vectorizer, candidate.model)
+    ]
+    followed = [data_digest, parameters, cleaning_fingerprint(), sklearn.__version__]
+    return hashlib.sha256(json.dumps([*followed, code.hexdigest()]).encode()).hexdigest()[:16]

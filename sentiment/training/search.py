@@ -32,7 +32,6 @@ from sentiment.tracking.store import (
     log_values,
 )
 from sentiment.training.figures import Drawing, draw
-from sentiment.training.fingerprint import FINGERPRINT, training_fingerprint
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.passes import (
     PARENT_KIND,
@@ -43,6 +42,7 @@ from sentiment.training.passes import (
     reopen,
 )
 from sentiment.training.report import (
+    FINGERPRINT,
     MODEL_URI,
     FittedModel,
     PreparedReviews,
@@ -51,12 +51,11 @@ from sentiment.training.report import (
     log_model_and_card,
     log_scores,
     log_tables,
+    training_fingerprint,
 )
 from sentiment.training.studies import best_value, open_study
 from sentiment.training.worker import Worker
 
-# Our own sentences: the input example of each model, shown in the MLflow UI.
-EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not worth the money")
 REASON = TAG + "reason"
 
 
@@ -148,7 +147,7 @@ def finish_model(
         with tempfile.TemporaryDirectory() as folder:
             draw(fitted.algorithm, drawn, Path(folder))
             store.client.log_artifacts(parent, folder, "figures")
-        log_model_and_card(store, parent, fitted, EXAMPLES, settings.file_format)
+        log_model_and_card(store, parent, fitted, settings.file_format)
     version = _register(store, parent, settings) if register else None
     end_run(store, parent)
     return version

@@ -16,7 +16,7 @@ from sentiment.model.algorithms import build_candidate
 from sentiment.predictions.feedback import Feedback, LabelledReviews, with_feedback
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import judge_version, production_version, promote, rollback
-from sentiment.tracking.store import LEDGER, RUNNING, Store, begin_run, find_runs, open_store
+from sentiment.tracking.store import LEDGER, Store, begin_run, find_runs, open_store
 from sentiment.training.report import PreparedReviews, fit_and_evaluate, folds_of, prepare_reviews
 
 
@@ -43,6 +43,16 @@ def published() -> Chosen:
     return Chosen(retraining.published_candidate(), "published", "x")
 
 
+def another() -> Chosen:
+    params = {"C": 1.0, "max_features": 3000, "min_df": 3, "max_df": 0.9}
+    return Chosen(build_candidate(ALGORITHM, params), "champion", "x")
+
+
+def run_of(store: Store, flow_run: str) -> str:
+    (run,) = find_runs(store, LEDGER, {"flipkart.flow_run": flow_run})
+    return str(run.info.run_id)
+
+
 def feedback(labels: int) -> Feedback:
     """So many reviews of one new word and a number, every other one negative."""
     texts = pd.Series([f"wobbly {number}" for number in range(labels)], dtype=str)
@@ -52,25 +62,21 @@ def feedback(labels: int) -> Feedback:
 
 def test_published_is_the_guides_configuration() -> None:
     candidate = retraining.published_candidate()
-    vectorizer, model = candidate.vectorizer.get_params(), candidate.model.get_params()
-    assert {k: vectorizer[k] for k in ("ngram_range", "max_features", "min_df", "max_df")} == {
-        "ngram_range": (1, 2),
-        "max_features": 5000,
-        "min_df": 3,
-        "max_df": 0.9,
-    }
-    assert vectorizer["stop_words"] == "english" and vectorizer["sublinear_tf"] is False
-    assert (model["C"], model["max_iter"], model["class_weight"]) == (0.5, 1000, "balanced")
+    vectorizer, model = candidate.vectorizer, candidate.model
+    assert (vectorizer.ngram_range, vectorizer.max_features) == ((1, 2), 5000)
+    assert (vectorizer.min_df, vectorizer.max_df) == (3, 0.9)
+    assert vectorizer.stop_words == "english" and not vectorizer.sublinear_tf
+    assert (model.C, model.max_iter, model.class_weight) == (0.5, 1000, "balanced")
 
 
 @pytest.mark.slow
 def test_the_configuration_follows_production_then_the_search_then_the_guide(
-    prepared: PreparedReviews, tmp_path: Path
+    prepared: PreparedReviews, store_folder: Path
 ) -> None:
-    store = open_store(tmp_path)
+    store = open_store(store_folder)
     assert retraining.choose(store, "champion").config == "published"  # nothing was run yet
 
-    options = ["--data", str(prepared.loaded.source), "--store", str(tmp_path), "--trials", "2"]
+    options = ["--data", str(prepared.loaded.source), "--store", str(store_folder), "--trials", "2"]
     models = ["--models", f"{ALGORITHM},NaiveBayes", "--quiet"]
     assert sentiment_mlflow_optuna.main([*options, *models]) == 0
     parents = find_runs(store, ALGORITHM, {"flipkart.kind": "search"})
@@ -101,50 +107,46 @@ def test_the_configuration_follows_production_then_the_search_then_the_guide(
 
 @pytest.mark.slow
 def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
-    prepared: PreparedReviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedReviews,
+    tmp_path: Path,
+    store_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = open_store(tmp_path / "store")
-    assert retrain(store, published(), prepared, "run-1") == Outcome(
-        find_runs(store, LEDGER, {"flipkart.flow_run": "run-1"})[0].info.run_id, "1", new=True
-    )
+    store = open_store(store_folder)
+    first = retrain(store, published(), prepared, "run-1")
+    assert first == Outcome(run_of(store, "run-1"), "1", new=True)
     # a retry of the same flow run finds its MLflow run and its version again
-    assert retrain(store, published(), prepared, "run-1").new
-    assert len(find_runs(store, LEDGER, {"flipkart.flow_run": "run-1"})) == 1
+    assert retrain(store, published(), prepared, "run-1") == first
     unchanged = retrain(store, published(), prepared, "run-2")
     assert (unchanged.version, unchanged.new) == ("1", False)
     assert unchanged.sentence() == "version 1 already covers this data"
 
-    params = {"C": 1.0, "max_features": 3000, "min_df": 3, "max_df": 0.9}
-    other = Chosen(build_candidate(ALGORITHM, params), "champion", "x")
-    assert retrain(store, other, prepared, "run-3").version == "2"  # configuration
-    file = write_reviews(tmp_path / "more.csv", rows=850)
-    more = prepare_reviews(load_reviews(file))
-    other = Chosen(build_candidate(ALGORITHM, params), "champion", "x")
-    assert retrain(store, other, more, "run-4").version == "3"  # data
+    assert retrain(store, another(), prepared, "run-3").version == "2"  # configuration
+    more = prepare_reviews(load_reviews(write_reviews(tmp_path / "more.csv", rows=850)))
+    assert retrain(store, another(), more, "run-4").version == "3"  # data
     # back to data of before: the very model of version 1 is there already
     assert retrain(store, published(), prepared, "run-5").version == "1"
 
     # the gate's verdict is written whether or not it is carried out
-    outcome = Outcome(
-        find_runs(store, LEDGER, {"flipkart.flow_run": "run-4"})[0].info.run_id, "3", True
-    )
+    outcome = Outcome(run_of(store, "run-4"), "3", True)
     said = retraining.pass_gate(store, outcome, more, carry_out=False)
     assert said.startswith("not carried out: promoted: the first in production")
     assert production_version(store) is None
-    assert retraining.pass_gate(store, outcome, more, carry_out=True).startswith("promoted")
+    monkeypatch.setattr(retraining, "ensure_reference", lambda *_: "no drift reference")
+    said = retraining.pass_gate(store, outcome, more, carry_out=True)
+    assert said.startswith("promoted: ") and said.endswith("; no drift reference")
+    monkeypatch.undo()
     assert production_version(store) == "3"
     again = retraining.pass_gate(store, outcome, more, carry_out=True)
     assert again.endswith("it is in production")
 
     # a version is judged once: its verdict is kept, and said again by the runs that change nothing
-    first = Outcome(
-        find_runs(store, LEDGER, {"flipkart.flow_run": "run-3"})[0].info.run_id, "2", False
-    )
+    second = Outcome(run_of(store, "run-3"), "2", False)
     refusal = Verdict(False, "no evidence", "2", "3")
-    monkeypatch.setattr(retraining, "judge_version", lambda *_: refusal)
-    assert retraining.pass_gate(store, first, more, carry_out=True) == "refused: no evidence"
+    monkeypatch.setattr("sentiment.registry.lifecycle.judge_version", lambda *_: refusal)
+    assert retraining.pass_gate(store, second, more, carry_out=True) == "refused: no evidence"
     monkeypatch.undo()
-    said = retraining.pass_gate(store, first, more, carry_out=True)
+    said = retraining.pass_gate(store, second, more, carry_out=True)
     assert said == "version 2 already covers this data: refused: no evidence"
 
     # the oldest go; what is or was in production, or holds an alias, stays and is not counted
@@ -156,10 +158,10 @@ def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
 
 @pytest.mark.slow
 def test_a_few_new_labels_wait_for_more_unless_all_of_them_are_asked_for(
-    prepared: PreparedReviews, tmp_path: Path
+    prepared: PreparedReviews, tmp_path: Path, store_folder: Path
 ) -> None:
     """Of 800 reviews, 5 % with the labels themselves: 42 of 842 wait, 43 of 843 do not."""
-    store, loaded = open_store(tmp_path / "store"), prepared.loaded
+    store, loaded = open_store(store_folder), prepared.loaded
     assert len(loaded.frame) == 800
     candidate = retraining.published_candidate()
 
@@ -173,12 +175,10 @@ def test_a_few_new_labels_wait_for_more_unless_all_of_them_are_asked_for(
     assert since(0) == since(0, exactly=True) == ("1", 0)
     assert since(42) == ("1", 42) and since(42, exactly=True) is None
     assert since(43) is None
-    labelled = with_feedback(loaded, feedback(43))
-    few = with_feedback(loaded, feedback(7))
-    found = retraining.unchanged_since(store, candidate, few, exactly=False)
-    assert found is not None
-    assert found.sentence() == "version 1 already covers this data (7 new labels are too few)"
+    few = Outcome("", "1", new=False, waiting=7).sentence()
+    assert few == "version 1 already covers this data (7 new labels are too few)"
 
+    labelled = with_feedback(loaded, feedback(43))
     merged = prepare_reviews(labelled.loaded)
     assert retrain(store, published(), merged, "run-2", labelled).version == "2"
     tags = store.client.get_model_version("FlipkartSentimentModel", "2").tags
@@ -192,9 +192,7 @@ def test_a_few_new_labels_wait_for_more_unless_all_of_them_are_asked_for(
     file = write_reviews(tmp_path / "more.csv", rows=801)
     other = with_feedback(load_reviews(file), feedback(43))
     assert retraining.unchanged_since(store, candidate, other, exactly=False) is None
-    candidate = build_candidate(
-        ALGORITHM, {"C": 1.0, "max_features": 3000, "min_df": 3, "max_df": 0.9}
-    )
+    candidate = another().candidate
     assert since(43) is None
 
     # a version that was rolled back is left where somebody put it
@@ -208,12 +206,9 @@ def test_a_few_new_labels_wait_for_more_unless_all_of_them_are_asked_for(
     assert production_version(store) == "1"
 
 
-def test_runs_that_a_crash_left_running_are_closed(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    begin_run(store, LEDGER, {"flipkart.kind": "retraining"})
-    other = begin_run(store, LEDGER, {"flipkart.kind": "experiment"})
+def test_runs_that_a_crash_left_running_are_closed(store_folder: Path) -> None:
+    store = open_store(store_folder)
+    kinds = ("retraining", "experiment")
+    runs = [begin_run(store, LEDGER, {"flipkart.kind": kind}) for kind in kinds]
     retraining.close_dead_runs(store)
-    assert [r.info.status for r in find_runs(store, LEDGER, {"flipkart.kind": "retraining"})] == [
-        "KILLED"
-    ]
-    assert store.client.get_run(other).info.status == RUNNING
+    assert [store.client.get_run(run).info.status for run in runs] == ["KILLED", "RUNNING"]

@@ -1,0 +1,76 @@
+"""What is reported of a model is what it answers, and its fingerprint is all it follows from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentiment.data.reviews import load_reviews
+from sentiment.flows.retraining import published_candidate
+from sentiment.model.algorithms import build_candidate, logged_parameters
+from sentiment.training import report
+from sentiment.training.report import fit_and_evaluate, folds_of, prepare_reviews
+from sentiment.training.report import training_fingerprint as fingerprint
+
+PARAMS = {"C": 0.7431298, "max_features": 4000, "min_df": 4, "max_df": 0.8939611817674713}
+
+
+def test_the_scores_are_those_of_the_pipelines_own_answers(small_reviews: Path) -> None:
+    data = prepare_reviews(load_reviews(small_reviews))
+    candidate = build_candidate("NaiveBayes", {**PARAMS, "alpha": 0.5})
+    fitted = fit_and_evaluate("NaiveBayes", candidate, data, folds_of(data))
+    truth, texts = data.split.y_test, data.split.test_texts
+    probability = fitted.pipeline.predict_proba(texts)[:, 1]
+    np.testing.assert_allclose(fitted.probability, probability, atol=1e-12)
+    assert fitted.test_brier.value == pytest.approx(np.mean((probability - truth) ** 2))
+    labels = fitted.pipeline.predict(texts)
+    assert (
+        fitted.predicted.tolist() == labels.tolist() == (fitted.decision > 0).astype(int).tolist()
+    )
+    assert fitted.test_accuracy.value == np.mean(labels == truth)
+    assert fitted.test_recall_negative.value == np.mean(labels[truth == 0] == 0)
+
+
+def test_it_depends_on_data_parameters_cleaning_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fingerprint("digest", published_candidate())
+    assert first == fingerprint("digest", published_candidate())
+    assert len(first) == 16 and int(first, 16) >= 0
+    found = {first, fingerprint("other", published_candidate())}
+    changed = published_candidate()
+    changed.model.set_params(max_iter=2000)
+    found.add(fingerprint("digest", changed))
+    changed = published_candidate()
+    changed.vectorizer.set_params(min_df=4)
+    found.add(fingerprint("digest", changed))
+    for name, value in (("CODE", report.CODE[:1]), ("cleaning_fingerprint", lambda: "another")):
+        monkeypatch.setattr(report, name, value)
+        found.add(fingerprint("digest", published_candidate()))
+    assert len(found) == 6
+
+
+def test_fitting_a_candidate_does_not_change_it() -> None:
+    candidate = build_candidate("LogisticRegression", {**PARAMS, "min_df": 3})
+    before = fingerprint("digest", candidate)
+    matrix = candidate.vectorizer.fit_transform(["good grip", "good box", "good bat", "bad bat"])
+    candidate.model.fit(matrix, [1, 1, 1, 0])
+    assert fingerprint("digest", candidate) == before
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "params"),
+    [
+        ("LogisticRegression", PARAMS),
+        ("NaiveBayes", {**PARAMS, "alpha": 0.1 + 0.2}),
+        ("LinearSVM", {**PARAMS, "C": 1e-2}),
+    ],
+)
+def test_a_candidate_rebuilt_from_what_was_logged_has_the_same(
+    algorithm: str, params: dict[str, float]
+) -> None:
+    """MLflow keeps strings, and the retraining reads them in the wider space."""
+    searched = build_candidate(algorithm, params, "published")
+    logged = {name: str(value) for name, value in logged_parameters(algorithm, searched).items()}
+    rebuilt = build_candidate(algorithm, logged, "guide")
+    assert fingerprint("digest", rebuilt) == fingerprint("digest", searched)
