@@ -244,9 +244,8 @@ def retire_versions(store: Store, keep: int) -> list[str]:
 
     A version that has an alias, or was ever in production, is neither deleted nor counted.
     """
-    aliased = set(
-        store.client.get_registered_model(store.settings.registered_model).aliases.values()
-    )
+    model = store.settings.registered_model
+    aliased = set(store.client.get_registered_model(model).aliases.values())
     held = registry.registry_state(store).promoted | {str(version) for version in aliased}
     free = [number for number in registry.registered_versions(store) if number not in held]
     retired = free[: max(0, len(free) - keep)]
