@@ -135,12 +135,16 @@ def test_a_challenger_that_will_not_load_does_not_end_the_running_comparison(
         assert checked(each) == expected
         assert "version 4: trained with another cleaning" in problem_of(each)
     # what took part is promoted: it cannot be compared with itself
-    put_into_production(store, "2")
+    put_alias(store, "champion", "2")
     assert checked(watcher) == ("2", None, "")
     # nor is it said twice of a version that has both names
     put_alias(store, "champion", "4")
     assert checked(late) == ("1", None, "")
     assert problem_of(late).count("trained with another cleaning") == 1
+    # and the one that answers is no challenger of itself, whatever should have replaced it
+    put_alias(store, "challenger", "1")
+    assert checked(late) == ("1", None, "")
+    assert "version 1 is in production" in problem_of(late)
 
 
 def test_a_champion_that_will_not_load_leaves_the_old_one(
