@@ -24,7 +24,6 @@ from uuid import UUID
 
 from filelock import FileLock, Timeout
 from httpx import HTTPError
-from mlflow.exceptions import MlflowException
 from prefect import State, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -58,6 +57,8 @@ ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 def is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """Return whether a failed task is tried again: never for wrong data or a bug."""
+    from mlflow.exceptions import MlflowException  # not before its telemetry is off
+
     # What waiting may mend: a server, a database or a disk that is away
     away = (OSError, MlflowException, errors.TrackingError, errors.PredictionLogError)
     error = state.result(raise_on_failure=False)
