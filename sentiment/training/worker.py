@@ -24,6 +24,7 @@ from sentiment.tracking.store import open_store
 if TYPE_CHECKING:
     from sentiment.tracking.store import Store
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 POLL_SECONDS = 0.1  # between two looks whether the owner still lives
 
 
@@ -40,7 +41,10 @@ class Worker:
         self._process = multiprocessing.get_context("fork").Process(
             target=_work, args=(theirs, self._connection), daemon=True
         )
+        # Until it handles them itself: with the handlers of this one it would end in a traceback
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self._process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def open_store(self, folder: str | None) -> None:
@@ -76,6 +80,7 @@ def _work(connection: Connection, other_end: Connection) -> None:
     other_end.close()  # or the end of the other process would go unnoticed
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     store: Store | None = None
     while True:
