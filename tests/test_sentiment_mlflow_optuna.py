@@ -194,9 +194,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_reviews: Path)
         ("sentiment.training.report.log_pipeline", 1, True),  # the model is not noted on the run
         ("sentiment.training.report.model_card", 1, False),  # noted, without its card
         ("sentiment.training.search.draw", 1, False),  # figures are being drawn
-        ("sentiment.registry.lifecycle._create_version", 1, True),  # the run is still RUNNING
+        ("mlflow.MlflowClient.create_model_version", 1, True),  # the run is still RUNNING
         ("sentiment.training.search.run_study", 2, False),
-        ("sentiment.drift.reference.log_reference", 1, False),
+        ("sentiment.drift.reference.Reference.build", 1, False),
         ("sentiment.registry.lifecycle.append", 1, True),  # in the ledger, without alias and stage
         ("sentiment.tracking.ledger.begin_run", 1, True),  # a claim that nobody stands behind
         ("sentiment_mlflow_optuna.log_summary", 1, False),
