@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sentiment.cli.options import EXPERIMENT, parse_experiment
+from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
     parse_experiment()  # --help and wrong options answer before the libraries are imported
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
     gc.set_threshold(50_000)
+    EARLY = Worker()  # imports on the other core what it needs, while this process does the same
 
 from sentiment.console import Terminal
 from sentiment.data.reviews import load_reviews
@@ -62,18 +64,17 @@ from sentiment.training.passes import (
 from sentiment.training.report import PreparedReviews, folds_of, prepare_reviews
 from sentiment.training.search import PassContext, SearchResult, search_and_register
 from sentiment.training.studies import open_storage
-from sentiment.training.worker import Worker
 from text_cleaning import cleaning_fingerprint
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, worker: Worker | None = None) -> int:
     """Run a pass. Exit codes: 0 done, 2 bad input or no store, 130 interrupted."""
     options = parse_experiment(arguments)
     # Libraries warn of their own futures; what concerns the user is said by our own lines.
     warnings.filterwarnings("ignore")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return run_experiment(options, Terminal(quiet=options.quiet))
+        return run_experiment(options, Terminal(quiet=options.quiet), worker or Worker())
     except UserError as error:
         print(f"sentiment_mlflow_optuna: {error}", file=sys.stderr)
         return error.exit_code
@@ -82,9 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def run_experiment(options: argparse.Namespace, terminal: Terminal) -> int:
+def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Worker) -> int:
     """Open the data, the store and the pass, and see the pass to its end."""
-    worker = Worker()  # first of all, see there
     asked = {name: getattr(options, name) for name in EXPERIMENT}
     asked = {name: value for name, value in asked.items() if value is not None}
     if "data" in asked:
@@ -249,4 +249,4 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(worker=EARLY))

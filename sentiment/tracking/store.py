@@ -86,18 +86,23 @@ class Store:
         return f"mlflow ui --workers 1 --backend-store-uri {self.uri}"
 
 
-def open_store(folder: str | Path | None = None, settings: Settings | None = None) -> Store:
-    """Open the store in `folder`, and create it when it is new, whoever else does so at once.
-
-    Without a folder it is the one that `MLFLOW_TRACKING_URI` names, else the project's own. Raises
-    `TrackingError` when the store cannot be reached, made or read.
-    """
+def keep_private() -> None:
+    """Set what MLflow's import reads: no telemetry, few tries, few lines. The user's own wins."""
     for name, value in PRIVATE.items():
         os.environ.setdefault(name, value)
     # A server that is away should be said in seconds, not after MLflow's seven tries.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
+
+
+def open_store(folder: str | Path | None = None, settings: Settings | None = None) -> Store:
+    """Open the store in `folder`, and create it when it is new, whoever else does so at once.
+
+    Without a folder it is the one that `MLFLOW_TRACKING_URI` names, else the project's own. Raises
+    `TrackingError` when the store cannot be reached, made or read.
+    """
+    keep_private()
     home = Path(folder).resolve() if folder is not None else PROJECT
     own = f"sqlite:///{home / 'mlflow.db'}"
     uri = own if folder is not None else os.environ.get("MLFLOW_TRACKING_URI") or own

@@ -14,26 +14,38 @@ import pickle
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from sentiment.errors import SearchError
-from sentiment.tracking.store import open_store
+from sentiment.tracking.store import keep_private, open_store
 
 if TYPE_CHECKING:
     from sentiment.tracking.store import Store
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What takes a second and more to import, in the order in which it is needed
+AHEAD = (
+    "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "sentiment.training.search",
+    "matplotlib.figure",
+    "mlflow.sklearn",
+    "skops.io",
+)
 POLL_SECONDS = 0.1  # between two looks whether the owner still lives
 
 
 class Worker:
     """A forked process that does one job after the other, with an MLflow store of its own.
 
-    It begins with all that is imported here, so it should be made before there are threads, open
-    databases and locks. It ends when this process does, however that ends, and leaves Ctrl-C to
-    this one.
+    It should be made before there are threads, open databases and locks. While it has nothing to
+    do it imports what its jobs need: made before the slow imports of this process, it is ready
+    when they are. It ends when this process does, however that ends, and leaves Ctrl-C to this one.
     """
 
     def __init__(self) -> None:
@@ -82,8 +94,13 @@ def _work(connection: Connection, other_end: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    warnings.filterwarnings("ignore")  # libraries warn of their own futures
+    keep_private()
     store: Store | None = None
+    ahead = iter(AHEAD)
     while True:
+        while not connection.poll() and (name := next(ahead, None)):
+            import_module(name)
         try:
             function, arguments = connection.recv()
         except EOFError:
