@@ -249,4 +249,6 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main(worker=EARLY))
+    code = main(worker=EARLY)
+    gc.freeze()  # nor need they be looked through once more at the end
+    sys.exit(code)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from optuna.storages import BaseStorage
@@ -90,16 +91,16 @@ def search_and_register(context: PassContext, *, register: bool = True) -> list[
     the same pass finished is not done again. Raises `SearchError` when not one trial of an
     algorithm could be scored.
     """
-    algorithms = context.this_pass.algorithms
+    algorithms, worker = context.this_pass.algorithms, context.worker
     parents: list[str] = []
+    versions: list[str | None] = []
     try:
         for algorithm in algorithms:
-            parents.append(_search(context, algorithm, register=register))
+            parents.append(_search(context, algorithm, versions.append, register=register))
     except Exception:
-        for _ in parents:  # what was found before is kept
-            context.worker.finish()
+        worker.finish()  # what was found before is kept
         raise
-    versions = [context.worker.finish() for _ in parents]
+    worker.finish()
     results = []
     for algorithm, parent, version in zip(algorithms, parents, versions, strict=True):
         metrics = context.store.client.get_run(parent).data.metrics
@@ -109,8 +110,17 @@ def search_and_register(context: PassContext, *, register: bool = True) -> list[
     return results
 
 
-def _search(context: PassContext, algorithm: str, *, register: bool) -> str:
-    """Search one algorithm, let the worker begin to write its best model; return the parent run."""
+def _search(
+    context: PassContext,
+    algorithm: str,
+    then: Callable[[str | None], object],
+    *,
+    register: bool,
+) -> str:
+    """Search one algorithm and return its parent run; `then` gets the version it is registered as.
+
+    The worker writes its best model, and calls `then` by and by.
+    """
     store, this_pass = context.store, context.this_pass
     earlier = find_runs(store, algorithm, this_pass.tags(PARENT_KIND))
     finished = bool(earlier) and earlier[0].info.status == FINISHED
@@ -126,7 +136,8 @@ def _search(context: PassContext, algorithm: str, *, register: bool) -> str:
         study = run_study(context, algorithm, parent)
         fitted = _log_best(context, algorithm, parent, study)
         model = fitted, drawings(fitted, context.data, study)
-    context.worker.begin(finish_model, this_pass.settings, parent, model, register)
+    job = this_pass.settings, parent, model, register
+    context.worker.begin(finish_model, *job, then=then)
     return parent
 
 
@@ -156,36 +167,26 @@ def finish_model(
 def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
     """Run the study to its number of trials, each a nested run of `parent`; return it.
 
-    A trial is written while the next one is scored, and stored with the study last, when its run is
-    complete. A trial that was under way when the process died is repeated, and its run is found
-    again by the trial's number.
+    The worker writes a trial while the next ones are scored. It is stored with the study last,
+    when its run is complete. A trial that was not when the process died is repeated, and its run
+    is found again by the trial's number.
     """
-    store, this_pass = context.store, context.this_pass
+    store, this_pass, worker = context.store, context.this_pass, context.worker
     settings = this_pass.settings
     study, stored = open_study(context.storage, f"{this_pass.id}/{algorithm}", settings.seed)
     known = {
         int(run.data.tags[TRIAL]): run.info.run_id
         for run in find_runs(store, algorithm, this_pass.tags(TRIAL_KIND))
     }
-
-    def write(trial: FrozenTrial, folds: dict[str, float]) -> None:
-        _log_trial(context, algorithm, parent, trial, folds, known.get(trial.number))
-        stored.add_trial(trial)
-
-    with (
-        context.terminal.search(algorithm, settings.trials) as progress,
-        ThreadPoolExecutor(1) as writer,
-    ):
+    tags = this_pass.tags(TRIAL_KIND)
+    with context.terminal.search(algorithm, settings.trials) as progress:
         progress.advance(best_value(study), len(study.trials))
-        written: Future[None] | None = None
         while progress.done < settings.trials:
-            scored = _score_trial(context, algorithm, study)
-            if written is not None:
-                written.result()
-            written = writer.submit(write, *scored)
+            trial, folds = _score_trial(context, algorithm, study)
+            logged = (settings, tags, algorithm, parent, trial, folds, known.get(trial.number))
+            worker.begin(log_trial, *logged, then=partial(_store, stored, trial))
+            worker.collect()
             progress.advance(best_value(study))
-        if written is not None:
-            written.result()
     warned = [message for trial in study.trials for message in trial.user_attrs.get("warnings", [])]
     if warned:
         context.terminal.say(
@@ -199,6 +200,10 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
             "give more reviews, or leave this algorithm out with --models"
         )
     return study
+
+
+def _store(stored: Study, trial: FrozenTrial, _: None) -> None:
+    stored.add_trial(trial)
 
 
 def _score_trial(
@@ -225,8 +230,10 @@ def _score_trial(
     return study.tell(trial, float(scores.mean())), metrics
 
 
-def _log_trial(
-    context: PassContext,
+def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
+    store: Store,
+    settings: PassSettings,
+    tags: dict[str, str],
     algorithm: str,
     parent: str,
     trial: FrozenTrial,
@@ -235,30 +242,30 @@ def _log_trial(
 ) -> None:
     """Write a trial that ended as a nested run, FAILED with its reason when it was not scored.
 
-    `run_id` is the run that an interrupted attempt at this very trial left behind.
+    `tags` find the pass's trials. `run_id` is the run that an interrupted attempt at this very
+    trial left behind.
     """
-    store, this_pass = context.store, context.this_pass
     params: dict[str, object] = {"model": algorithm, **trial.params}
-    metrics, tags = {**folds, "duration_seconds": _seconds(trial)}, {}
+    metrics, notes = {**folds, "duration_seconds": _seconds(trial)}, {}
     if trial.value is not None:
         metrics = {"cv_f1_macro": trial.value, **metrics}  # first: MLflow's comparison opens on it
-        candidate = build_candidate(algorithm, trial.params, this_pass.settings.search_space)
+        candidate = build_candidate(algorithm, trial.params, settings.search_space)
         params = {**logged_parameters(algorithm, candidate)}
     if "reason" in trial.user_attrs:
-        tags[REASON] = trial.user_attrs["reason"]
+        notes[REASON] = trial.user_attrs["reason"]
     if "warnings" in trial.user_attrs:
-        tags[TAG + "warnings"] = "; ".join(trial.user_attrs["warnings"])
+        notes[TAG + "warnings"] = "; ".join(trial.user_attrs["warnings"])
     if run_id is None:
         run_id = begin_run(
             store,
             algorithm,
-            {**this_pass.tags(TRIAL_KIND), TRIAL: str(trial.number)},
+            {**tags, TRIAL: str(trial.number)},
             name=str(trial.number),
             parent=parent,
             started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         )
-    params["cleaning_fingerprint"] = this_pass.settings.cleaning
-    log_values(store, run_id, params=params, metrics=metrics, tags=tags)
+    params["cleaning_fingerprint"] = settings.cleaning
+    log_values(store, run_id, params=params, metrics=metrics, tags=notes)
     end_run(store, run_id, FAILED if trial.value is None else FINISHED)
 
 

@@ -15,7 +15,9 @@ import signal
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -49,6 +51,8 @@ class Worker:
     """
 
     def __init__(self) -> None:
+        self._waiting: deque[Callable[[Any], object]] = deque()
+        self._sender = ThreadPoolExecutor(1)  # its thread starts with the first job
         self._connection, theirs = multiprocessing.Pipe()
         self._process = multiprocessing.get_context("fork").Process(
             target=_work, args=(theirs, self._connection), daemon=True
@@ -60,18 +64,35 @@ class Worker:
         theirs.close()
 
     def open_store(self, folder: str | None) -> None:
-        """Begin to open the store, which is made when it is new; `finish` raises its errors."""
-        self._connection.send((None, (folder,)))
+        """Begin to open the store, which is made when it is new."""
+        self.begin(None, folder)
 
-    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Queue the call of a module's function with the store and these arguments."""
-        self._connection.send((function, arguments))
+    def begin(
+        self,
+        function: Callable[..., Any] | None,
+        *arguments: Any,
+        then: Callable[[Any], object] = lambda _: None,
+    ) -> None:
+        """Queue the call of a module's function with the store and these arguments.
 
-    def finish(self) -> Any:
-        """Wait for the oldest job that is not finished, and return its result.
-
-        Raises what the job raised, and `SearchError` when the process was killed.
+        `then` gets its result, in this process, from `collect` or `finish`.
         """
+        # in a thread, since a pipe takes little while the process at its other end is busy
+        self._sender.submit(self._connection.send_bytes, pickle.dumps((function, arguments)))
+        self._waiting.append(then)
+
+    def collect(self) -> None:
+        """Take the results that are there; raises as `finish`."""
+        while self._waiting and self._connection.poll():
+            self._receive()
+
+    def finish(self) -> None:
+        """Wait for all jobs. Raises what one raised, or `SearchError` if the process was killed."""
+        while self._waiting:
+            self._receive()
+
+    def _receive(self) -> None:
+        then = self._waiting.popleft()
         try:
             result, error = self._connection.recv()
         except EOFError:
@@ -80,7 +101,7 @@ class Worker:
             ) from None
         if error is not None:
             raise error
-        return result
+        then(result)
 
     def end(self) -> None:
         """Kill the process, whatever it is doing: a resumed pass does it again."""
