@@ -93,4 +93,5 @@ def open_study(storage: BaseStorage, name: str, seed: int) -> tuple[Study, Study
 
 def best_value(study: Study) -> float | None:
     """Return the best score so far, None as long as no trial was scored."""
-    return max((trial.value for trial in study.trials if trial.value is not None), default=None)
+    trials = study.get_trials(deepcopy=False)
+    return max((trial.value for trial in trials if trial.value is not None), default=None)
