@@ -88,7 +88,7 @@ def check(folder: Path, url: str) -> tuple[float, float, float, str]:
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [*command, "--log-url", url, "--since", "52w"], stdout=said, stderr=said
+            [*command, "--log-url", url, "--since", "52w"], cwd=PROJECT, stdout=said, stderr=said
         )
         _, _, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begun

@@ -125,6 +125,7 @@ def serving(store: str, workers: int) -> Iterator[list[Server]]:
     environment = {
         **os.environ,
         "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
+        "PYTHONPATH": str(PROJECT),  # of `-m sentiment`, from any folder
         "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     ours, theirs = free_port(), free_port()
