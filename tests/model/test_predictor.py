@@ -33,6 +33,7 @@ from support.serving import (
 
 import text_cleaning
 from sentiment.errors import ServingError, UnknownVersionError
+from sentiment.model import predictor
 from sentiment.model.calibration import calibrate, decision_values
 from sentiment.model.predictor import LoadedVersion, load_version, one_line
 from sentiment.registry.lifecycle import register_version, rollback, stage
@@ -366,3 +367,13 @@ print(clean_text("ISN'T good"), "not good" in pipeline["tfidf"].vocabulary_, cle
     cleaned, known, fingerprint = done.stdout.rsplit(maxsplit=2)
     assert (cleaned, known) == ("not good", "True")
     assert fingerprint != cleaning_fingerprint()  # so a version of before is not served with it
+
+
+def test_a_version_is_served_though_the_cleaning_changes_its_terms_once_more() -> None:
+    """`indeed` is stemmed to the term `inde`, and that, tried as a text, to a word not known."""
+    texts = ["indeed good", "indeed great", "indeed fine", "indeed bad", "indeed poor"] * 5
+    pipeline = fit_calibrated("LogisticRegression", texts, np.array([1, 1, 1, 0, 0] * 5))
+    assert "inde" in pipeline["tfidf"].vocabulary_ and clean_text("inde") == "ind"
+    version = LoadedVersion("0", "LogisticRegression", pipeline, {}, "", "", "", "", None)
+    assert version.predict(["inde"])[0].label is None
+    predictor._try_out(version)
