@@ -95,7 +95,7 @@ class Worker:
         then = self._waiting.popleft()
         try:
             result, error = self._connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # reset: it left something unread
             raise SearchError(
                 "the process that writes the models was killed; --resume carries the pass on"
             ) from None

@@ -60,6 +60,7 @@ def test_jobs_are_done_in_order_and_errors_come_back(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_is_one_line() -> None:
     worker = Worker()
     worker.begin(end_process)
+    worker.begin(folder_of, "never read")
     with pytest.raises(SearchError, match="--resume"):
         worker.finish()
 
