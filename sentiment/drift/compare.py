@@ -145,7 +145,7 @@ def _signals(
             value, own = float(f1(now, name)), float(f1(before, name))
         else:
             value = limit_value(kind.scale, float(distance_of[name]), 0.0, size, above=True)
-        above = kind.scale != "f1" and (own is None or value >= own)
+        above = kind.bad == "up" or (kind.bad == "both" and (own is None or value >= own))
         limits = limits_at(reference.limits[name], int(reviews))
         watch, limit = (
             limit_value(kind.scale, limits[level], own or 0.0, size, above=above)

@@ -26,18 +26,16 @@ Verdict = Literal["steady", "watch", "drifted", "not enough yet"]
 STATES: tuple[State, ...] = ("steady", "watch", "drifted")
 GROUPS: tuple[Group, ...] = ("input", "score", "performance")
 NAMED = 5  # words named in a sentence
-ADVICE = {
+ADVICE = {  # by verdict, and where it is `drifted` by what is known of the score
     "not enough yet": "wait for more reviews, or compare a longer window",
     "steady": "nothing to do",
     "watch": "check the next window before doing anything",
     "worse": "the model does worse on these reviews: retrain on everything labelled so far",
-    "holds": "the reviews changed, but the measured score holds: retraining can wait; look at what "
+    "holds": "{changed} changed, but the measured score holds: retraining can wait; look at what "
     "moved",
-    "answers only": "the answers changed and the words did not: the share of satisfied customers "
-    "may have changed; get true labels for some of these reviews and retrain on them",
-    "words only": "the words changed and the answers did not: get true labels for some of these "
-    "reviews, and retrain if the score has fallen",
-    "both": "words and answers changed: get true labels for some of these reviews, and retrain on "
+    "input": "{changed} changed: get true labels for some of these reviews, and retrain if the "
+    "score has fallen",
+    "answers": "{changed} changed: get true labels for some of these reviews, and retrain on "
     "everything labelled so far",
 }
 SCORE_BINS = 20
@@ -164,18 +162,19 @@ class DriftReport:
 
     @property
     def advice(self) -> str:
-        """Return what to do, in a sentence."""
+        """Return what to do, in a sentence that names what the signals beyond their limits are about."""
         if self.verdict != "drifted":
             return ADVICE[self.verdict]
+        drifted = [signal for signal in self.signals if signal.state == "drifted"]
         measured = [signal.state for signal in self.signals if signal.name == MEASURED]
         if measured == ["drifted"]:
             return ADVICE["worse"]
+        changed = list(dict.fromkeys(SIGNALS[signal.name].about for signal in drifted))
+        kind = "input" if {signal.group for signal in drifted} == {"input"} else "answers"
         if measured == ["steady"]:
-            return ADVICE["holds"]
-        drifted = {group for group in GROUPS if self.state(group) == "drifted"}
-        if "input" not in drifted:
-            return ADVICE["answers only"]
-        return ADVICE["words only" if drifted == {"input"} else "both"]
+            kind = "holds"
+        listed = " and ".join([", ".join(changed[:-1]), changed[-1]] if changed[1:] else changed)
+        return ADVICE[kind].format(changed=listed)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
