@@ -43,6 +43,7 @@ from sentiment.flows.retraining import Chosen, Outcome
 from sentiment.flows.service import FLOW, RETRIED, STEP
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
 from sentiment.predictions.log import default_log_url
+from sentiment.registry.lifecycle import retire_versions
 from sentiment.tracking.store import PROJECT, Store, open_store
 from sentiment.training import report as training
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
@@ -150,7 +151,7 @@ def promotion_gate(
     """Compare a new version with production, promote it if it is better, retire old versions."""
     verdict = retraining.pass_gate(store, outcome, prepared, carry_out=promote)
     print(verdict)
-    for retired in retraining.retire_versions(store, keep):
+    for retired in retire_versions(store, keep):
         print(f"retired version {retired}")
     return verdict
 

@@ -237,18 +237,3 @@ def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carr
         store.settings.registered_model, outcome.version, GATED, said
     )
     return f"{said}; {missing}" if missing else said
-
-
-def retire_versions(store: Store, keep: int) -> list[str]:
-    """Delete the oldest versions beyond `keep` and return their numbers.
-
-    A version that has an alias, or was ever in production, is neither deleted nor counted.
-    """
-    model = store.settings.registered_model
-    aliased = set(store.client.get_registered_model(model).aliases.values())
-    held = registry.registry_state(store).promoted | {str(version) for version in aliased}
-    free = [number for number in registry.registered_versions(store) if number not in held]
-    retired = free[: max(0, len(free) - keep)]
-    for number in retired:
-        store.client.delete_model_version(model, number)
-    return retired

@@ -1,4 +1,4 @@
-"""Register, stage, judge, promote and roll back versions; aliases and stages follow.
+"""Register, stage, judge, promote, roll back and retire versions; aliases and stages follow.
 
 The ledger decides which version is in production. MLflow's aliases (`champion`, `previous`,
 `staging`, `challenger`) and stages (None → Staging → Production → Archived) are set accordingly.
@@ -239,6 +239,21 @@ def known_version(store: Store, version: str) -> ModelVersion:
             f"no version '{version}' of {store.settings.registered_model}; the newest: {newest}"
         )
     return versions[version]
+
+
+def retire_versions(store: Store, keep: int) -> list[str]:
+    """Delete the oldest versions beyond `keep` and return their numbers.
+
+    A version that has an alias, or was ever in production, is neither deleted nor counted.
+    """
+    model = store.settings.registered_model
+    aliased = set(store.client.get_registered_model(model).aliases.values())
+    held = registry_state(store).promoted | {str(version) for version in aliased}
+    free = [number for number in registered_versions(store) if number not in held]
+    retired = free[: max(0, len(free) - keep)]
+    for number in retired:
+        store.client.delete_model_version(model, number)
+    return retired
 
 
 def promotion_command(

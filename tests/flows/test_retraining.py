@@ -15,7 +15,13 @@ from sentiment.flows.retraining import ALGORITHM, Chosen, Outcome
 from sentiment.model.algorithms import build_candidate
 from sentiment.predictions.feedback import Feedback, LabelledReviews, with_feedback
 from sentiment.registry.gate import Verdict
-from sentiment.registry.lifecycle import judge_version, production_version, promote, rollback
+from sentiment.registry.lifecycle import (
+    judge_version,
+    production_version,
+    promote,
+    retire_versions,
+    rollback,
+)
 from sentiment.tracking.store import LEDGER, Store, begin_run, find_runs, open_store
 from sentiment.training.report import PreparedReviews, fit_and_evaluate, folds_of, prepare_reviews
 
@@ -150,8 +156,8 @@ def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
     assert said == "version 2 already covers this data: refused: no evidence"
 
     # the oldest go; what is or was in production, or holds an alias, stays and is not counted
-    assert retraining.retire_versions(store, keep=1) == ["1"]
-    assert retraining.retire_versions(store, keep=1) == []
+    assert retire_versions(store, keep=1) == ["1"]
+    assert retire_versions(store, keep=1) == []
     left = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     assert sorted(str(version.version) for version in left) == ["2", "3"]
 
