@@ -98,6 +98,8 @@ def show_check(check: DriftCheck, terminal: Terminal) -> None:
     if scores:
         intervals = [(TITLES[name], _interval(scores[name])) for name in scores]
         terminal.table("Performance", pd.DataFrame(intervals, columns=["macro-F1", "value (95%)"]))
+    if report.performance.note:
+        terminal.say(f"- {report.performance.note}")
     for name, why in report.not_computed.items():
         terminal.say(f"not computed: {SIGNALS[name].title}: {why}")
     terminal.say(f"What to do: {report.advice}")

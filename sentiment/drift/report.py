@@ -162,7 +162,7 @@ class DriftReport:
 
     @property
     def advice(self) -> str:
-        """Return what to do, in a sentence that names what the signals beyond their limits are about."""
+        """Return what to do, in a sentence that names what the drifted signals are about."""
         if self.verdict != "drifted":
             return ADVICE[self.verdict]
         drifted = [signal for signal in self.signals if signal.state == "drifted"]

@@ -55,6 +55,7 @@ SIGNALS: dict[str, Kind] = {
 }
 NEED_TEXT = ("emoji", "non_ascii", "terms")
 MEASURED = "measured_f1"  # the one signal that needs true labels
+ESTIMATED, POSITIVE = "estimated_f1", "positive_share"
 
 # Cochran's rule (1954): with fewer expected, the chi-square of a 2 × 2 table is unreliable
 MIN_EXPECTED = 5.0
@@ -69,7 +70,8 @@ def distances(reference: Tally, window: Tally) -> dict[str, Floats]:
     """Return the distance of each signal, larger for further apart, of shape (...).
 
     Both tallies have the same supports. Of a signal that is bad in one direction only, the distance
-    is below 0 in the other. Signals that need texts or true labels are left out where there are none.
+    is below 0 in the other. Signals that need texts or true labels are left out where there are
+    none.
     """
     size = effective_size(window.total("reviews"), reference.total("reviews"))
     root = np.sqrt(size)

@@ -1,4 +1,4 @@
-"""Read a raw text as a model does, and explain a decision: which terms decided, and where they stand.
+"""Read a raw text as a model does, and explain a decision: which terms decided, and from where.
 
 `Explainer.read` is the one way from a raw text to what is counted of it: an answer, the prediction
 log, the drift reference and a file that is checked for drift all count what it returns.
