@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -245,6 +245,11 @@ class DriftCheck:
     checked_at: datetime
     run_id: str = ""
 
+    @property
+    def period(self) -> str:
+        """Return from when to when the reviews came, in words; empty where that is not known."""
+        return " to ".join(dict.fromkeys(map(time_in_words, self.times or ())))
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the distributions, ready for JSON; report fields on top."""
         began, ended = self.times or (None, None)
@@ -266,6 +271,11 @@ class DriftCheck:
     def to_json(self) -> str:
         """Return the check as a JSON document."""
         return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def time_in_words(at: datetime) -> str:
+    """Return a time as people read it, in UTC to the minute."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def distributions(reference: Reference, window: WindowFeatures) -> tuple[Distribution, ...]:

@@ -10,16 +10,22 @@ store, where the server finds it.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from sentiment.data.reviews import TEXT_HASHES
 from sentiment.data.tables import appearing_whole
 from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.drift.compare import compare_reviews
+from sentiment.drift.features import WindowFeatures
 from sentiment.drift.page import render_page
 from sentiment.drift.reference import read_reference
 from sentiment.drift.report import STATES, DriftCheck, distributions
@@ -40,13 +46,18 @@ from sentiment.tracking.store import (
     log_values,
 )
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 CHAMPION = "champion"
 KIND, DRIFT, REPLAY = TAG + "kind", "drift", "drift-replay"
 VERDICT, VERSION, SOURCE = TAG + "verdict", TAG + "version", TAG + "source"
+UNTIL = TAG + "until"  # tag: when the newest answer of a check's window was given
 PAGE, REPORT = "drift_report.html", "drift_report.json"  # artifacts
 LATEST = "drift"  # the folder beside the store with the last check as latest.html and latest.json
 # Writing a run takes a few seconds; after so many, its process must have been killed
 ABANDONED = 600.0
+MOST = 0.5  # of the different texts of a window
 
 
 def run_check(
@@ -60,8 +71,9 @@ def run_check(
     """Compare a version with reviews and log the check.
 
     `version` is an alias or a number. Of the log, the `NEWEST` answers are compared unless a time
-    or a number is wanted. With fewer than `min_reviews` the verdict is "not enough yet". `keep`
-    says whether to log the check as a run; without one it is still written beside the store.
+    or a number is wanted. With fewer than `min_reviews` the verdict is "not enough yet"; a window
+    since the last check reaches back to have as many. `keep` says whether to log the check as a
+    run; without one it is still written beside the store.
 
     Raises `ServingError` without such a version, `DriftReferenceError`, `WindowError`, or what
     reading the log or the file raises. Nothing is written then.
@@ -81,10 +93,21 @@ def run_check(
     else:
         if wanted.since is None and wanted.newest is None:
             wanted = replace(wanted, newest=NEWEST)
-        window = window_of_log(wanted, wanted.url or default_log_url(store.folder), loaded)
+        least = 0
+        if wanted.since_check and wanted.since is None:
+            since = last_looked_at(store, loaded.version, wanted.name)
+            wanted, least = replace(wanted, since=since), min_reviews
+        url = wanted.url or default_log_url(store.folder)
+        window = window_of_log(wanted, url, loaded, least)
     report = compare_reviews(
-        reference, window.features, window.true, labelled=window.labelled, min_reviews=min_reviews
+        reference,
+        window.features,
+        window.true,
+        labelled=window.labelled,
+        reviews=window.reviews,
+        min_reviews=min_reviews,
     )
+    notes = window.notes + _own_reviews(store, loaded.run_id, window.features)
     check = DriftCheck(
         report=report,
         version=loaded.version,
@@ -92,7 +115,7 @@ def run_check(
         source=window.source,
         reviews=window.reviews,
         times=window.times,
-        notes=window.notes,
+        notes=notes,
         distributions=distributions(reference, window.features),
         checked_at=datetime.now(UTC),
     )
@@ -110,7 +133,9 @@ def log_check(store: Store, check: DriftCheck) -> DriftCheck:
     """
     close_abandoned(store)
     verdict = check.report.verdict
-    tags = {VERDICT: verdict, VERSION: check.version, SOURCE: _source_tag(check)}
+    tags = {VERDICT: verdict, VERSION: check.version, SOURCE: _source_tag(check.source)}
+    if check.times is not None:
+        tags[UNTIL] = check.times[1].isoformat()
     with written_run(store, DRIFT, f"drift of {check.version}: {verdict}", tags) as run_id:
         check = replace(check, run_id=run_id)
         page, report = render_page(check), check.to_json()
@@ -130,17 +155,60 @@ def verdict_changed(store: Store, check: DriftCheck) -> bool:
     verdict = check.report.verdict
     if verdict not in STATES:
         return False
-    tags = {KIND: DRIFT, VERSION: check.version, SOURCE: _source_tag(check)}
+    newest = _checks(store, check.version, check.source)
+    before = [run.data.tags[VERDICT] for run in newest if run.info.run_id != check.run_id]
+    return bool(verdict != (before[0] if before else "steady"))
+
+
+def last_looked_at(store: Store, version: str, source: str) -> float | None:
+    """Return when the newest answer was given that a check with a verdict has seen.
+
+    In seconds since 1970, a microsecond later, so that this answer itself is not new. Checks of
+    another version or source do not count, and neither do those that left no run. None without one.
+    """
+    for run in _checks(store, version, source):
+        if UNTIL in run.data.tags:
+            return datetime.fromisoformat(run.data.tags[UNTIL]).timestamp() + 1e-6
+    return None
+
+
+def _checks(store: Store, version: str, source: str) -> list[Run]:
+    """Return the two newest runs of checks of a version and source that had a verdict."""
+    tags = {KIND: DRIFT, VERSION: version, SOURCE: _source_tag(source)}
     condition = " and ".join(f'tags.`{key}` = "{value}"' for key, value in tags.items())
     condition += f" and tags.`{VERDICT}` != 'not enough yet' and attributes.status = '{FINISHED}'"
-    newest = store.client.search_runs(
+    found: list[Run] = store.client.search_runs(
         [experiment_id(store, store.settings.ledger)],
         condition,
         order_by=["attributes.start_time DESC"],
         max_results=2,
     )
-    before = [run.data.tags[VERDICT] for run in newest if run.info.run_id != check.run_id]
-    return bool(verdict != (before[0] if before else "steady"))
+    return found
+
+
+def _own_reviews(store: Store, run_id: str, window: WindowFeatures) -> tuple[str, ...]:
+    """Return a note where most of a window's different texts are ones the model was trained on.
+
+    Of incoming reviews a tenth to a third are, "good" and the like, and of the training file the
+    whole training part. The verdict stays that of the signals: what a model knows better moves them
+    in the harmless direction. Without texts, or without the run's hashes, nothing is said.
+    """
+    if window.text is None or not len(window.text.hashes):
+        return ()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            known = np.load(store.client.download_artifacts(run_id, TEXT_HASHES, folder))
+    except (
+        Exception
+    ):  # MLflow's own, or what the disk raises; another project's version has none
+        return ()
+    share = float(np.isin(window.text.hashes, known).mean())
+    if share <= MOST:
+        return ()
+    return (
+        f"{share:.0%} of the different texts are reviews the model was trained on: the check says "
+        "little about new ones; compare reviews that came later",
+    )
 
 
 def metrics(check: DriftCheck) -> dict[str, float]:
@@ -195,9 +263,9 @@ def write_whole(file: Path, text: str) -> None:
         out.write(text.encode("utf-8"))
 
 
-def _source_tag(check: DriftCheck) -> str:
+def _source_tag(source: str) -> str:
     """Return the source without the quote that MLflow's filters cannot escape."""
-    return check.source.replace('"', "'")
+    return source.replace('"', "'")
 
 
 def _write_latest(store: Store, page: str, report: str) -> None:
