@@ -274,6 +274,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     value("--log-url", "URL", about)
     about = "only report the gate's verdict"
     parser.add_argument("--no-promote", dest="promote", action="store_false", help=about)
+    parser.switch("--promote-during-ab", "promote also while an A/B test runs, which ends it")
     value("--keep", "N", "versions to keep (default: 50)", count, KEEP)
     parser.store()
     return parser.parse_args(arguments)
