@@ -29,7 +29,7 @@ from sentiment.drift.features import WindowFeatures
 from sentiment.drift.page import render_page
 from sentiment.drift.reference import read_reference
 from sentiment.drift.report import STATES, DriftCheck, distributions
-from sentiment.drift.window import FileWindow, LogWindow, window_of_file, window_of_log
+from sentiment.drift.window import FileWindow, LogWindow, Period, window_of_file, window_of_log
 from sentiment.errors import ServingError, UnknownVersionError
 from sentiment.model.predictor import load_version
 from sentiment.predictions.log import default_log_url
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 KIND, DRIFT, REPLAY = TAG + "kind", "drift", "drift-replay"
 VERDICT, VERSION, SOURCE = TAG + "verdict", TAG + "version", TAG + "source"
-UNTIL = TAG + "until"  # tag: when the newest answer of a check's window was given
+PERIOD = TAG + "period"  # tag of a scheduled check on new answers: times of the first and the last
 PAGE, REPORT = "drift_report.html", "drift_report.json"  # artifacts
 LATEST = "drift"  # the folder beside the store with the last check as latest.html and latest.json
 # Writing a run takes a few seconds; after so many, its process must have been killed
@@ -71,9 +71,8 @@ def run_check(
     """Compare a version with reviews and log the check.
 
     `version` is an alias or a number. Of the log, the `NEWEST` answers are compared unless a time
-    or a number is wanted. With fewer than `min_reviews` the verdict is "not enough yet"; a window
-    since the last check reaches back to have as many. `keep` says whether to log the check as a
-    run; without one it is still written beside the store.
+    or a number is wanted. With fewer than `min_reviews` the verdict is "not enough yet". `keep`
+    says whether to log the check as a run; without one it is still written beside the store.
 
     Raises `ServingError` without such a version, `DriftReferenceError`, `WindowError`, or what
     reading the log or the file raises. Nothing is written then.
@@ -88,17 +87,16 @@ def run_check(
             "`python -m sentiment promote`"
         ) from None
     reference = read_reference(store, loaded.version)
+    scheduled = False
     if isinstance(wanted, FileWindow):
         window = window_of_file(wanted, loaded)
     else:
         if wanted.since is None and wanted.newest is None:
             wanted = replace(wanted, newest=NEWEST)
-        least = 0
-        if wanted.since_check and wanted.since is None:
-            since = last_looked_at(store, loaded.version, wanted.name)
-            wanted, least = replace(wanted, since=since), min_reviews
+        scheduled = wanted.since_check and wanted.since is None
+        last = last_period(store, loaded.version, wanted.name) if scheduled else None
         url = wanted.url or default_log_url(store.folder)
-        window = window_of_log(wanted, url, loaded, least)
+        window = window_of_log(wanted, url, loaded, last, min_reviews)
     report = compare_reviews(
         reference,
         window.features,
@@ -120,22 +118,23 @@ def run_check(
         checked_at=datetime.now(UTC),
     )
     if keep(check):
-        return log_check(store, check)
+        return log_check(store, check, seen=scheduled and window.new)
     _write_latest(store, render_page(check), check.to_json())
     return check
 
 
-def log_check(store: Store, check: DriftCheck) -> DriftCheck:
+def log_check(store: Store, check: DriftCheck, *, seen: bool = False) -> DriftCheck:
     """Log a check as a run, write its page and JSON beside the store, and return it with its run.
 
+    With `seen` the next scheduled check begins after the period of this one.
     If anything fails, the run is FAILED, the files beside the store stay as they were, and the
     error is raised.
     """
     close_abandoned(store)
     verdict = check.report.verdict
     tags = {VERDICT: verdict, VERSION: check.version, SOURCE: _source_tag(check.source)}
-    if check.times is not None:
-        tags[UNTIL] = check.times[1].isoformat()
+    if seen and check.times is not None:
+        tags[PERIOD] = " ".join(at.isoformat() for at in check.times)
     with written_run(store, DRIFT, f"drift of {check.version}: {verdict}", tags) as run_id:
         check = replace(check, run_id=run_id)
         page, report = render_page(check), check.to_json()
@@ -160,26 +159,25 @@ def verdict_changed(store: Store, check: DriftCheck) -> bool:
     return bool(verdict != (before[0] if before else "steady"))
 
 
-def last_looked_at(store: Store, version: str, source: str) -> float | None:
-    """Return when the newest answer was given that a check with a verdict has seen.
+def last_period(store: Store, version: str, source: str) -> Period | None:
+    """Return the period of the last scheduled check on new answers that had a verdict, if any.
 
-    In seconds since 1970, a microsecond later, so that this answer itself is not new. Checks of
-    another version or source do not count, and neither do those that left no run. None without one.
+    Checks of another version or source do not count, and neither do those that left no run.
     """
-    for run in _checks(store, version, source):
-        if UNTIL in run.data.tags:
-            return datetime.fromisoformat(run.data.tags[UNTIL]).timestamp() + 1e-6
+    for run in _checks(store, version, source, f"tags.`{PERIOD}` != ''"):
+        began, ended = run.data.tags[PERIOD].split()
+        return datetime.fromisoformat(began).timestamp(), datetime.fromisoformat(ended).timestamp()
     return None
 
 
-def _checks(store: Store, version: str, source: str) -> list[Run]:
+def _checks(store: Store, version: str, source: str, also: str = "") -> list[Run]:
     """Return the two newest runs of checks of a version and source that had a verdict."""
     tags = {KIND: DRIFT, VERSION: version, SOURCE: _source_tag(source)}
-    condition = " and ".join(f'tags.`{key}` = "{value}"' for key, value in tags.items())
-    condition += f" and tags.`{VERDICT}` != 'not enough yet' and attributes.status = '{FINISHED}'"
+    conditions = [f'tags.`{key}` = "{value}"' for key, value in tags.items()]
+    conditions += [f"tags.`{VERDICT}` != 'not enough yet'", f"attributes.status = '{FINISHED}'"]
     found: list[Run] = store.client.search_runs(
         [experiment_id(store, store.settings.ledger)],
-        condition,
+        " and ".join([*conditions, also] if also else conditions),
         order_by=["attributes.start_time DESC"],
         max_results=2,
     )
@@ -198,9 +196,7 @@ def _own_reviews(store: Store, run_id: str, window: WindowFeatures) -> tuple[str
     try:
         with tempfile.TemporaryDirectory() as folder:
             known = np.load(store.client.download_artifacts(run_id, TEXT_HASHES, folder))
-    except (
-        Exception
-    ):  # MLflow's own, or what the disk raises; another project's version has none
+    except Exception:  # MLflow's own, or what the disk raises; another project's version has none
         return ()
     share = float(np.isin(window.text.hashes, known).mean())
     if share <= MOST:

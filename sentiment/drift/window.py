@@ -8,7 +8,7 @@ narrow the limits are. True labels are rarer, so the labelled reviews are sample
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SAMPLE = 50_000
 PORTION = 20_000  # rows read at a time: some tens of megabytes
 SEED = 42
+Period = tuple[float, float]  # times of the first and the last answer, in seconds since 1970
+MICROSECOND = 1e-6  # to which times are kept
 PLACES_SHOWN = 3  # rows of a file that could not be read
 
 
@@ -42,7 +44,8 @@ class Window:
     `reviews` is how many there are. `features` and `true` (true labels, or `NO_LABEL`) are of all
     of them, or of a sample of `SAMPLE`; then `labelled` has the same for those with a true label,
     unless all of them are in the sample. `times` are those of the first and the last review, where
-    known. `notes` say in sentences what was sampled or left out.
+    known. `notes` say in sentences what was sampled or left out. `new` is False where a scheduled
+    check takes reviews that the check before has seen.
     """
 
     source: str
@@ -52,6 +55,7 @@ class Window:
     labelled: tuple[WindowFeatures, Ints] | None = None
     times: tuple[datetime, datetime] | None = None
     notes: tuple[str, ...] = ()
+    new: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class LogWindow:
     """Answers in the prediction log: since a time (seconds since 1970), at most the `newest`.
 
     Without a `url` it is the log beside the store. `sources` are those of the log that count. With
-    `since_check` and without `since` the window begins after the last check that had a verdict
-    (`runs.last_looked_at`), and where too few answers came since then, earlier.
+    `since_check` and without `since` the window begins after the last such check that had a verdict
+    (`window_of_log`).
     """
 
     url: str | None = None
@@ -137,24 +141,30 @@ def _window(
     return Window(source, reviews.count, sampled, true, labelled, times, tuple(notes))
 
 
-def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion, least: int = 0) -> Window:
+def window_of_log(
+    wanted: LogWindow, url: str, version: LoadedVersion, last: Period | None = None, least: int = 0
+) -> Window:
     """Return what a version answered according to the log at `url`, in either arm of an A/B test.
 
-    Where fewer than `least` answers came since the time that is wanted, earlier ones are taken too.
-    A log that does not exist is not created. Raises `WindowError` and `PredictionLogError`.
+    With the period of the `last` check the window begins after it. Where fewer than `least` answers
+    came since then, it begins where the last check began, so that the verdict does not change with
+    the mere number of reviews; earlier if even those are too few. A log that does not exist is not
+    created. Raises `WindowError` and `PredictionLogError`.
     """
-    reviews, times, notes = RandomSample(SAMPLE), [], []
-    number, sources = version.version, wanted.sources
+    reviews, times, notes, new = RandomSample(SAMPLE), [], [], True
+    number, newest, sources = version.version, wanted.newest, wanted.sources
     with existing_log(url) as log:
-        since, skip = log.start_of_newest(number, wanted.since, wanted.newest, sources)
-        if since is not None and least:
-            fewest = least if wanted.newest is None else min(least, wanted.newest)
+        since = wanted.since if last is None else last[1] + MICROSECOND
+        since, skip = log.start_of_newest(number, since, newest, sources)
+        if last is not None and since is not None:
+            fewest = least if newest is None else min(least, newest)
             earliest, more = log.start_of_newest(number, None, fewest, sources)
             if earliest is None or earliest < since:
-                notes.append(
-                    f"fewer than {least:,} new answers: earlier ones are in the window too"
-                )
-                since, skip = earliest, more
+                new = False
+                notes.append(f"fewer than {least:,} new answers: with those of the check before")
+                since, skip = log.start_of_newest(number, last[0], newest, sources)
+                if earliest is None or since is None or earliest < since:
+                    since, skip = earliest, more
         portions = log.read(since=since, version=number, arms=ARMS, sources=sources, chunk=PORTION)
         for portion in portions:
             frame, skip = portion.iloc[skip:], max(skip - len(portion), 0)
@@ -165,7 +175,8 @@ def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion, least: in
             raise log.no_answers(number, since, sources)
         notes += log.left_out(number, since, sources)
     answers = partial(logged_features, pipeline=version.pipeline)
-    return _window(wanted.name, reviews, answers, notes, (times[0], times[-1]))
+    window = _window(wanted.name, reviews, answers, notes, (times[0], times[-1]))
+    return replace(window, new=new)
 
 
 def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:

@@ -30,8 +30,6 @@ DRIFT_FLOW_NAME = "Flipkart Sentiment Drift Flow"
 DRIFTED, TOO_FEW = "drifted", "not enough yet"
 TOLD = "drift_told"  # tag of the registered model: the verdict that was posted last
 DAY_SECONDS = 86_400.0
-Positive = Annotated[int, Field(ge=1)]  # of the flows' parameters, which the UI lets one change
-Days = Annotated[float, Field(gt=0)]
 LOCK_SECONDS = 120  # for the other flow's check; a check of a million answers takes less
 
 
@@ -127,9 +125,9 @@ def announce(store: Store, checked: DriftCheck, log: Log) -> None:
 def flipkart_drift_flow(
     store: str | None = None,
     log_url: str | None = None,
-    drift_window: Positive = NEWEST,
-    drift_days: Days | None = None,
-    min_reviews: Positive = MIN_WINDOW,
+    drift_window: Annotated[int, Field(ge=1)] = NEWEST,
+    drift_days: Annotated[float, Field(gt=0)] | None = None,
+    min_reviews: Annotated[int, Field(ge=1)] = MIN_WINDOW,
 ) -> str:
     """Compare incoming reviews with the training data of the production version; train nothing.
 

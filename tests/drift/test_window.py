@@ -137,6 +137,53 @@ def test_since_and_newest_both_hold(log: PredictionLog, url: str, version: Loade
         assert window.reviews == len(window.features) == expected
 
 
+def test_a_window_of_the_page_or_of_all_is_named_so(
+    log: PredictionLog, url: str, version: LoadedVersion
+) -> None:
+    write_answers(log, version, ["good box"] * 4)
+    write_answers(log, version, ["a bad big box"] * 9, name="p", begin=NOON + 50, source="page")
+    for sources, expected, name, notes in (
+        (("page",), 9, "prediction log (page)", ("left out: answers to the API (4)",)),
+        (("api", "page"), 13, "prediction log (all)", ()),
+        (("api",), 4, "prediction log", ("left out: answers to the page (9)",)),
+    ):
+        window = window_of_log(LogWindow(sources=sources), url, version)
+        assert (window.reviews, window.source, window.notes) == (expected, name, notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "last", "expected", "new"),
+    [
+        ((None, 20), (0, 49), range(50, 100), True),  # the 50 after it are enough
+        ((None, 20), (0, 79), range(80, 100), True),
+        ((None, 20), (60, 80), range(60, 100), False),  # 19 are not: from its own beginning on
+        ((None, 20), (90, 99), range(80, 100), False),  # it was of fewer than a check needs now
+        ((None, 200), (0, 99), range(100), False),
+        ((30, 20), (0, 49), range(70, 100), True),  # at most the newest 30
+        ((30, 20), (0, 90), range(70, 100), False),
+        ((10, 20), (0, 95), range(90, 100), False),
+        ((30, 20), None, range(70, 100), True),  # the first check
+    ],
+)
+def test_a_scheduled_window_begins_after_the_last_check_or_where_that_began(
+    log: PredictionLog,
+    url: str,
+    version: LoadedVersion,
+    asked: tuple[int | None, int],
+    last: tuple[int, int] | None,
+    expected: range,
+    new: bool,
+) -> None:
+    write_answers(log, version, ["good box"] * 100)
+    before = last and (NOON + last[0], NOON + last[1])
+    newest, least = asked
+    wanted = LogWindow(newest=newest, since_check=True)
+    window = window_of_log(wanted, url, version, before, least)
+    assert window.times == (clock(NOON + expected[0]), clock(NOON + expected[-1]))
+    assert (window.reviews, window.new) == (len(expected), new)
+    assert bool(window.notes) != new  # it is said
+
+
 def test_without_texts_there_are_no_features_of_texts(
     log: PredictionLog, url: str, version: LoadedVersion
 ) -> None:
@@ -306,3 +353,7 @@ def test_a_long_file_is_drawn_from(
     window = window_of_file(FileWindow(file), version)
     assert (window.reviews, len(window.features)) == (500, 100)
     assert window.labelled is not None and window.labelled[1].tolist() == [1] * 30
+    write(file, "text,Ratings\n" + "good box,5\n" * 500)
+    window = window_of_file(FileWindow(file), version)
+    # a label for each: they are those of the sample, and not read twice
+    assert (window.labelled, window.true.tolist()) == (None, [1] * 100)
