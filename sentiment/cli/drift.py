@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from sentiment.console import Terminal
+from sentiment.drift import LATEST
 from sentiment.drift.page import render_page
 from sentiment.drift.performance import TITLES
 from sentiment.drift.report import DriftCheck
-from sentiment.drift.runs import LATEST, run_check, write_whole
+from sentiment.drift.runs import run_check, write_whole
 from sentiment.drift.signals import SIGNALS
 from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import EXIT_DRIFTED, WindowError

@@ -23,7 +23,7 @@ import numpy as np
 
 from sentiment.data.reviews import TEXT_HASHES
 from sentiment.data.tables import appearing_whole
-from sentiment.drift import MIN_WINDOW, NEWEST
+from sentiment.drift import LATEST, MIN_WINDOW, NEWEST
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import WindowFeatures
 from sentiment.drift.page import render_page
@@ -54,7 +54,6 @@ KIND, DRIFT, REPLAY = TAG + "kind", "drift", "drift-replay"
 VERDICT, VERSION, SOURCE = TAG + "verdict", TAG + "version", TAG + "source"
 PERIOD = TAG + "period"  # tag of a scheduled check on new answers: times of the first and the last
 PAGE, REPORT = "drift_report.html", "drift_report.json"  # artifacts
-LATEST = "drift"  # the folder beside the store with the last check as latest.html and latest.json
 # Writing a run takes a few seconds; after so many, its process must have been killed
 ABANDONED = 600.0
 MOST = 0.5  # of the different texts of a window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,9 +14,11 @@ import pandas as pd
 import pytest
 from support.drift_reviews import fitted, made_up
 from support.drift_store import NOON, champion, shared_drift_store, write_answers
+from support.serving import running_app
 
+from sentiment.data.reviews import remove_marker
 from sentiment.drift import window as drift_window
-from sentiment.drift.features import COLUMNS, NO_LABEL, row_features
+from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, row_features
 from sentiment.drift.window import (
     FileWindow,
     LogWindow,
@@ -316,6 +319,50 @@ def test_columns_may_have_other_names_and_ratings_may_be_missing(
     frame.drop(columns="stars").to_parquet(tmp_path / "in.parquet")
     wanted = FileWindow(tmp_path / "in.parquet", "said")
     assert window_of_file(wanted, version).true.tolist() == [NO_LABEL, NO_LABEL]
+
+
+def same(found: WindowFeatures, expected: WindowFeatures) -> bool:
+    """Whether two windows count the same in every review, in the same order."""
+    assert found.text is not None and expected.text is not None
+    columns = all(
+        getattr(found, name).tolist() == getattr(expected, name).tolist() for name in COLUMNS
+    )
+    texts = all(
+        getattr(found.text, name).tolist() == getattr(expected.text, name).tolist()
+        for name in ("emoji", "non_ascii", "hashes")
+    )
+    terms = (found.text.terms.toarray() == expected.text.terms.toarray()).all()
+    return bool(columns and texts and terms) and found.text.new_words == expected.text.new_words
+
+
+def test_a_file_counts_the_same_when_it_is_uploaded_and_when_it_is_sent(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, version: LoadedVersion
+) -> None:
+    """As scraped: with the marker and white space, which nothing may count. By service and log."""
+    texts = [f"{text}READ MORE" for text in made_up(60, 8)[0]]
+    texts += [
+        "\u00a0 good box \u2003READ MORE Read More",
+        " good box",
+        "  ",
+        "READ MORE",
+        "qqq \u00e9",
+    ]
+    file = tmp_path / "in.csv"
+    pd.DataFrame({"Review text": texts}).to_csv(file, index=False)
+    expected = window_of_file(FileWindow(file), version).features
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    sent = [text for text in texts if remove_marker(text)]  # the API refuses empty ones
+    assert len(expected) == len(sent) == 63
+    assert expected.characters[60:].tolist() == [8, 8, 5]
+    with running_app(shared_drift_store(tmp_path_factory), tmp_path) as app:
+        client = app.test_client()
+        upload = {"file": (io.BytesIO(file.read_bytes()), "in.csv")}
+        assert client.post("/", data=upload).status_code == 200
+        assert client.post("/predict", json={"texts": sent}).status_code == 200
+        app.extensions["serving"].writer.flush(5.0)
+        for sources in (("page",), ("api",)):
+            window = window_of_log(LogWindow(sources=sources), url, version)
+            assert same(window.features, expected), sources
 
 
 @pytest.mark.parametrize(

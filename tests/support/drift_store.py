@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from sentiment.drift import LATEST
 from sentiment.drift.reference import ARTIFACT
-from sentiment.drift.runs import LATEST
 from sentiment.model.predictor import LoadedVersion, load_version
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
 from sentiment.registry.lifecycle import register_version
