@@ -106,10 +106,10 @@ def compare_reviews(
     known, scored = labels[with_label], scored.take(with_label)
     answers = window.take(np.flatnonzero(window.answered))
     performance = _performance(reference, answers, scored, known)
-    whole = len(window) if reviews is None else reviews
     report = DriftReport(len(window), reference.reviews, min_reviews, performance)
+    whole = len(window) if reviews is None else reviews
     if whole < max(min_reviews, 1) or not reference.limits:
-        return report
+        return replace(report, reviews=whole)
     supports = {
         name: np.union1d(values, reference.counts[name][0])
         for name, values in counted_values(window).items()
