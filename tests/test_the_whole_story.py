@@ -125,7 +125,7 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
             *("ml_orchestration_flipkart.py", "--once", "--data", str(shop.data)),
             ALERT_WEBHOOK_URL=address,
         )
-    assert [body["state"] for body in told] == ["drifted"]
+    assert [body["state"] for body in told] == ["drifted", "promoted"]
     ui = said.rpartition("see ")[2].strip()  # of the Prefect server that it started, and ended
     with pytest.raises(URLError):
         urlopen(ui)

@@ -23,7 +23,7 @@ from sentiment.ab.comparison import ARMS, CHAMPION, SHADOW, Comparison, ShadowAg
 from sentiment.ab.statistics import MISMATCH
 from sentiment.data.reviews import CLASS_NAMES
 from sentiment.metrics import Interval
-from sentiment.predictions.log import PredictionLog
+from sentiment.predictions.log import COUNTED_SOURCES, PredictionLog
 from sentiment.serving.versions import Arms
 
 # An answer is read again after this many seconds, or ten times what reading took if that is more
@@ -100,7 +100,7 @@ class ComparisonReader:
         columns = SHADOW_COLUMNS if self._shadow else AB_COLUMNS
         arms = (CHAMPION, SHADOW) if self._shadow else ARMS
         frames, count = [pd.DataFrame(columns=columns)], 0
-        for frame in self._log.read(experiment=experiment, arms=arms):
+        for frame in self._log.read(experiment=experiment, arms=arms, sources=COUNTED_SOURCES):
             frames.append(frame[columns].astype({"label": "Int8", "true_label": "Int8"}))
             count += len(frame)
             if count >= MAX_ROWS:

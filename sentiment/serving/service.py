@@ -94,11 +94,18 @@ class Service:
         self.metrics.follow(self.watcher, self.writer)
         self.log.close()
 
-    def answer(self, texts: Sequence[str], unit: str | None = None, explain: bool = True) -> Answer:
+    def answer(
+        self,
+        texts: Sequence[str],
+        unit: str | None = None,
+        explain: bool = True,
+        source: str = "api",
+    ) -> Answer:
         """Predict the texts, raw as they came, with one version.
 
         `unit` is what sticks to an arm, a `digest` of the user's id; without it the request is a
-        unit of its own. Raises `NotReadyError`.
+        unit of its own. `source` is where the request came from, one of the log's `SOURCES`. Raises
+        `NotReadyError`.
         """
         arms = self.arms()
         request_id = self.new_id()
@@ -109,12 +116,12 @@ class Service:
             version = challenger if arm == CHALLENGER else version
         answer = _predict(request_id, arm, version, texts, explain)
         at = time.time()
-        self.writer.put(self._rows(answer, texts, arms.experiment, unit, at))
+        self.writer.put(self._rows(answer, texts, arms.experiment, unit, at, source))
         if self.shadow and challenger is not None:
 
             def shadow_rows() -> list[LoggedPrediction]:
                 scored = _predict(request_id, SHADOW, challenger, texts, explain=False)
-                return self._rows(scored, texts, arms.experiment, unit, at)
+                return self._rows(scored, texts, arms.experiment, unit, at, source)
 
             self.writer.submit(shadow_rows, len(texts))
         self.metrics.count_answer(answer)
@@ -155,7 +162,13 @@ class Service:
         return f"{time.time_ns() // 1_000_000:012x}{bits}"
 
     def _rows(
-        self, answer: Answer, texts: Sequence[str], experiment: str, unit: str, at: float
+        self,
+        answer: Answer,
+        texts: Sequence[str],
+        experiment: str,
+        unit: str,
+        at: float,
+        source: str,
     ) -> list[LoggedPrediction]:
         """Return a row for each text; its `milliseconds` are its share of the request's."""
         return [
@@ -175,6 +188,7 @@ class Service:
                 probability=prediction.probability,
                 label=prediction.label,
                 milliseconds=answer.milliseconds / len(texts),
+                source=source,
             )
             for position, (text, prediction) in enumerate(
                 zip(texts, answer.predictions, strict=True)

@@ -14,7 +14,6 @@ from guide_table import GUIDE, TableRow, guide_candidate
 from reproduce_table1 import (
     cleaned_by_method,
     corrected_half_width,
-    cut,
     main,
     print_splits,
 )
@@ -22,7 +21,7 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 
-from sentiment.data.reviews import data_digest, load_reviews, split_reviews, to_labels
+from sentiment.data.reviews import data_digest, load_reviews, split_reviews
 from text_cleaning import clean_text
 
 # 60 reviews of a word each that no other has, in turn of 1 and of 5 stars
@@ -62,14 +61,6 @@ def test_differences_are_paired(capsys: pytest.CaptureFixture[str]) -> None:
     assert "-0.0100   [-0.1832, +0.1632]   better on 0 of 2 splits" in to_code
 
 
-def test_the_cut_of_the_published_seed_is_the_experiments_split(small_reviews: Path) -> None:
-    frame = load_reviews(small_reviews).frame
-    published = split_reviews(frame)
-    found = cut(frame["text"].tolist(), to_labels(frame["rating"]), 42)
-    assert found.train_texts == published.train_texts
-    assert found.y_test.tolist() == published.y_test.tolist()
-
-
 def test_only_ours_is_without_the_marker(tmp_path: Path) -> None:
     texts = cleaned_by_method(load_reviews(write_reviews(tmp_path / "with.csv", rows=40)))
     assert all(text.endswith("read") for text in texts["guide"])  # "3READ MORE" → "read"
@@ -100,7 +91,7 @@ def test_command_line_on_other_reviews(
     # what the table says of the refits, once more by scikit-learn alone
     frame = load_reviews(small_reviews).frame
     marked = [clean_text(text + "READ MORE") for text in frame["text"]]
-    split = split_reviews(frame.assign(text=marked))
+    split = split_reviews(frame.assign(text=marked), method="published")
     here = iter(re.findall(r"^  here +(\S+) +(\S+) +(\S+) ", out, re.MULTILINE))
     for algorithm in GUIDE:
         candidate = guide_candidate(algorithm)
