@@ -73,7 +73,7 @@ class TrainedOn:
     @classmethod
     def of(cls, frame: pd.DataFrame, cleaned: dict[str, str]) -> TrainedOn:
         """Split a frame of `text` and `rating`; `cleaned` maps each text to its cleaned form."""
-        split = split_reviews(frame)
+        split = split_reviews(frame, [cleaned[text] for text in frame["text"]])
         texts = [cleaned[text] for text in split.train_texts]
         vectorizer = build_candidate("LogisticRegression", PARAMETERS).vectorizer
         return cls(

@@ -249,9 +249,10 @@ def judge(
     difference = paired_difference(truth, *predicted)
     recall = paired_difference(truth, *predicted, "recall_negative")
     against, measured = f"version {versions[1]}", f"difference {_shown(difference)}"
+    is_new = new > NEW_DATA - TINY
     faults = []
     if difference.low <= 0:
-        if new < NEW_DATA:
+        if not is_new:
             faults.append(f"no evidence of improvement, {measured}")
         elif difference.low <= -MARGIN:
             faults.append(f"may be worse than {against} by more than {MARGIN}, {measured}")
@@ -270,7 +271,7 @@ def judge(
         if difference.low > 0
         else f"not worse than {against} by more than {MARGIN}, {measured}"
     )
-    data = "the same data" if new < NEW_DATA else "new data"
+    data = "new data" if is_new else "the same data"
     return Verdict(
         promoted=not faults,
         reason="; ".join(faults) or better,
@@ -429,7 +430,7 @@ def is_outage(error: Exception) -> bool:
     from requests import HTTPError
 
     if isinstance(error, MlflowException):
-        return _may_pass(error.get_http_status_code())
+        return _may_pass(int(error.get_http_status_code()))  # type: ignore[no-untyped-call]
     if isinstance(error, HTTPError) and error.response is not None:
         return _may_pass(error.response.status_code)
     missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)

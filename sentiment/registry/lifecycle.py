@@ -306,7 +306,8 @@ def _free_artifacts(store: Store, version: ModelVersion) -> str:
         outside = [place for place in places if not _is_ours(store, place, root)]
         for place in places:
             if place not in outside:
-                get_artifact_repository(place, tracking_uri=store.uri).delete_artifacts()
+                files = get_artifact_repository(place, tracking_uri=store.uri)
+                files.delete_artifacts()  # type: ignore[no-untyped-call]
     except Exception as error:  # of as many kinds as there are kinds of artifact stores
         return one_line(error)
     return f"outside the store, {', '.join(outside)}" if outside else ""
@@ -321,12 +322,14 @@ def _is_ours(store: Store, place: str, root: str) -> bool:
 
 
 def promotion_command(
-    store: Store, version: str, data: str, text_column: str | None, rating_column: str | None
+    store: Store, version: str, text_column: str | None, rating_column: str | None
 ) -> str:
-    """Return the command that puts the version through the gate for production."""
+    """Return the command that puts the version through the gate, on the reviews it was trained on.
+
+    The file is known to the version's run, its columns are not.
+    """
     words = ["python", "-m", "sentiment", "promote", version, "--to", "production"]
     for flag, value, default in (
-        ("--data", data, str(PROJECT / "data.csv")),
         ("--text-column", text_column, TEXT_COLUMN),
         ("--rating-column", rating_column, RATING_COLUMN),
         ("--store", str(store.folder), str(PROJECT)),
