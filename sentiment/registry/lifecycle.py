@@ -146,8 +146,7 @@ def judge_version(store: Store, version: str, split: Split) -> Verdict:
     verdict = compare_versions(store, version, production, split, state.best)
     if production == state.production:
         return verdict
-    vacant = f"version {state.production} was in production and has been deleted"
-    return replace(verdict, note="; ".join(filter(None, [vacant, verdict.note])))
+    return replace(verdict, rule=f"version {state.production} was there and has been deleted")
 
 
 def promote(store: Store, verdict: Verdict, *, why: str = "", force: bool = False) -> Event:

@@ -151,8 +151,8 @@ def test_a_version_in_production_that_was_deleted(run: Command, store: Store) ->
         assert code == 0 and "none: version 1 was in production and has been deleted" in printed
         assert "`rollback` puts back version 3" in printed
     code, printed, _ = run("promote", "2", "--to", "production")
-    assert code == 0 and "version 1 was in production and has been deleted" in printed
-    assert "promoted: the first in production" in printed and "production: → 2" in printed
+    assert code == 0 and "promoted: the first in production" in printed
+    assert "version 1 was there and has been deleted" in printed and "production: → 2" in printed
     store.client.delete_model_version(store.settings.registered_model, "2")
     assert run("rollback")[:2] == (0, "production: → 3\n")
     assert run("which")[1].startswith("3: in production now")
@@ -317,7 +317,7 @@ def test_the_experiment_hands_its_best_version_to_the_gate(
     best = next(v for v in versions if v.tags["model"] == "LogisticRegression")
     number = str(best.version)
     assert len(versions) == 2 and aliases(store) == {"champion": number}
-    assert read_events(store)[0].why.startswith("best of pass ")
+    assert read_events(store)[0].why.startswith("chosen of pass ")
     printed = capsys.readouterr().out
     assert "promoted: the first in production" in printed
     assert printed.endswith(f"Version {number} is in production.\n")

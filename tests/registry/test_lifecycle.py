@@ -202,7 +202,7 @@ def test_a_version_in_production_that_was_deleted_leaves_the_place_vacant(store:
     verdict = judge_version(store, "2", split)  # as the first; but 3, the same model, was the best
     assert verdict.promoted and verdict.production is None and verdict.best == "3"
     assert verdict.best_difference == Interval(0.0, 0.0, 0.0)
-    assert "version 1 was in production" in verdict.note
+    assert verdict.sentence().endswith("(version 1 was there and has been deleted)")
     event = promote(store, verdict)
     assert (event.origin, event.target) == (None, "2") and production_version(store) == "2"
     assert aliases(store) == {"champion": "2", "previous": "3"}
