@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 from flask import Flask
 from support.html import EVIL, Checker, words_of
+from support.prediction_logs import write_arms
 
 from sentiment.ab import comparison as ab_test
 from sentiment.errors import PredictionLogError
@@ -103,6 +105,18 @@ def test_rows_of_one_name_and_other_versions_or_of_the_page_are_not_mixed_in(
         assert found is not None and found.comparison is not None
         counts = found.comparison.champion.answers, found.comparison.challenger.answers
         assert (counts, found.rows) == (answers, sum(answers))
+
+
+def test_a_challenger_that_gives_up_a_class_is_called_worse(tmp_path: Path) -> None:
+    """Its accuracy is the same: it finds 100 positive reviews more and 100 negative ones fewer."""
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    write_arms(url, [[440, 60], [200, 1800]], [[340, 160], [100, 1900]])
+    with closing(open_log(url)) as log:
+        found = reader_of(log, 0.5).read(versions())
+    assert found is not None and found.comparison is not None
+    assert found.rows == found.comparison.challenger.labelled * 2 == 5_000
+    assert found.sentence.startswith("challenger worse: recall of negative falls by 0.200, always")
+    assert found.comparison.champion.accuracy == found.comparison.challenger.accuracy
 
 
 def test_a_shadow_is_compared_pair_by_pair(log: PredictionLog) -> None:
