@@ -22,6 +22,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 
 from sentiment.data.reviews import data_digest, load_reviews, split_reviews
+from sentiment.metrics import corrected_error
 from text_cleaning import clean_text
 
 # 60 reviews of a word each that no other has, in turn of 1 and of 5 stars
@@ -42,6 +43,7 @@ def test_corrected_interval_by_hand() -> None:
     # 4.3027 sqrt(.0004 · 16/21) = 4.3027 · .0174574 = .075114
     values = np.array([0.80, 0.82, 0.84])
     assert corrected_half_width(values, 3 / 7) == pytest.approx(0.075114, abs=2e-6)
+    assert corrected_error(values, 3 / 7) == pytest.approx(0.0174574, abs=1e-7)
     # Nothing held out leaves the plain interval: 4.3027 · .02 / sqrt(3)
     assert corrected_half_width(values, 0.0) == pytest.approx(0.049683, abs=2e-6)
 
