@@ -242,7 +242,7 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
         terminal.say(f"Version {version} is in production.", always=True)
         return
     columns = settings.text_column, settings.rating_column
-    command = promotion_command(store, version, settings.data, *columns)
+    command = promotion_command(store, version, *columns)
     now = f"version {production} is" if production else "no version is"
     terminal.say(
         f"Version {version} is the challenger; {now} in production{'' if production else ' yet'}. "

@@ -353,7 +353,7 @@ def _score_options(parser: Parser) -> None:
 def _promote_options(parser: Parser) -> None:
     parser.add_argument("version", metavar="VERSION")
     parser.value("--to", None, "where to", choices=("staging", "production"), required=True)
-    parser.value("--data", "FILE", "reviews to compare on (default: data.csv)", default=DATA)
+    parser.value("--data", "FILE", "reviews to compare on (default: those it was trained on)")
     parser.columns()
     parser.switch("--force", "promote whatever the gate says; needs --reason")
     parser.value("--reason", "TEXT", "why, for the ledger", default="")

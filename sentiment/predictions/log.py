@@ -104,6 +104,11 @@ class LoggedComparison:
     why: str = ""  # it ended, in words
     verdict: str = ""  # its sentence at the end
 
+    @property
+    def key(self) -> tuple[str, str, str, str, float]:
+        """What tells it from others that run."""
+        return self.experiment, self.kind, self.champion, self.challenger, self.share
+
 
 def _string(value: str) -> str:
     """Return the string with U+FFFD, the replacement character, for what cannot be stored."""
@@ -464,9 +469,11 @@ class PredictionLog:
         )
 
     def _update_running(self, comparison: LoggedComparison, **values: Any) -> bool:
-        key = (column == getattr(comparison, column.name) for column in COMPARISON_KEY)
+        its = (
+            column == value for column, value in zip(COMPARISON_KEY, comparison.key, strict=True)
+        )
         with self._transaction() as connection:
-            update = sa.update(COMPARISONS).where(RUNNING, *key).values(values)
+            update = sa.update(COMPARISONS).where(RUNNING, *its).values(values)
             return connection.execute(update).rowcount > 0
 
     def comparisons(self) -> list[LoggedComparison]:

@@ -61,7 +61,7 @@ def create_page(service: Service, checks: RequestChecks) -> Blueprint:
 
     def shown(form: FormInput, status: int = 200, **what: Any) -> Response:
         arms = service.watcher.arms
-        tested = arms is not None and bool(arms.experiment)
+        tested = arms is not None and bool(arms.experiment or service.comparisons.known)
         page = {"root": request.script_root, "tested": tested, "form": form, **what}
         return Response(render_template("page.html", **page), status)
 

@@ -21,6 +21,7 @@ from sentiment.errors import PredictionLogError
 from sentiment.model.predictor import LoadedVersion, Prediction
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
 from sentiment.predictions.writer import LogWriter
+from sentiment.serving.ab_results import Comparisons
 from sentiment.serving.config import ServingConfig
 from sentiment.serving.metrics import ServingMetrics
 from sentiment.serving.versions import Arms, VersionWatcher
@@ -75,6 +76,7 @@ class Service:
             refresh_seconds=config.refresh_seconds,
             experiment=config.experiment,
         )
+        self.comparisons = Comparisons(log, config)
         self._key, self._count = secrets.token_bytes(32), itertools.count()  # for request ids
         self._closing = threading.Event()
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
@@ -91,6 +93,8 @@ class Service:
         self._upkeep.join(PATIENCE)
         self.watcher.stop()
         self.writer.close()
+        with suppress(PredictionLogError):
+            self.comparisons.leave()
         self.metrics.follow(self.watcher, self.writer)
         self.log.close()
 
@@ -196,10 +200,12 @@ class Service:
         ]
 
     def _keep_up(self) -> None:
-        """Update the metrics and delete old rows, in a thread of its own."""
+        """Update the metrics, keep the comparisons, delete old rows, in a thread of its own."""
         retire_at = time.monotonic()
         while True:
             self.metrics.follow(self.watcher, self.writer)
+            with suppress(PredictionLogError):  # away just now; the next call tries again
+                self.comparisons.keep_record(self.watcher)
             days = self.config.retention_days
             if days is not None and time.monotonic() >= retire_at:
                 retire_at = time.monotonic() + RETIRE_SECONDS
