@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Request, Response, request
@@ -170,21 +171,9 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     @api.add("/drift", problems=(404,), media=PAGE_OR_JSON, guarded=True)
     def drift() -> Response:
         """Return the report of the store's last drift check; browsers get a page."""
-        folder = config.home / LATEST
-        try:
-            report = json.loads((folder / "latest.json").read_bytes())
-            page = (folder / "latest.html").read_text("utf-8") if prefers_html(request) else ""
-        except OSError:
-            raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK) from None
         arms = service.watcher.arms
         answers_now = None if arms is None else arms.champion.version
-        age = (datetime.now(UTC) - datetime.fromisoformat(report["checked_at"])).total_seconds()
-        if not page:
-            return _json({**report, "age_seconds": round(age), "answers_now": answers_now})
-        notice = DRIFT_AGE.format(version=report["version"], age=_age(age))
-        if answers_now not in (None, report["version"]):
-            notice = DRIFT_OF_OTHER.format(checked=report["version"], now=answers_now) + notice
-        return Response(page.replace("<main>", f"<main>{notice}", 1), mimetype="text/html")
+        return _last_check(config.home / LATEST, answers_now, as_page=prefers_html(request))
 
     @api.add("/metrics", media=("text/plain",))
     def metrics() -> Response:
@@ -198,6 +187,22 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
 
     document = _json(openapi_document(api.paths, checks)).get_data()
     return api
+
+
+def _last_check(folder: Path, answers_now: str | None, *, as_page: bool) -> Response:
+    """Return the last drift check, with its age and the version that answers now."""
+    try:
+        report = json.loads((folder / "latest.json").read_bytes())
+        page = (folder / "latest.html").read_text("utf-8")
+    except OSError:
+        raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK) from None
+    age = (datetime.now(UTC) - datetime.fromisoformat(report["checked_at"])).total_seconds()
+    if not as_page:
+        return _json({**report, "age_seconds": round(age), "answers_now": answers_now})
+    notice = DRIFT_AGE.format(version=report["version"], age=_age(age))
+    if answers_now not in (None, report["version"]):
+        notice = DRIFT_OF_OTHER.format(checked=report["version"], now=answers_now) + notice
+    return Response(page.replace("<main>", f"<main>{notice}", 1), mimetype="text/html")
 
 
 def _age(seconds: float) -> str:
