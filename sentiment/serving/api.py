@@ -29,8 +29,8 @@ NO_CHECK = "a check by `python -m sentiment drift`, or by the scheduled flow"
 # What the page of a check gets on top when it is shown, for it does not know what answers now
 DRIFT_AGE = Markup('<p class="quiet">This check of version {version} was made {age}.</p>')
 DRIFT_OF_OTHER = Markup(
-    '<p class="other" role="alert">Version {now} answers now. This check is of version {checked}, '
-    "and says nothing about it; run <code>python -m sentiment drift</code>.</p>"
+    '<p class="other" role="alert">Version {now} answers now. This check is of version {checked} '
+    "and says nothing about version {now}; run <code>python -m sentiment drift</code>.</p>"
 )
 NO_EXPERIMENT = "a server started with --ab challenger=0.2 or --shadow challenger"
 BODY_PROBLEMS = (400, 408, 413, 415)
