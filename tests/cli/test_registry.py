@@ -332,4 +332,5 @@ def test_the_experiment_hands_its_best_version_to_the_gate(
     command = printed.splitlines()[-1].split()
     assert command[:3] == ["python", "-m", "sentiment"]
     assert main([*command[3:], *FORCE]) == 0  # the command that was printed
+    assert capsys.readouterr().out.startswith(f"reviews: {data}\n")  # though it does not name them
     assert aliases(store) == {"champion": "3", "previous": number}

@@ -96,6 +96,9 @@ def test_the_best_version_so_far_follows_from_the_ledger() -> None:
     # it was taken out again, so it is no measure
     back = Event(5, better.when + timedelta(hours=1), ROLLBACK, "4", "3")
     assert replay([first, forced, equal, better, back]).best == "1"
+    far = Event(6, back.when + timedelta(hours=1), ROLLBACK, "5", "1")
+    after = [first, promotion(2, "2", "1", 0.001), promotion(3, "5", "2", -0.009)]
+    assert replay(after).best == "2" and replay([*after, far]).best == "1"
     # the best was gone, so the gate compared with production
     gone = promotion(5, "5", "3", -0.001)
     assert replay([first, forced, equal, better, gone]).best == "3"
