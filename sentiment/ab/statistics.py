@@ -15,9 +15,9 @@ measures.
 How the verdict's errors are shared (Bonferroni's inequality, which asks nothing of how the three
 differences depend on one another): the chance that a verdict ever names a difference that is not
 there is at most `ALPHA`. Accuracy may err in two directions, each guardrail only in one, a fall,
-which is half the error of its interval, since the interval is symmetric. With three intervals of
-the same alpha a, that is a + a/2 + a/2 = `ALPHA`: each is at 1 - `ALPHA` / 2, 97.5 %. For accuracy
-this costs an interval that is a tenth wider than it would be alone.
+which is half the error of its interval, since the interval is symmetric (and hardly ever left on
+both sides). With three intervals of the same alpha a, that is a + a/2 + a/2 = `ALPHA`: each is at
+1 - `ALPHA` / 2, 97.5 %. For accuracy this costs an interval that is a tenth wider than alone.
 
 Counts of the two arms are in the last axis of an array, shape (…, 2): champion, challenger.
 """

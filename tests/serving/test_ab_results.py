@@ -428,8 +428,8 @@ def test_the_two_arms_are_shown_with_intervals_and_verdict(app: Flask) -> None:
     # Wilson's intervals of 700 and 900 of 1,000, from a table
     assert "Champion 70.0% (67.1% to 72.8%)" in words
     assert "Challenger 90.0% (88.0% to 91.7%)" in words
-    assert "Accuracy 97.5% interval, like those of the recalls valid however" in words
-    assert "however often one looks +20.0 points (+" in words
+    assert "97.5% intervals of accuracy and recalls, valid however" in words
+    assert "Accuracy +20.0 points (+" in words
     assert (
         "50.0% of 2,000 users came to the challenger, 50.0% should have: p = 1.0000, as conf"
         in words
@@ -533,7 +533,7 @@ def test_intervals_beyond_what_is_known_are_dashes(app: Flask) -> None:
     answers = answers_of({"champion": 60, "challenger": 3}, {"champion": 2, "challenger": 1})
     page = ab_page(app, running(answers))
     words = words_of(page)
-    assert "valid however often one looks – Recall of negative champion " in words
+    assert "Accuracy – Recall of negative champion " in words
     assert " of 2 – Macro-F1 95% interval, for a single look –" in words
     assert re.findall(r"Challenger (\S+)", words[words.index("Scores with") :])[1] == "–"
     assert 'class="history"' not in page
