@@ -37,6 +37,7 @@ from pydantic import Field
 from sentiment import errors
 from sentiment.data import reviews
 from sentiment.data.reviews import LoadedReviews
+from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.flows import retraining, service
 from sentiment.flows.drift import DRIFTED, NOT_ASKED, check_drift, flipkart_drift_flow
 from sentiment.flows.prefect_server import server_for
@@ -185,6 +186,9 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     rating_column: str | None = None,
     drift: Literal["check", "off"] = "check",
     log_url: str | None = None,
+    drift_window: Annotated[int, Field(ge=1)] = NEWEST,
+    drift_days: Annotated[float, Field(gt=0)] | None = None,
+    min_reviews: Annotated[int, Field(ge=1)] = MIN_WINDOW,
 ) -> str:
     """Retrain the model if that is due; the gate decides on its promotion.
 
@@ -199,10 +203,14 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
         drift: `off` trains in any case, on the file alone, without a check.
         log_url: the prediction log; the SQLite file beside the store when empty.
+        drift_window: newest answers that a drift check compares at most.
+        drift_days: compare those of so many days; those since the last check when empty.
+        min_reviews: fewer are not enough for a verdict on drift.
 
     """
     check = drift == "check"
-    found = check_drift(store, log_url) if check else NOT_ASKED
+    window = (drift_window, drift_days, min_reviews)
+    found = check_drift(store, log_url, *window) if check else NOT_ASKED
     opened = open_tracking_store(store)
     loaded = load_data(data, text_column, rating_column)
     labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)

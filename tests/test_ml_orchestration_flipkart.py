@@ -192,7 +192,7 @@ def test_drift_is_told_once_and_retrained_on_with_what_customers_said(
     run = {"store": str(store.folder)}
     assert flow_service.run_once(server, flipkart_drift_flow, run) == 0
     found = Ran(client, DRIFT_FLOW_NAME).artifacts["drift-report"]
-    assert found.startswith("drifted (version 1, 400 reviews of the prediction log)")
+    assert found.startswith("drifted (version 1, 400 reviews of the prediction log from ")
     assert "unknown words" in found
     left = retrain()
     assert [(told["flow"], told["state"]) for told in webhook] == [

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
 from sentiment.tracking.artifact import FORMATS
@@ -37,8 +38,6 @@ EXPERIMENT = {
 CRON = "*/5 * * * *"
 DRIFT_CRON = "0 * * * *"
 KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
-WINDOW = 5_000  # answers of the log that a drift check reads
-MIN_REVIEWS = 100  # fewer than that say nothing
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # an alias or the number of a version
@@ -94,8 +93,8 @@ class Parser(argparse.ArgumentParser):
 
     def min_reviews(self) -> None:
         """Add `--min-reviews`."""
-        about = f"fewer are not enough for a verdict (default: {MIN_REVIEWS})"
-        self.value("--min-reviews", "N", about, count, MIN_REVIEWS)
+        about = f"fewer are not enough for a verdict (default: {MIN_WINDOW})"
+        self.value("--min-reviews", "N", about, count, MIN_WINDOW)
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -263,6 +262,11 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "the file alone (default: check)"
     )
     value("--drift", None, about, default="check", choices=("check", "off"))
+    about = f"newest answers that a check compares at most (default: {NEWEST})"
+    value("--drift-window", "N", about, count, NEWEST)
+    about = "compare those of so many days (default: those since the last check)"
+    value("--drift-days", "DAYS", about, positive)
+    parser.min_reviews()
     about = (
         "prediction log (default: SQLite beside the store); better keep a password in PGPASSWORD, "
         "since the Prefect UI shows this"
@@ -361,7 +365,9 @@ def _drift_options(parser: Parser) -> None:
     parser.columns()
     parser.log_url()
     value("--since", "TIME", "a date and time, or a span such as 7d or 12h", since)
-    value("--window", "N", f"newest reviews ({WINDOW}; with --since: all)", count)
+    value("--window", "N", f"newest reviews ({NEWEST}; with --since: all)", count)
+    about = "answers of the API, of the page, or all (default: api)"
+    value("--source", None, about, choices=("api", "page", "all"))
     parser.min_reviews()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
     switch("--json", "print the report as JSON and nothing else")
@@ -386,9 +392,10 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         if options.to == "staging":
             parser.error("staging has no gate; leave --force out")
     if options.command == "drift":
-        of_log = (options.since, options.window, options.log_url)
+        of_log = (options.since, options.window, options.source, options.log_url)
         if options.data is not None and any(value is not None for value in of_log):
-            parser.error("--since, --window and --log-url are for the log; leave them or --data")
+            said = "--since, --window, --source and --log-url are for the log"
+            parser.error(f"{said}; leave them or --data")
         if options.data is None and (options.text_column or options.rating_column):
             parser.error("--text-column and --rating-column need a file: --data FILE")
     if options.command == "serve" and options.debug and options.host not in LOOPBACK:

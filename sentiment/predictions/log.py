@@ -443,7 +443,8 @@ class PredictionLog:
             )
         return WindowError(
             f"{_shown(self._engine.url)}: no answers of version {version}{to} among the "
-            f"{self.counts()['predictions']:,} predictions of the log; {SERVE}"
+            f"{self.counts()['predictions']:,} predictions of the log"
+            f"{' (`--source all` counts the others)' if to else ''}; {SERVE}"
         )
 
     def begin_comparison(self, comparison: LoggedComparison) -> None:

@@ -180,6 +180,9 @@ def test_of_a_long_window_all_true_labels_count(
     assert report.performance.labelled == answered.sum()
     expected = measured_f1(labels[answered], window.label[answered])
     assert report.performance.measured == expected
+    # what a verdict needs is counted in the window, not in the sample
+    assert run_check(store, LogWindow(), min_reviews=500).report.verdict != "not enough yet"
+    assert run_check(store, LogWindow(), min_reviews=501).report.verdict == "not enough yet"
 
 
 # --- a file --------------------------------------------------------------------------------
@@ -200,6 +203,33 @@ def test_a_file_like_the_reference_is_steady(tmp_path: Path, run: Run) -> None:
     texts, labels = made_up(300, 212)
     code, out, _ = run("--data", write(tmp_path / "alike.csv", texts, labels), "--quiet")
     assert (code, out) == (0, "steady: version 1 (LogisticRegression), alike.csv\n")
+
+
+def test_the_models_own_training_reviews_are_named_and_no_drift(
+    store: Store, tmp_path: Path, run: Run, log: PredictionLog, version: LoadedVersion
+) -> None:
+    """`fitted` was trained on these; of what came later it knows a part at most."""
+    said, texts = "reviews the model was trained on", made_up(800, 1)[0]
+    code, out, _ = run("--data", write(tmp_path / "own.csv", texts))
+    assert code == 0 and said in out
+    write_answers(log, version, texts)
+    assert any(said in note for note in json.loads(run("--json")[1])["window"]["notes"])
+    assert said not in run("--data", write(tmp_path / "later.csv", made_up(800, 213)[0]))[1]
+
+
+def test_a_window_of_the_page_is_asked_for_by_source(
+    log: PredictionLog, version: LoadedVersion, run: Run
+) -> None:
+    write_answers(log, version, made_up(200, 201)[0])
+    write_answers(log, version, kettles(200, 202)[0], name="p", source="page")
+    for options, code, reviews in (
+        ((), 0, 200),
+        (("--source", "api"), 0, 200),
+        (("--source", "page"), 3, 200),
+        (("--source", "all"), 3, 400),
+    ):
+        ended, out, _ = run("--json", *options)
+        assert (ended, json.loads(out)["reviews"]) == (code, reviews), options
 
 
 def test_a_replay_prints_its_table_and_where_the_figure_is(
