@@ -13,7 +13,7 @@ from typing import Any
 
 from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
-from sentiment.tracking.store import PROJECT, Store, open_store
+from sentiment.tracking.store import PROJECT, Store, open_existing_store, open_store
 
 TOKEN_VARIABLE = "SENTIMENT_API_TOKEN"
 # What takes seconds to import is imported once, before the workers are forked: they share it, and
@@ -100,7 +100,7 @@ class ServingConfig:
         database = self.home / "mlflow.db"
         _check_there(database)
         os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-        store = open_store(self.store)
+        store = open_existing_store(self.store)
         client: Any = _LocalClient(store.client, database)
         return replace(store, client=client)
 

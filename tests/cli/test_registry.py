@@ -218,12 +218,20 @@ def test_no_events_yet(run: Command, store: Store) -> None:
     assert run("which") == (0, "none: no version was in production now\n", "")
 
 
-def test_what_was_mended_is_said(run: Command, store: Store) -> None:
-    """As after a crash between the ledger's entry and the alias."""
+def test_reading_commands_say_what_a_crash_left_behind_and_others_mend_it(
+    run: Command, store: Store
+) -> None:
+    """A crash between the ledger's entry and the alias."""
     force(store, "1")
     store.client.set_registered_model_alias(store.settings.registered_model, "champion", "3")
-    code, _, errors = run("list")
-    assert code == 0 and errors.endswith("mended: champion is version 1\n")
+    before, files = snapshot(store), sorted(store.folder.rglob("*"))
+    for reading in (["list"], ["show", "1"], ["which"], ["history"]):
+        code, printed, errors = run(*reading)
+        assert code == 0 and printed and errors.count("\n") == 1, reading
+        assert "version 1 is in production, the alias champion is 3" in errors
+    assert snapshot(store) == before and sorted(store.folder.rglob("*")) == files
+    code, _, errors = run("promote", "3", "--to", "staging")
+    assert code == 0 and "mended: champion is version 1\n" in errors
     assert run("list")[2] == "" and aliases(store)["champion"] == "1"
 
 
