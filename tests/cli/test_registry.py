@@ -235,6 +235,33 @@ def test_reading_commands_say_what_a_crash_left_behind_and_others_mend_it(
     assert run("list")[2] == "" and aliases(store)["champion"] == "1"
 
 
+def test_the_store_that_is_given_wins_over_the_variables(
+    run: Command,
+    store: Store,
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = versions_store(tmp_path_factory, tmp_path / "other")
+    force(other, "1")
+    store = open_store(store.folder)
+    new, before = twin(store, "2"), snapshot(other)  # which the other does not have
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other.uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", other.uri)
+    assert run("promote", new, "--to", "production", *FORCE)[:2] != (2, "")
+    assert run("which")[1].startswith(f"{new}: in production")
+    assert run("promote", "1", "--to", "production", *FORCE)[0] == 0
+    assert run("rollback")[1] == f"production: 1 → {new}\n"
+    assert run("promote", "3", "--to", "staging")[0] == 0
+    assert f"│ {new} " in run("list")[1] and "champion" in run("show", new)[1]
+    assert run("history")[1].count("→") == 5
+    assert snapshot(other) == before
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+    assert aliases(store) == {"champion": new, "challenger": "3", "staging": "3"}
+    assert aliases(open_store()) == aliases(other)  # without a folder the variable is followed
+
+
 def test_a_server_that_goes_away_or_forbids(
     run: Command, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
