@@ -230,21 +230,20 @@ def store_errors() -> Iterator[None]:
 def use_uri(uri: str) -> None:
     """Point MLflow's own functions at a store, for the calls that take no client.
 
-    Versions are where the runs and the ledger are, whatever `MLFLOW_REGISTRY_URI` says. MLflow also
-    writes both addresses into the environment. There the next `open_store` would take them for the
-    user's wish, so they are taken out again.
+    Versions are where the runs and the ledger are, whatever `MLFLOW_REGISTRY_URI` says.
+
+    MLflow also writes the address into the environment. There the next `open_store` would take it
+    for the user's wish, so it is taken out again.
     """
     import mlflow
 
-    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
-    before = {name: os.environ.get(name) for name in names}
+    named = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    mlflow.set_registry_uri("")  # as the tracking URI
+    if named is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = named
 
 
 def experiment_id(store: Store, name: str) -> str:
