@@ -252,7 +252,7 @@ def experiment_id(store: Store, name: str) -> str:
     It is created when missing, and restored when it was deleted, which is said.
     """
     if name not in store.experiment_ids:
-        store.experiment_ids[name] = tried_again(lambda: _find_or_create(store, name))
+        store.experiment_ids[name] = _tried_again(lambda: _find_or_create(store, name))
     return store.experiment_ids[name]
 
 
@@ -268,7 +268,7 @@ def _find_or_create(store: Store, name: str) -> str:
     return found.experiment_id
 
 
-def tried_again(write: Callable[[], T]) -> T:
+def _tried_again(write: Callable[[], T]) -> T:
     """Return what `write` returns; try again when MLflow fails, `TRIES` times in all.
 
     MLflow looks what is there and then inserts what is missing. When another process does the same
@@ -340,7 +340,7 @@ def log_values(
 
 def log_inputs(store: Store, run_id: str, inputs: Sequence[DatasetInput]) -> None:
     """Write which datasets a run has used; several processes may write the same one at once."""
-    tried_again(lambda: store.client.log_inputs(run_id, list(inputs)))
+    _tried_again(lambda: store.client.log_inputs(run_id, list(inputs)))
 
 
 def end_run(store: Store, run_id: str, status: str = FINISHED) -> None:
