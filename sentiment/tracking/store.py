@@ -195,7 +195,7 @@ def _open(folder: str | Path | None, settings: Settings, *, to_write: bool) -> S
         client.search_experiments(max_results=1)
         if named is None and writable:
             _mend_places(home)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = re.sub(r"\s+", " ", str(error))[:200]
         raise TrackingError(
             f"{without_password(uri)}: the tracking store does not answer ({reason}); start "
