@@ -214,6 +214,18 @@ def test_the_living_on_this_machine_and_the_young_elsewhere_are_left_alone(store
     assert statuses(store) == ["RUNNING", "RUNNING"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a process began")
+def test_a_claim_whose_number_was_given_to_another_process_is_closed(store: Store) -> None:
+    """As in a container that is restarted: the same names and numbers, other processes."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        left = claim(store, age=5, host=platform.node(), pid=other.pid)  # before it began
+        stands = claim(store, age=0, host=platform.node(), pid=other.pid)
+        registry_ledger.close_abandoned(store)
+        other.kill()
+    assert store.client.get_run(left).info.status == "KILLED"
+    assert store.client.get_run(stands).info.status == "RUNNING"
+
+
 def test_a_claim_that_was_closed_meanwhile_is_not_committed(store: Store) -> None:
     def sleep_too_long(state: RegistryState) -> None:
         (mine,) = find_runs(store, store.settings.ledger, REGISTRY_KIND)
