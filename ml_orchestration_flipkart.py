@@ -7,8 +7,8 @@
 A run checks for drift first. If nothing drifted and no data changed, there is nothing to train.
 Otherwise it loads, cleans, splits, vectorizes, trains, evaluates and logs a logistic regression on
 the file and the labelled feedback, and the gate compares it with the production version. A second
-deployment checks for drift each hour. If `PREFECT_API_URL` names no server that answers, one is
-started on loopback and taken down at the end.
+deployment checks for drift each hour. Where Prefect's settings name no server, one is started on
+loopback and taken down at the end.
 """
 
 # No `from __future__ import annotations` here: Prefect loads the flow by its file's path, and could
@@ -22,14 +22,17 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from sentiment.cli.options import DATA, KEEP, parse_flow
+from sentiment.flows import terminal
 
 if __name__ == "__main__":
     parse_flow()  # --help and wrong options answer before Prefect, which takes seconds to import
+    terminal.prepare()
 
 from prefect import Flow, flow, task
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
+from prefect.schedules import Cron
 from pydantic import Field
 
 from sentiment import errors
@@ -205,11 +208,12 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
 def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
     """Return the retraining and the drift check, which is paused with `--drift off`."""
     check_is_off = options.drift == "off"
+    zone = options.timezone or service.local_zone()
     return [
         RunnerDeployment.from_flow(
             one,
             name,
-            cron=cron,
+            schedule=Cron(cron, timezone=zone),
             paused=paused,
             parameters=parameters_of(one, options),
             # Each its own: a common limit would cancel every check, a retraining being due then

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import tzlocal
 from filelock import FileLock, Timeout
 from httpx import HTTPError
 from prefect import State, Task
@@ -40,8 +42,9 @@ from prefect.tasks import exponential_backoff
 
 from sentiment import errors
 from sentiment.errors import ServiceError, UserError
-from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with, say
+from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with
 from sentiment.flows.report import alert
+from sentiment.flows.terminal import say
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -52,6 +55,7 @@ LOOK_SECONDS = 0.5
 FLUSH_SECONDS = 10  # for the last logs and events of a run
 DRAIN_SECONDS = 600  # a run takes seconds; one that hangs must not keep the service up for ever
 SERVICE = "FLOW_SERVICE_PID"  # what a run's process is told of the service that started it
+FIELDS = 5  # of a cron expression
 ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
@@ -95,13 +99,33 @@ ONE_AT_A_TIME = objects.ConcurrencyLimitConfig(
 
 
 def check_cron(option: str, cron: str) -> None:
-    """Raise `ServiceError` unless `cron`, given as `option`, is a schedule that Prefect takes."""
+    """Raise `ServiceError` unless `cron`, given as `option`, is a schedule that Prefect takes.
+
+    Prefect would read a sixth field as seconds, and names such as `@daily`, which its UI cannot
+    show. Both are refused.
+    """
     try:
         CronSchedule(cron=cron)
+        known = len(cron.split()) == FIELDS
     except ValueError:
+        known = False
+    if not known:
         raise ServiceError(
-            f"{option} '{cron}': not a cron expression; expected five fields such as '*/5 * * * *'"
-        ) from None
+            f"{option} '{cron[:100]}': not a cron expression; expected five fields such as "
+            "'*/5 * * * *'"
+        )
+
+
+def local_zone() -> str:
+    """Return the IANA name of the local time zone. Where none is known, say so and return UTC."""
+    try:
+        name = str(tzlocal.get_localzone())
+    except zoneinfo.ZoneInfoNotFoundError:  # TZ=CET-1CEST, say
+        name = ""
+    if name in zoneinfo.available_timezones():
+        return name
+    say("the local time zone has no known name: schedules are read in UTC; see --timezone")
+    return "UTC"
 
 
 @contextmanager
@@ -160,8 +184,9 @@ def serve(server: Server, deployments: Sequence[RunnerDeployment]) -> int:
         try:
             for deployment in deployments:
                 for one in () if deployment.paused else deployment.schedules or ():
-                    cron = getattr(one.schedule, "cron", one.schedule)
-                    say(f"serving '{deployment.name}' on cron {cron}; Prefect UI: {server.ui_url}")
+                    assert isinstance(one.schedule, CronSchedule)
+                    when = f"cron {one.schedule.cron} ({one.schedule.timezone})"
+                    say(f"serving '{deployment.name}' on {when}; Prefect UI: {server.ui_url}")
             while not stopping.wait(LOOK_SECONDS):
                 server.restart_if_ours_died()
                 if not runner.is_alive() and server.answers():
