@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from sentiment.cli.options import DATA, KEEP, parse_flow
@@ -39,14 +40,22 @@ from sentiment import errors
 from sentiment.data import reviews
 from sentiment.data.reviews import LoadedReviews
 from sentiment.flows import retraining, service
-from sentiment.flows.drift import DRIFTED, NOT_ASKED, check_drift, flipkart_drift_flow
+from sentiment.flows.drift import (
+    DRIFT_FLOW_NAME,
+    DRIFTED,
+    NOT_ASKED,
+    check_drift,
+    flipkart_drift_flow,
+)
 from sentiment.flows.prefect_server import server_for
 from sentiment.flows.report import ScheduledRun, leave_artifacts
+from sentiment.flows.retention import forget_old_runs
 from sentiment.flows.retraining import Chosen, Outcome
 from sentiment.flows.service import FLOW, RETRIED, STEP
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
 from sentiment.predictions.log import default_log_url
-from sentiment.tracking.store import PROJECT, Store, open_store
+from sentiment.registry.lifecycle import production_version
+from sentiment.tracking.store import PROJECT, Store, open_store, store_errors
 from sentiment.training import report as training
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
 from text_cleaning import clean_texts
@@ -216,6 +225,7 @@ def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
             schedule=Cron(cron, timezone=zone),
             paused=paused,
             parameters=parameters_of(one, options),
+            tags=service.place_of(options.store),
             # Each its own: a common limit would cancel every check, a retraining being due then
             concurrency_limit=service.ONE_AT_A_TIME,
         )
@@ -234,6 +244,7 @@ def parameters_of(one: Flow[Any, Any], options: argparse.Namespace) -> dict[str,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the deployments, or run once; return the exit code."""
     options = parse_flow(arguments)
+    known: tuple[Store, str | None] | None = None
     try:
         service.check_cron("--cron", options.cron)
         service.check_cron("--drift-cron", options.drift_cron)
@@ -241,22 +252,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = reviews.load_reviews(options.data, options.text_column, options.rating_column)
         reviews.split_reviews(loaded.frame)
         store = open_store(options.store)
+        with store_errors():
+            known = store, production_version(store)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         with (
             service.only_one(store.studies / "flow.lock", f"the store in {store.folder}"),
             server_for(store.folder / ".prefect") as server,
         ):
+            flows, (store_tag, _) = (FLOW_NAME, DRIFT_FLOW_NAME), service.place_of(options.store)
+            forget = partial(forget_old_runs, store, flows, store_tag, options.keep_runs)
             if options.once:
                 parameters = parameters_of(flipkart_sentiment_flow, options)
-                return service.run_once(server, flipkart_sentiment_flow, parameters)
+                code = service.run_once(server, flipkart_sentiment_flow, parameters)
+                forget()
+                return code
             os.chdir(PROJECT)  # from where the runs find this script and the package
-            return service.serve(server, deployments(options))
+            return service.serve(server, deployments(options), forget)
     except errors.UserError as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, TerminationSignal):
-        print("interrupted: production is as it was", file=sys.stderr)
+        print(f"interrupted{production_now(*known) if known else ''}", file=sys.stderr)
         return errors.EXIT_INTERRUPTED
+
+
+def production_now(store: Store, before: str | None) -> str:
+    """Return a clause on what is in production: an interrupted run may have promoted a version."""
+    try:
+        with store_errors():
+            now = production_version(store)
+    except errors.TrackingError:
+        return ""
+    if now != before:
+        return f": version {now} was put into production"
+    return f": {f'version {now}' if now else 'no version'} is in production, as before"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Find the Prefect server to use: the one that is named, or else one of our own on loopback.
 
-Prefect's settings name one: `PREFECT_API_URL`, a profile, or a file such as `prefect.toml`. Our own server is a child process. It ends by itself when the process that started it is gone,
+Prefect's settings name one: `PREFECT_API_URL`, a profile, or a file such as `prefect.toml`.
+
+Our own server is a child process. It ends by itself when the process that started it is gone,
 however that died, so that a `kill -9` leaves nothing behind.
 """
 

@@ -10,6 +10,8 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 from sentiment.tracking.store import keep_private
@@ -46,8 +48,8 @@ class RunLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record: on stdout what a task prints, on stderr all else."""
-        prefect = os.path.dirname(sys.modules["prefect"].__file__ or "")
-        ours = not record.pathname.startswith(prefect)
+        prefect = Path(sys.modules["prefect"].__file__ or "").parent
+        ours = not Path(record.pathname).is_relative_to(prefect)
         if ours and record.name in RUNS and record.levelno < logging.WARNING:
             at = time.strftime("%H:%M:%S", time.localtime(record.created))
             where = getattr(record, "task_name", None) or getattr(record, "flow_name", "")
@@ -59,6 +61,8 @@ class RunLines(logging.Handler):
 
 
 def _write(stream: TextIO, line: str) -> None:
-    # not `print`, which Prefect turns into a line of its log during a run
-    stream.write(f"{line}\n")
-    stream.flush()
+    # Not `print`, which Prefect turns into a line of its log during a run. Where nobody reads any
+    # more, since the service was killed, the run can still tell the server.
+    with suppress(OSError):
+        stream.write(f"{line}\n")
+        stream.flush()
