@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +17,16 @@ from typing import Any, TypeVar
 import pytest
 from conftest import PROJECT, write_reviews
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    FlowFilter,
+    FlowRunFilter,
+    LogFilter,
+)
+from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running, Scheduled
 from pydantic import BaseModel
 from support.drift_reviews import made_up
@@ -30,7 +37,9 @@ from support.webhook import receiving
 import ml_orchestration_flipkart as script
 from sentiment.flows import service as flow_service
 from sentiment.flows.drift import DRIFT_FLOW_NAME, flipkart_drift_flow
+from sentiment.flows import prefect_server
 from sentiment.flows.prefect_server import Server, server_for
+from sentiment.flows.retention import forget_old_runs
 from sentiment.predictions.log import open_log
 from sentiment.registry.lifecycle import production_version
 from sentiment.tracking.store import KILLED, LEDGER, Store, find_runs, open_store
@@ -54,12 +63,12 @@ Filter = TypeVar("Filter", bound=BaseModel)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Prefect server of our own, which is gone afterwards."""
-    named = os.environ.pop("PREFECT_API_URL", None)
-    with server_for(tmp_path_factory.mktemp("prefect")) as started:
+    with (
+        temporary_settings(restore_defaults=[PREFECT_API_URL]),
+        server_for(tmp_path_factory.mktemp("prefect")) as started,
+    ):
         yield started
     assert not started.answers()
-    if named is not None:
-        os.environ["PREFECT_API_URL"] = named
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +170,19 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     assert sorted(str(version.version) for version in versions) == ["1", "2"]
 
+    # the newest run is kept, the older ones go with all they left; both versions still need theirs
+    store_tag = f"store:{store.folder}"
+    forget_old_runs(store, [script.FLOW_NAME], store_tag, 1)
+    ours = FlowRunFilter.model_validate({"tags": {"all_": [store_tag]}})
+    (kept,) = client.read_flow_runs(flow_run_filter=ours)
+    tasks = client.read_task_runs(flow_filter=which(FlowFilter, "name", script.FLOW_NAME))
+    assert len(tasks) == len(TRAINED) and {task.flow_run_id for task in tasks} == {kept.id}
+    assert {one.flow_run_id for one in client.read_artifacts()} == {kept.id}
+    said = client.read_logs(LogFilter())
+    assert any("Test F1 Score : " in line.message for line in said if line.flow_run_id == kept.id)
+    wait_for(lambda: {line.flow_run_id for line in client.read_logs(LogFilter())} == {kept.id})
+    assert len(retraining_runs(store)) == 2
+
 
 def test_drift_is_told_once_and_retrained_on_with_what_customers_said(
     server: Server, client: SyncPrefectClient, tmp_path: Path, webhook: list[dict[str, str]]
@@ -229,13 +251,18 @@ class Service:
     def __init__(self, server: Server, folder: Path, *options: str) -> None:
         self.data, self.store_folder = folder / "reviews.csv", folder / "store"
         self.log = folder / f"service-{time.monotonic_ns()}.log"
-        hour = (datetime.now(UTC).hour + 12) % 24  # nothing comes due by itself meanwhile
+        self.hour = (datetime.now(UTC).hour + 12) % 24  # nothing comes due by itself meanwhile
         command = [
             *(sys.executable, str(PROJECT / "ml_orchestration_flipkart.py")),
             *("--data", str(self.data), "--store", str(self.store_folder)),
-            *("--cron", f"0 {hour} * * *", "--drift-cron", f"30 {hour} * * *", *options),
+            *("--cron", f"0 {self.hour} * * *", "--drift-cron", f"30 {self.hour} * * *", *options),
         ]
-        env = {**os.environ, "PREFECT_API_URL": server.api_url}
+        # named by a profile, without the path of the API
+        profile = f'active = "ours"\n[profiles.ours]\nPREFECT_API_URL = "{server.ui_url}/"\n'
+        (folder / "profiles.toml").write_text(profile)
+        env = {**os.environ, "PREFECT_HOME": str(folder), "TZ": "Asia/Kolkata"}
+        for unset in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+            env.pop(unset, None)
         env["PREFECT_RUNNER_POLL_FREQUENCY"] = "1"
         env["PREFECT_CLIENT_MAX_RETRIES"] = "1"  # so that it takes seconds to give a server up
         self.began = datetime.now(UTC)
@@ -302,14 +329,40 @@ def running(client: SyncPrefectClient, service: Service) -> FlowRun:
     return run
 
 
+# A run without a service that never ends, as `--once` makes it
+STUCK = """
+import sys, time
+from prefect import flow, tags, task
+from sentiment.flows.service import place_of
+
+@task
+def sleep():
+    time.sleep(600)
+
+@flow
+def stuck():
+    sleep()
+
+with tags(*place_of(sys.argv[1])):
+    stuck()
+"""
+
+
+def is_running(run: TaskRun) -> bool:
+    return run.state is not None and run.state.is_running()
+
+
 def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     server: Server,
     client: SyncPrefectClient,
     serving: Callable[..., Service],
     webhook: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     first = serving()
     first.wait_until_it_says("serving 'flipkart-sentiment-drift-deployment' on cron 30 ")
+    assert f"on cron 0 {first.hour} * * * (Asia/Kolkata)" in first.log.read_text()
     ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
     assert ours.parameters["data"] == str(first.data)
     assert check.parameters == {"store": str(first.store_folder), "log_url": None}
@@ -321,7 +374,9 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     first.data.write_text(good.replace("Ratings", "Points", 1))
     of_schedule = which(FlowRunFilter, "deployment_id", ours.id)
     planned = wait_for(lambda: client.read_flow_runs(flow_run_filter=of_schedule))
-    assert planned[0].auto_scheduled
+    assert planned[0].auto_scheduled and planned[0].expected_start_time is not None
+    planned_at = planned[0].expected_start_time.astimezone(UTC)  # Kolkata is 5:30 ahead
+    assert (planned_at.hour, planned_at.minute) == ((first.hour - 6) % 24, 30)
     three = [planned[0], trigger(client), trigger(client)]
     client.set_flow_run_state(planned[0].id, Scheduled(), force=True)
     beside = trigger(client, DRIFT_CHECK)
@@ -334,6 +389,7 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     first.data.write_text(good)
 
     # the service is killed: its run ends by itself, and runs come due while nothing is served
+    once = subprocess.Popen([sys.executable, "-c", STUCK, str(first.store_folder)])
     run = running(client, first)
     left = first.processes_of_runs()
     first.process.kill()
@@ -341,12 +397,22 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     wait_for(lambda: not any(alive(pid) for pid in left))
     dead = trigger(client)  # one whose process was killed, too
     client.set_flow_run_state(dead.id, Running(), force=True)
+    # and a run without a service, within a task
+    stuck = which(FlowFilter, "name", "stuck")
+    wait_for(lambda: any(is_running(task) for task in client.read_task_runs(flow_filter=stuck)))
+    once.kill()
+    once.wait()
 
     # its successor closes them; downtime is not caught up with: one run makes up for it
-    service = serving("--drift", "off")
+    service = serving("--drift", "off", "--timezone", "UTC")
     assert "flipkart-sentiment-drift-deployment" not in service.log.read_text()
     assert deployed(client, DRIFT_CHECK).paused and not deployed(client, RETRAINING).paused
-    assert outcome(client, run) == outcome(client, dead) == "CRASHED"
+    (alone,) = client.read_flow_runs(flow_filter=stuck)
+    assert outcome(client, run) == outcome(client, dead) == outcome(client, alone) == "CRASHED"
+    closed = which(FlowRunFilter, "id", run.id, dead.id, alone.id)
+    tasks = client.read_task_runs(flow_run_filter=closed)
+    assert [task for task in tasks if task.state is None or not task.state.is_final()] == []
+    assert "CRASHED" in {task.state.type.value for task in tasks if task.state is not None}
     assert {outcome(client, one) for one in missed} == {"CANCELLED"}
     made_up_for = FlowRunFilter.model_validate(
         {
@@ -357,16 +423,33 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     )
     (one,) = wait_for(lambda: client.read_flow_runs(flow_run_filter=made_up_for))
     assert outcome(client, one) == "COMPLETED"
+    # what is planned follows the new time zone, and nothing the old one
+    of_schedule_now = FlowRunFilter.model_validate(
+        {"deployment_id": {"any_": [ours.id]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    )
+    planned = wait_for(lambda: client.read_flow_runs(flow_run_filter=of_schedule_now))
+    due = [one.expected_start_time for one in planned]
+    assert {(at.hour, at.minute) for at in due if at is not None} == {(service.hour, 0)}
+    # a line for each thing that tasks print, and none of Prefect's
+    said = service.log.read_text()
+    assert said.startswith("loading Prefect and MLflow …\n")
+    assert re.search(r"^\d\d:\d\d:\d\d load_data: reviews.csv: 400 rows read", said, re.MULTILINE)
+    assert "Finished in state" not in said and "INFO" not in said
     store = open_store(service.store_folder)
     assert production_version(store) == "1"
 
     # a second service on the store is refused
     assert script.main(["--data", str(service.data), "--store", str(store.folder)]) == 2
 
-    # the server goes away and comes back
+    # the server goes away and comes back; who names it meanwhile waits for it
     server.stop()
     service.wait_until_it_says("the runner gave up")
-    server.restart_if_ours_died()
+    monkeypatch.setattr(prefect_server, "NAMED_SECONDS", 120)
+    with ThreadPoolExecutor() as pool:
+        named = pool.submit(Server.named, f"{server.ui_url}/")
+        wait_for(lambda: "waiting for the Prefect server" in capfd.readouterr().out)
+        server.restart_if_ours_died()
+        assert named.result().api_url == server.api_url
     service.wait_until_it_says("the runner works again")
 
     # Ctrl-C, which reaches every process of the terminal: the run ends well, and then the service
