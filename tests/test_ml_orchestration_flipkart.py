@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     LogFilter,
 )
-from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -35,9 +36,9 @@ from support.loop_reviews import in_other_words, write_labelled
 from support.webhook import receiving
 
 import ml_orchestration_flipkart as script
+from sentiment.flows import prefect_server
 from sentiment.flows import service as flow_service
 from sentiment.flows.drift import DRIFT_FLOW_NAME, flipkart_drift_flow
-from sentiment.flows import prefect_server
 from sentiment.flows.prefect_server import Server, server_for
 from sentiment.flows.retention import forget_old_runs
 from sentiment.predictions.log import open_log
@@ -178,8 +179,7 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     tasks = client.read_task_runs(flow_filter=which(FlowFilter, "name", script.FLOW_NAME))
     assert len(tasks) == len(TRAINED) and {task.flow_run_id for task in tasks} == {kept.id}
     assert {one.flow_run_id for one in client.read_artifacts()} == {kept.id}
-    said = client.read_logs(LogFilter())
-    assert any("Test F1 Score : " in line.message for line in said if line.flow_run_id == kept.id)
+    assert any("Test F1 Score : " in line.message for line in client.read_logs(LogFilter()))
     wait_for(lambda: {line.flow_run_id for line in client.read_logs(LogFilter())} == {kept.id})
     assert len(retraining_runs(store)) == 2
 
@@ -329,7 +329,22 @@ def running(client: SyncPrefectClient, service: Service) -> FlowRun:
     return run
 
 
-# A run without a service that never ends, as `--once` makes it
+def due_at(client: SyncPrefectClient, deployment: DeploymentResponse) -> set[tuple[int, int]]:
+    """Return hour and minute, in UTC, of all that is planned."""
+    planned = FlowRunFilter.model_validate(
+        {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    )
+    times = wait_for(
+        lambda: [
+            run.expected_start_time.astimezone(UTC)
+            for run in client.read_flow_runs(flow_run_filter=planned)
+            if run.auto_scheduled and run.expected_start_time is not None
+        ]
+    )
+    return {(at.hour, at.minute) for at in times}
+
+
+# A run without a service, as `--once` makes it, whose task does not end
 STUCK = """
 import sys, time
 from prefect import flow, tags, task
@@ -348,35 +363,49 @@ with tags(*place_of(sys.argv[1])):
 """
 
 
-def is_running(run: TaskRun) -> bool:
-    return run.state is not None and run.state.is_running()
+@contextmanager
+def stuck_in_a_task(server: Server, client: SyncPrefectClient, store: Path) -> Iterator[FlowRun]:
+    """Yield a run that is in the middle of a task; its process is killed afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(store)],
+        env={**os.environ, "PREFECT_API_URL": server.api_url},
+    )
+    try:
+        of_flow = which(FlowFilter, "name", "stuck")
+        wait_for(
+            lambda: any(
+                task.state is not None and task.state.is_running()
+                for task in client.read_task_runs(flow_filter=of_flow)
+            )
+        )
+        (run,) = client.read_flow_runs(flow_filter=of_flow)
+        yield run
+    finally:
+        process.kill()
+        process.wait()
 
 
-def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
-    server: Server,
-    client: SyncPrefectClient,
-    serving: Callable[..., Service],
-    webhook: list[dict[str, str]],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+def task_states(client: SyncPrefectClient, *runs: FlowRun) -> set[str]:
+    tasks = client.read_task_runs(
+        flow_run_filter=which(FlowRunFilter, "id", *(run.id for run in runs))
+    )
+    return {"" if task.state is None else task.state.type.value for task in tasks}
+
+
+def of_three_one_runs(
+    client: SyncPrefectClient, first: Service, webhook: list[dict[str, str]]
 ) -> None:
-    first = serving()
-    first.wait_until_it_says("serving 'flipkart-sentiment-drift-deployment' on cron 30 ")
-    assert f"on cron 0 {first.hour} * * * (Asia/Kolkata)" in first.log.read_text()
-    ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
-    assert ours.parameters["data"] == str(first.data)
-    assert check.parameters == {"store": str(first.store_folder), "log_url": None}
-    assert not ours.paused and not check.paused
+    """Bring forward what the schedule made: of three at once one runs, the others are cancelled.
 
-    # what the schedule made is brought forward: of three at once one runs, the others are
-    # cancelled, nothing waits; a check runs beside it. Bad data is a failed run with an alert
+    Nothing waits; a check runs beside it. Bad data is a failed run with an alert.
+    """
+    ours = deployed(client, RETRAINING)
     good = first.data.read_text()
     first.data.write_text(good.replace("Ratings", "Points", 1))
     of_schedule = which(FlowRunFilter, "deployment_id", ours.id)
     planned = wait_for(lambda: client.read_flow_runs(flow_run_filter=of_schedule))
-    assert planned[0].auto_scheduled and planned[0].expected_start_time is not None
-    planned_at = planned[0].expected_start_time.astimezone(UTC)  # Kolkata is 5:30 ahead
-    assert (planned_at.hour, planned_at.minute) == ((first.hour - 6) % 24, 30)
+    assert planned[0].auto_scheduled
+    assert due_at(client, ours) == {((first.hour - 6) % 24, 30)}  # Kolkata is 5:30 ahead of UTC
     three = [planned[0], trigger(client), trigger(client)]
     client.set_flow_run_state(planned[0].id, Scheduled(), force=True)
     beside = trigger(client, DRIFT_CHECK)
@@ -388,31 +417,57 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     assert "no column of ratings" in webhook[0]["message"]
     first.data.write_text(good)
 
+
+def goes_away_and_comes_back(server: Server, service: Service) -> None:
+    """Stop the server and start it again; who names it meanwhile waits for it."""
+    server.stop()
+    service.wait_until_it_says("the runner gave up")
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
+        patch.setattr(prefect_server, "NAMED_SECONDS", 120)
+        said: list[str] = []
+        patch.setattr(prefect_server, "say", said.append)
+        named = pool.submit(Server.named, f"{server.ui_url}/")
+        wait_for(lambda: said)
+        server.restart_if_ours_died()
+        assert named.result().api_url == server.api_url
+        assert len(said) == 1
+    service.wait_until_it_says("the runner works again")
+
+
+def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
+    server: Server,
+    client: SyncPrefectClient,
+    serving: Callable[..., Service],
+    webhook: list[dict[str, str]],
+) -> None:
+    first = serving()
+    first.wait_until_it_says("serving 'flipkart-sentiment-drift-deployment' on cron 30 ")
+    assert f"on cron 0 {first.hour} * * * (Asia/Kolkata)" in first.log.read_text()
+    ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
+    assert ours.parameters["data"] == str(first.data)
+    assert check.parameters == {"store": str(first.store_folder), "log_url": None}
+    assert not ours.paused and not check.paused
+
+    of_three_one_runs(client, first, webhook)
+
     # the service is killed: its run ends by itself, and runs come due while nothing is served
-    once = subprocess.Popen([sys.executable, "-c", STUCK, str(first.store_folder)])
-    run = running(client, first)
-    left = first.processes_of_runs()
-    first.process.kill()
-    missed = [trigger(client) for _ in range(3)]
-    wait_for(lambda: not any(alive(pid) for pid in left))
+    with stuck_in_a_task(server, client, first.store_folder) as alone:
+        run = running(client, first)
+        left = first.processes_of_runs()
+        first.process.kill()
+        missed = [trigger(client) for _ in range(3)]
+        wait_for(lambda: not any(alive(pid) for pid in left))
     dead = trigger(client)  # one whose process was killed, too
     client.set_flow_run_state(dead.id, Running(), force=True)
-    # and a run without a service, within a task
-    stuck = which(FlowFilter, "name", "stuck")
-    wait_for(lambda: any(is_running(task) for task in client.read_task_runs(flow_filter=stuck)))
-    once.kill()
-    once.wait()
+    assert task_states(client, alone) == {"RUNNING"}
 
     # its successor closes them; downtime is not caught up with: one run makes up for it
     service = serving("--drift", "off", "--timezone", "UTC")
     assert "flipkart-sentiment-drift-deployment" not in service.log.read_text()
     assert deployed(client, DRIFT_CHECK).paused and not deployed(client, RETRAINING).paused
-    (alone,) = client.read_flow_runs(flow_filter=stuck)
     assert outcome(client, run) == outcome(client, dead) == outcome(client, alone) == "CRASHED"
-    closed = which(FlowRunFilter, "id", run.id, dead.id, alone.id)
-    tasks = client.read_task_runs(flow_run_filter=closed)
-    assert [task for task in tasks if task.state is None or not task.state.is_final()] == []
-    assert "CRASHED" in {task.state.type.value for task in tasks if task.state is not None}
+    assert task_states(client, alone) == {"CRASHED"}
+    assert task_states(client, run, dead) <= {"COMPLETED", "CRASHED"}
     assert {outcome(client, one) for one in missed} == {"CANCELLED"}
     made_up_for = FlowRunFilter.model_validate(
         {
@@ -423,13 +478,7 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     )
     (one,) = wait_for(lambda: client.read_flow_runs(flow_run_filter=made_up_for))
     assert outcome(client, one) == "COMPLETED"
-    # what is planned follows the new time zone, and nothing the old one
-    of_schedule_now = FlowRunFilter.model_validate(
-        {"deployment_id": {"any_": [ours.id]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
-    )
-    planned = wait_for(lambda: client.read_flow_runs(flow_run_filter=of_schedule_now))
-    due = [one.expected_start_time for one in planned]
-    assert {(at.hour, at.minute) for at in due if at is not None} == {(service.hour, 0)}
+    assert due_at(client, ours) == {(service.hour, 0)}  # in the new time zone, none in the old
     # a line for each thing that tasks print, and none of Prefect's
     said = service.log.read_text()
     assert said.startswith("loading Prefect and MLflow …\n")
@@ -441,16 +490,7 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     # a second service on the store is refused
     assert script.main(["--data", str(service.data), "--store", str(store.folder)]) == 2
 
-    # the server goes away and comes back; who names it meanwhile waits for it
-    server.stop()
-    service.wait_until_it_says("the runner gave up")
-    monkeypatch.setattr(prefect_server, "NAMED_SECONDS", 120)
-    with ThreadPoolExecutor() as pool:
-        named = pool.submit(Server.named, f"{server.ui_url}/")
-        wait_for(lambda: "waiting for the Prefect server" in capfd.readouterr().out)
-        server.restart_if_ours_died()
-        assert named.result().api_url == server.api_url
-    service.wait_until_it_says("the runner works again")
+    goes_away_and_comes_back(server, service)
 
     # Ctrl-C, which reaches every process of the terminal: the run ends well, and then the service
     last = running(client, service)
