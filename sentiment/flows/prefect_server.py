@@ -37,7 +37,7 @@ from sentiment.tracking.store import PRIVATE, PROJECT, without_password
 
 HOST, PORT = "127.0.0.1", 4200  # Prefect's own defaults
 START_SECONDS = 120  # a cold start takes about 10 s here; a loaded machine needs more
-NAMED_SECONDS = 10  # for one that is named: it may be starting at the same time as we
+NAMED_SECONDS = 10.0  # for one that is named: it may be starting at the same time as we
 STOP_SECONDS = 15
 REFUSALS = (401, 403)
 ORPHAN_SECONDS = 5  # less than a new service takes to start
@@ -106,18 +106,18 @@ class Server:
         while True:
             for url in (address, f"{address}/api"):
                 server = cls(url)
-                if server.answers():
+                if server.answers(timeout=NAMED_SECONDS / 2):
                     if url == address and PREFECT_UI_URL.value():  # Prefect Cloud's is elsewhere
                         server.ui_url = without_password(PREFECT_UI_URL.value())
                     return server
             if time.monotonic() > until:
                 raise ServerError(
                     f"no Prefect server answers at {shown}, which PREFECT_API_URL or the profile "
-                    "names; start it, or take the name out: `prefect config unset PREFECT_API_URL`"
+                    "names; start it, or unset it (`prefect config unset PREFECT_API_URL`)"
                 )
             if not said:
                 said = True
-                say(f"waiting for the Prefect server at {shown}, up to {NAMED_SECONDS} s …")
+                say(f"waiting for the Prefect server at {shown}, up to {NAMED_SECONDS:.0f} s …")
             time.sleep(LOOK_SECONDS)
 
     @classmethod

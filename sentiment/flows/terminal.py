@@ -17,7 +17,6 @@ from typing import TextIO
 from sentiment.tracking.store import keep_private
 
 LEVEL, HANDLER = "PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"
-
 RUNS = ("prefect.flow_runs", "prefect.task_runs")  # the loggers that what is printed goes to
 
 

@@ -161,7 +161,7 @@ def test_a_server_that_is_named_and_does_not_answer_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No server of our own is started in its stead."""
-    monkeypatch.setattr(prefect_server, "NAMED_SECONDS", 0)
+    monkeypatch.setattr(prefect_server, "NAMED_SECONDS", 1.0)
     monkeypatch.setattr(Server, "own", None)
     options = ["--once", "--data", str(small_reviews), "--store", str(store_folder)]
     with temporary_settings({PREFECT_API_URL: address}):
