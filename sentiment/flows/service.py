@@ -29,6 +29,7 @@ import tzlocal
 from filelock import FileLock, Timeout
 from httpx import HTTPError
 from prefect import State, Task, tags
+from prefect._vendor.croniter.croniter import croniter
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import objects
@@ -106,17 +107,18 @@ def check_cron(option: str, cron: str) -> None:
     """Raise `ServiceError` unless `cron`, given as `option`, is a schedule that Prefect takes.
 
     Prefect would read a sixth field as seconds, and names such as `@daily`, which its UI cannot
-    show. Both are refused.
+    show. Both are refused, and what never comes due, such as 30 February.
     """
     try:
         CronSchedule(cron=cron)
+        croniter(cron).get_next()  # type: ignore[no-untyped-call]  # as the server does
         known = len(cron.split()) == FIELDS
     except ValueError:
         known = False
     if not known:
         raise ServiceError(
-            f"{option} '{cron[:100]}': not a cron expression; expected five fields such as "
-            "'*/5 * * * *'"
+            f"{option} '{cron[:100]}': not a cron expression that comes due; expected five fields "
+            "such as '*/5 * * * *'"
         )
 
 

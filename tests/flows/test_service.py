@@ -62,9 +62,11 @@ def test_what_may_be_away_is_tried_again() -> None:
 
 
 def test_what_is_no_cron_expression_is_refused_with_its_option() -> None:
-    service.check_cron("--cron", "0 3 * * 1")
+    for cron in ("0 3 * * 1", "0 0 29 2 *", "*/5 8-17 * * mon-fri"):
+        service.check_cron("--cron", cron)
     # with six fields Prefect would take the first for minutes and the last for seconds
-    for cron in ("every day", "", "61 * * * *", "* * * *", "*/5 * * * * *", "@daily", "x" * 999):
+    six, never = "*/5 * * * * *", "0 0 30 2 *"
+    for cron in ("every day", "", "61 * * * *", "* * * *", six, never, "@daily", "x" * 999):
         with pytest.raises(
             ServiceError, match=r"^--drift-cron '.*': not a cron expression"
         ) as found:
