@@ -61,8 +61,8 @@ def test_old_retrainings_and_checks_go_and_what_a_version_or_the_ledger_needs_st
     # a Prefect server that is away is said, and tried again an hour later
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         forget_old_runs(store, ["any"], "store:any", 2)
-    assert "not deleted for now" in capsys.readouterr().err
-    forget_old_runs(store, [], "store:any", 2)
+        assert "not deleted for now" in capsys.readouterr().err
+        forget_old_runs(store, [], "store:any", 2)
     left = {run.info.run_id for run in find_runs(store, LEDGER, {})}
     events = {event.run_id for event in read_events(store)}
     assert left == {of_version, *newer, running, *others[-2:], *passes, *events}
