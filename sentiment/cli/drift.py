@@ -59,7 +59,8 @@ def _check(options: Namespace, terminal: Terminal) -> int:
         print(check.to_json())
     else:
         show_check(check, terminal)
-        terminal.say(f"Page: {options.html or store.folder / LATEST / 'latest.html'}")
+        if options.html or store.writable:
+            terminal.say(f"Page: {options.html or store.folder / LATEST / 'latest.html'}")
     return EXIT_DRIFTED if check.report.verdict == "drifted" else 0
 
 

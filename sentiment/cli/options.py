@@ -11,6 +11,7 @@ import math
 import re
 import sys
 import time
+import zoneinfo
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,8 @@ EXPERIMENT = {
 }
 CRON = "*/5 * * * *"
 DRIFT_CRON = "0 * * * *"
+# Of each flow and in each place. At the default schedules: a week of retrainings, 12 of checks.
+KEEP_RUNS = 2_000
 KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -177,6 +180,12 @@ def moment(text: str) -> datetime:
     return _date(text, "a date such as 2026-03-01T12:00 or 2026-03-01T12:00+05:30")
 
 
+def zone(text: str) -> str:
+    """Return the name of an IANA time zone."""
+    _expect("a time zone such as Europe/Berlin", text, text in zoneinfo.available_timezones())
+    return text
+
+
 def since(text: str) -> float:
     """Return a time in seconds since 1970, from a date or from a span before now such as 7d."""
     span = SPAN.fullmatch(text)
@@ -253,6 +262,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     value("--cron", "CRON", "schedule of the retraining (default: */5 * * * *)", default=CRON)
     about = "schedule of the drift check (default: 0 * * * *)"
     value("--drift-cron", "CRON", about, default=DRIFT_CRON)
+    value("--timezone", "ZONE", "of both schedules, as Europe/Berlin (default: local)", zone)
     value("--data", "FILE", "reviews (default: data.csv)", absolute, DATA)
     parser.columns()
     about = "parameters of the production version, or the published ones (default: champion)"
@@ -276,6 +286,8 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-promote", dest="promote", action="store_false", help=about)
     parser.switch("--promote-during-ab", "promote also while an A/B test runs, which ends it")
     value("--keep", "N", "versions to keep (default: 50)", count, KEEP)
+    about = "runs of each flow to keep, in Prefect and in MLflow (default: 2000)"
+    value("--keep-runs", "N", about, count, KEEP_RUNS)
     parser.store()
     return parser.parse_args(arguments)
 

@@ -1,7 +1,8 @@
 """Show, promote and roll back versions: `list`, `show`, `promote`, `rollback`, `which`, `history`.
 
-A promotion to production passes the gate or is forced with a reason. Every command first mends
-what a crash between the ledger's entry and aliases or stages left behind.
+A promotion to production passes the gate or is forced with a reason. A crash between the ledger's
+entry and aliases or stages may leave these behind: `promote` and `rollback` mend them first, the
+others only say so.
 """
 
 from __future__ import annotations
@@ -40,15 +41,17 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> int:
     """Run one command and return its exit code: 0 done, 1 refused by the gate."""
-    store, terminal = open_existing_store(options.store), Terminal()
+    changes = options.command in ("promote", "rollback")
+    store, terminal = open_existing_store(options.store, to_write=changes), Terminal()
     with store_errors():
         if not registered_versions(store):
             raise RegistryError(
                 f"{store.settings.registered_model} has no versions here; run "
                 "sentiment_mlflow_optuna.py, or name another store with --store"
             )
-        for line in reconcile(store):
-            print(f"sentiment {options.command}: mended: {line}", file=sys.stderr)
+        mended = [f"mended: {line}" for line in reconcile(store)] if changes else []
+        for line in mended if changes else _left_behind(store):
+            print(f"sentiment {options.command}: {line}", file=sys.stderr)
         if options.command == "promote":
             return _promote(options, store, terminal)
         {
@@ -59,6 +62,18 @@ def run(options: Namespace) -> int:
             "which": _which,
         }[options.command](options, store, terminal)
     return 0
+
+
+def _left_behind(store: Store) -> list[str]:
+    """Return a line when the alias of production is not where the ledger says."""
+    model = store.client.get_registered_model(store.settings.registered_model)
+    production, champion = production_version(store), model.aliases.get("champion")
+    if production not in registered_versions(store) or str(champion) == production:
+        return []
+    return [
+        f"the ledger says that version {production} is in production, the alias champion is "
+        f"{champion or 'missing'}; promote and rollback mend it"
+    ]
 
 
 def _list(_: Namespace, store: Store, terminal: Terminal) -> None:

@@ -71,7 +71,8 @@ def run_check(
 
     `version` is an alias or a number. Of the log, the `NEWEST` answers are compared unless a time
     or a number is wanted. With fewer than `min_reviews` the verdict is "not enough yet". `keep`
-    says whether to log the check as a run; without one it is still written beside the store.
+    says whether to log the check as a run; without one it is still written beside the store. A
+    store that may not be written gets neither.
 
     Raises `ServingError` without such a version, `DriftReferenceError`, `WindowError`, or what
     reading the log or the file raises. Nothing is written then.
@@ -116,6 +117,8 @@ def run_check(
         distributions=distributions(reference, window.features),
         checked_at=datetime.now(UTC),
     )
+    if not store.writable:
+        return check
     if keep(check):
         return log_check(store, check, seen=scheduled and window.new)
     _write_latest(store, render_page(check), check.to_json())

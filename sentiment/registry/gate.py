@@ -156,7 +156,7 @@ def compare_versions(
             f"trained with another cleaning ({mine.fingerprint}, now {cleaning_fingerprint()}), so "
             "its training texts cannot be recognised; retrain it",
         )
-    best, notes = best or production, []
+    best, notes = best or production or candidate, []
     if production is not None:
         other = _load(store, production)
         if other.fingerprint != cleaning_fingerprint():
@@ -168,12 +168,12 @@ def compare_versions(
     # text_hashes sorts and drops duplicates, so it is asked for one text at a time
     hashes = np.array([text_hashes([text])[0] for text in clean_texts(split.test_texts)])
     floor = None
-    if best not in {None, candidate, production}:
+    if best not in {candidate, production}:
         try:
-            floor = str(best), _difference(mine, _load_best(store, str(best)), split, hashes)
+            floor = best, _difference(mine, _load_best(store, best), split, hashes)
         except VersionError as error:
             notes.append(f"not compared with the best version so far: {error}")
-            best = production
+            best = production or candidate
     compared = [mine] if other is None else [mine, other]
     texts, truth = _unknown(split, hashes, compared)
     left_out, note = len(split.test_texts) - len(texts), "; ".join(notes)

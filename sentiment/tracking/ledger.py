@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment.errors import ConflictError
@@ -138,7 +139,10 @@ def read_events(store: Store) -> list[Event]:
 
 
 def close_abandoned(store: Store) -> None:
-    """Mark claims as KILLED when their process is gone or they are older than `ABANDONED`."""
+    """Mark claims as KILLED when their process is gone or they are older than `ABANDONED`.
+
+    A process that began after a claim is not the one that wrote it, though it has its number.
+    """
     for run in _changes(store, RUNNING):
         if _abandoned(run):
             store.client.set_terminated(run.info.run_id, KILLED)
@@ -226,11 +230,28 @@ def _abandoned(run: Run) -> bool:
     # signal 0 asks whether a process is there; elsewhere than on POSIX it would end it
     if tags[TAG + "host"] != platform.node() or os.name != "posix":
         return False
+    pid = int(tags[TAG + "pid"])
     try:
-        os.kill(int(tags[TAG + "pid"]), 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)  # else it is there, and somebody else's
-    return False
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is there, and somebody else's
+        pass
+    # A process that began after the claim did not write it: the number was given away again, as
+    # in a container that was restarted.
+    began = _began(pid)
+    return began is not None and began > run.info.start_time / 1000
+
+
+def _began(pid: int) -> float | None:
+    """Return when a process began, in seconds since 1970; None where Linux does not tell."""
+    try:
+        # the name, in brackets, may have spaces and brackets; field 22 is the 20th after it
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    running = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - running
 
 
 def _in_order(event: Event) -> tuple[int, datetime, str]:

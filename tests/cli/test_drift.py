@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -81,6 +82,18 @@ def write(file: Path, texts: list[str], labels: Ints | None = None) -> Path:
 
 def runs(store: Store) -> list[str]:
     return [run.info.run_id for run in find_runs(store, LEDGER, {KIND: DRIFT})]
+
+
+def test_a_store_that_may_not_be_written_is_checked_and_nothing_logged(
+    store: Store, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "incoming.csv", *made_up(150, 203))
+    before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+    code, out, errors = run("--data", file)
+    assert (code, errors) == (0, "") and "steady" in out and "Page:" not in out
+    assert runs(store) == []
+    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
 
 
 # --- the log -------------------------------------------------------------------------------

@@ -269,13 +269,48 @@ def test_no_events_yet(run: Command, store: Store) -> None:
     assert run("which") == (0, "none: no version was in production now\n", "")
 
 
-def test_what_was_mended_is_said(run: Command, store: Store) -> None:
-    """As after a crash between the ledger's entry and the alias."""
+def test_reading_commands_say_what_a_crash_left_behind_and_others_mend_it(
+    run: Command, store: Store
+) -> None:
+    """A crash between the ledger's entry and the alias."""
     force(store, "1")
     store.client.set_registered_model_alias(store.settings.registered_model, "champion", "3")
-    code, _, errors = run("list")
-    assert code == 0 and errors.endswith("mended: champion is version 1\n")
+    before, files = snapshot(store), sorted(store.folder.rglob("*"))
+    for reading in (["list"], ["show", "1"], ["which"], ["history"]):
+        code, printed, errors = run(*reading)
+        assert code == 0 and printed and errors.count("\n") == 1, reading
+        assert "version 1 is in production, the alias champion is 3" in errors
+    assert snapshot(store) == before and sorted(store.folder.rglob("*")) == files
+    code, _, errors = run("promote", "3", "--to", "staging")
+    assert code == 0 and "mended: champion is version 1\n" in errors
     assert run("list")[2] == "" and aliases(store)["champion"] == "1"
+
+
+def test_the_store_that_is_given_wins_over_the_variables(
+    run: Command,
+    store: Store,
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = versions_store(tmp_path_factory, tmp_path / "other")
+    force(other, "1")
+    store = open_store(store.folder)
+    new, before = twin(store, "2"), snapshot(other)  # which the other does not have
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other.uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", other.uri)
+    assert run("promote", new, "--to", "production", *FORCE)[:2] != (2, "")
+    assert run("which")[1].startswith(f"{new}: in production")
+    assert run("promote", "1", "--to", "production", *FORCE)[0] == 0
+    assert run("rollback")[1] == f"production: 1 → {new}\n"
+    assert run("promote", "3", "--to", "staging")[0] == 0
+    assert f"│ {new} " in run("list")[1] and "champion" in run("show", new)[1]
+    assert run("history")[1].count("→") == 5
+    assert snapshot(other) == before
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+    assert aliases(store) == {"champion": new, "challenger": "3", "staging": "3"}
+    assert aliases(open_store()) == aliases(other)  # without a folder the variable is followed
 
 
 def test_a_server_that_goes_away_or_forbids(
@@ -332,4 +367,5 @@ def test_the_experiment_hands_its_best_version_to_the_gate(
     command = printed.splitlines()[-1].split()
     assert command[:3] == ["python", "-m", "sentiment"]
     assert main([*command[3:], *FORCE]) == 0  # the command that was printed
+    assert capsys.readouterr().out.startswith(f"reviews: {data}\n")  # though it does not name them
     assert aliases(store) == {"champion": "3", "previous": number}

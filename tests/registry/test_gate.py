@@ -393,20 +393,19 @@ def test_what_may_pass_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPa
 
         monkeypatch.setattr(mlflow.artifacts, "download_artifacts", failing)
 
-    error: Exception
-    for error in (
-        MlflowException("API request to http://x failed with exception"),
-        MlflowException("(sqlite3.OperationalError) locked", TEMPORARILY_UNAVAILABLE),
-        requests.ConnectionError("refused"),
-        requests.HTTPError("503 Server Error", response=response),
-        OSError(5, "Input/output error"),
-        TimeoutError(),
-    ):
-        for at in ("/1", "/2", "/3", TEXT_HASHES):
-            fails(at, error)
-            with pytest.raises(TrackingError, match="cannot be loaded just now") as caught:
-                compare_versions(store, "1", "2", split, best="3")
-            assert not isinstance(caught.value, VersionError) and retried(caught.value)
+    passing: list[tuple[str, Exception]] = [  # at the end of the address that is asked for
+        ("/1", MlflowException("API request to http://x failed with exception")),
+        ("/1", MlflowException("(sqlite3.OperationalError) locked", TEMPORARILY_UNAVAILABLE)),
+        ("/1", requests.HTTPError("503 Server Error", response=response)),
+        (TEXT_HASHES, requests.ConnectionError("refused")),
+        ("/2", OSError(5, "Input/output error")),
+        ("/3", TimeoutError()),
+    ]
+    for at, error in passing:
+        fails(at, error)
+        with pytest.raises(TrackingError, match="cannot be loaded just now") as caught:
+            compare_versions(store, "1", "2", split, best="3")
+        assert not isinstance(caught.value, VersionError) and retried(caught.value)
     response.status_code = 404
     lasting: list[Exception] = [
         MlflowException("no such file", RESOURCE_DOES_NOT_EXIST),
@@ -414,8 +413,8 @@ def test_what_may_pass_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPa
         FileNotFoundError(2, "No such file"),
         ValueError("a damaged file"),
     ]
-    for error in lasting:
-        fails("/1", error)
+    for one in lasting:
+        fails("/1", one)
         with pytest.raises(VersionError) as final:
             compare_versions(store, "1", "2", split)
         assert not retried(final.value)

@@ -190,6 +190,7 @@ def test_a_version_in_production_that_was_deleted_leaves_the_place_vacant(store:
     split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
     model = store.settings.registered_model
     assert vacancy(store) == ""
+    last = twin(store, "3")
     force(store, "3", "1")
     assert production_version(store) == "1" and vacancy(store) == ""
     store.client.delete_model_version(model, "1")
@@ -213,11 +214,14 @@ def test_a_version_in_production_that_was_deleted_leaves_the_place_vacant(store:
     assert judge_version(store, "3", split).production is None
     event = rollback(store)
     assert (event.origin, event.target) == (None, "3") and vacancy(store) == ""
-    assert aliases(store) == {"champion": "3"} and stages(store) == {"3": "Production"}
+    assert aliases(store) == {"champion": "3"} and stages(store)["3"] == "Production"
     store.client.delete_model_version(model, "3")
     assert "promote another" in vacancy(store)
     with pytest.raises(RegistryError, match="nothing to go back to"):
         rollback(store)
+    # the best one is gone as well: the floor begins anew
+    promote(store, judge_version(store, last, split))
+    assert registry_state(store).best == production_version(store) == last
 
 
 def test_the_best_version_of_the_ledger_is_the_floor(store: Store) -> None:

@@ -53,11 +53,8 @@ def shared_drift_store(factory: pytest.TempPathFactory) -> Store:
 
 
 def copy_of(made: Store, folder: Path) -> Store:
-    """Return a copy that may be changed; the artifacts are read where they are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in made.folder.glob("mlflow.db*"):
-        shutil.copy(file, folder)
-    return open_store(folder)
+    """Return a copy that may be changed."""
+    return open_store(shutil.copytree(made.folder, folder, dirs_exist_ok=True))
 
 
 def last_report(store: Store) -> dict[str, Any]:

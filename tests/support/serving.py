@@ -104,11 +104,8 @@ def serving_store(folder: Path) -> Store:
 
 
 def copy_store(made: Store, folder: Path) -> Store:
-    """A copy that may be changed; the artifacts are read where they are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in made.folder.glob("mlflow.db*"):
-        shutil.copy(file, folder)
-    return open_store(folder)
+    """A copy that may be changed."""
+    return open_store(shutil.copytree(made.folder, folder, dirs_exist_ok=True))
 
 
 def add_of_another_cleaning(store: Store) -> str:
