@@ -5,10 +5,12 @@
     python ml_orchestration_flipkart.py --cron "0 3 * * *" --config published
 
 A run checks for drift first. If nothing drifted and no data changed, there is nothing to train.
-Otherwise it loads, cleans, splits, vectorizes, trains, evaluates and logs a logistic regression on
-the file and the labelled feedback, and the gate compares it with the production version. A second
-deployment checks for drift each hour. If `PREFECT_API_URL` names no server that answers, one is
-started on loopback and taken down at the end.
+Otherwise it loads, cleans, splits, vectorizes, trains, evaluates and logs a model on the file and
+the labelled feedback, and the gate compares it with the production version. The model is of the
+algorithm that is in production, at first a logistic regression. A run promotes only what the flow
+trained itself, and nothing while an A/B test runs. A second deployment checks for drift each hour.
+If `PREFECT_API_URL` names no server that answers, one is started on loopback and taken down at the
+end.
 """
 
 # No `from __future__ import annotations` here: Prefect loads the flow by its file's path, and could
@@ -26,7 +28,7 @@ from sentiment.cli.options import DATA, KEEP, parse_flow
 if __name__ == "__main__":
     parse_flow()  # --help and wrong options answer before Prefect, which takes seconds to import
 
-from prefect import Flow, flow, task
+from prefect import Flow, flow, get_run_logger, task
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
@@ -38,11 +40,12 @@ from sentiment.data.reviews import LoadedReviews
 from sentiment.flows import retraining, service
 from sentiment.flows.drift import DRIFTED, NOT_ASKED, check_drift, flipkart_drift_flow
 from sentiment.flows.prefect_server import server_for
-from sentiment.flows.report import ScheduledRun, leave_artifacts
-from sentiment.flows.retraining import Chosen, Outcome
+from sentiment.flows.report import ScheduledRun, leave_artifacts, post
+from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.flows.service import FLOW, RETRIED, STEP
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
 from sentiment.predictions.log import default_log_url
+from sentiment.registry.lifecycle import retire_versions
 from sentiment.tracking.store import PROJECT, Store, open_store
 from sentiment.training import report as training
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
@@ -54,13 +57,11 @@ DRIFT_DEPLOYMENT_NAME = "flipkart-sentiment-drift-deployment"
 
 
 @task(**RETRIED)
-def choose_configuration(store: str | None, config: retraining.Config) -> tuple[Store, Chosen]:
-    """Open the tracking store, close runs that a crash left open, and choose what to train."""
+def open_tracking_store(store: str | None) -> Store:
+    """Open the tracking store, and close runs that a crash left open."""
     opened = open_store(store)
     retraining.close_dead_runs(opened)
-    chosen = retraining.choose(opened, config)
-    print(f"configuration: {chosen.origin}")
-    return opened, chosen
+    return opened
 
 
 @task(**RETRIED)
@@ -84,6 +85,16 @@ def add_feedback(store: Store, loaded: LoadedReviews, log_url: str | None) -> La
 
 
 @task(**RETRIED)
+def choose_configuration(
+    store: Store, config: retraining.Config, prepared: PreparedReviews
+) -> Chosen:
+    """Choose algorithm and parameters: those of production, of a search on this data, or given."""
+    chosen = retraining.choose(store, config, prepared)
+    print(f"configuration: {chosen.origin}")
+    return chosen
+
+
+@task(**RETRIED)
 def look_for_change(
     store: Store, chosen: Chosen, labelled: LabelledReviews, exactly: bool
 ) -> Outcome | None:
@@ -102,8 +113,8 @@ def preprocess_data(loaded: LoadedReviews) -> list[str]:
 
 @task(**STEP)
 def split_train_test(loaded: LoadedReviews, cleaned: list[str]) -> PreparedReviews:
-    """Split 70/30 within each class at seed 42, as everywhere in the project, and audit."""
-    return training.combine(loaded, cleaned, reviews.split_reviews(loaded.frame))
+    """Split 70/30 within each class by a hash of the cleaned text, and audit."""
+    return training.prepare_reviews(loaded, cleaned)
 
 
 @task(**STEP)
@@ -114,7 +125,7 @@ def vectorize_text(chosen: Chosen, prepared: PreparedReviews) -> Matrices:
 
 @task(**STEP)
 def train_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -> None:
-    """Fit the logistic regression, in place, on the training part."""
+    """Fit the model, in place, on the training part."""
     chosen.candidate.model.fit(matrices.train, prepared.split.y_train)
 
 
@@ -122,7 +133,7 @@ def train_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -
 def evaluate_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -> FittedModel:
     """Calibrate the model and score it on both parts."""
     folds = training.folds_of(prepared)
-    fitted = training.evaluate(retraining.ALGORITHM, chosen.candidate, prepared, matrices, folds)
+    fitted = training.evaluate(chosen.algorithm, chosen.candidate, prepared, matrices, folds)
     print(f"Train F1 Score: {fitted.train_f1:.4f}")
     print(f"Test F1 Score : {fitted.test_f1.value:.4f}")
     return fitted
@@ -145,14 +156,21 @@ def log_to_mlflow(
 
 @task(**RETRIED)
 def promotion_gate(
-    store: Store, outcome: Outcome, prepared: PreparedReviews, promote: bool, keep: int
-) -> str:
-    """Compare a new version with production, promote it if it is better, retire old versions."""
-    verdict = retraining.pass_gate(store, outcome, prepared, carry_out=promote)
-    print(verdict)
-    for retired in retraining.retire_versions(store, keep):
+    store: Store, outcome: Outcome, prepared: PreparedReviews, hold: str, keep: int
+) -> Passage:
+    """Compare a new version with production, promote it if it is better, retire old versions.
+
+    With `hold`, a reason, nothing is promoted. A change of production is also posted.
+    """
+    passage = retraining.pass_gate(store, outcome, prepared, hold=hold)
+    print(passage.sentence)
+    if passage.promoted:
+        print(passage.news())
+        run = str(flow_run.flow_name), str(flow_run.id)
+        post(*run, "promoted", f"{passage.news()}: {passage.sentence}", get_run_logger())
+    for retired in retire_versions(store, keep):
         print(f"retired version {retired}")
-    return verdict
+    return passage
 
 
 @flow(name=FLOW_NAME, **FLOW)
@@ -160,6 +178,7 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     data: str = DATA,
     config: retraining.Config = "champion",
     promote: bool = True,
+    promote_during_ab: bool = False,
     keep: Annotated[int, Field(ge=1)] = KEEP,
     store: str | None = None,
     text_column: str | None = None,
@@ -167,12 +186,13 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     drift: Literal["check", "off"] = "check",
     log_url: str | None = None,
 ) -> str:
-    """Retrain the logistic regression if that is due; the gate decides on its promotion.
+    """Retrain the model if that is due; the gate decides on its promotion.
 
     Args:
         data: file of reviews (CSV, TSV or Parquet).
-        config: `champion` takes the parameters of production, `published` those of the guide.
+        config: `champion` takes algorithm and parameters of production, `published` the guide's.
         promote: let the gate promote; otherwise its verdict is only reported.
+        promote_during_ab: promote also while an A/B test runs, which ends it.
         keep: versions to keep besides those with an alias or a past in production.
         store: folder of mlflow.db and mlruns; the project's own when empty.
         text_column: the file's column of review texts; found by its name when empty.
@@ -183,23 +203,27 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     """
     check = drift == "check"
     found = check_drift(store, log_url) if check else NOT_ASKED
-    opened, chosen = choose_configuration(store, config)
+    opened = open_tracking_store(store)
     loaded = load_data(data, text_column, rating_column)
     labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)
+    cleaned = preprocess_data(labelled.loaded)
+    prepared = split_train_test(labelled.loaded, cleaned)
+    chosen = choose_configuration(opened, config, prepared)
     outcome, fitted = None, None
     if found.verdict is not None:  # if the check could not be made, train
         outcome = look_for_change(opened, chosen, labelled, exactly=found.verdict == DRIFTED)
-    cleaned = preprocess_data(labelled.loaded)
-    prepared = split_train_test(labelled.loaded, cleaned)
     if outcome is None:
         matrices = vectorize_text(chosen, prepared)
         train_model(chosen, prepared, matrices)
         fitted = evaluate_model(chosen, prepared, matrices)
         outcome = log_to_mlflow(opened, chosen, fitted, prepared, labelled)
-    verdict = promotion_gate(opened, outcome, prepared, promote, keep)
-    run = ScheduledRun(found.lines, chosen, labelled, prepared, fitted, outcome, verdict)
+    hold = retraining.reason_to_hold(
+        opened, log_url, promote=promote, promote_during_ab=promote_during_ab
+    )
+    passage = promotion_gate(opened, outcome, prepared, hold, keep)
+    run = ScheduledRun(found.lines, chosen, labelled, prepared, fitted, outcome, passage)
     leave_artifacts(opened, run)
-    return verdict
+    return passage.sentence
 
 
 def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:

@@ -8,7 +8,8 @@ A pass reads and checks the reviews and cleans them once. For each algorithm it 
 study of cross-validated trials, refits the best one on the whole training part, scores it once on
 the holdout and registers it as a version of `FlipkartSentimentModel`. With the defaults MLflow
 has 3 parent runs and 60 nested trial runs afterwards. The version with the best cross-validation
-score becomes the challenger; `--promote` also puts it through the gate for production.
+score becomes the challenger, or logistic regression if it is about as good; `--promote` also puts
+it through the gate for production.
 """
 
 from __future__ import annotations
@@ -62,7 +63,13 @@ from sentiment.training.passes import (
     resume_pass,
 )
 from sentiment.training.report import PreparedReviews, folds_of, prepare_reviews
-from sentiment.training.search import PassContext, SearchResult, search_and_register
+from sentiment.training.search import (
+    Choice,
+    PassContext,
+    SearchResult,
+    choose_winner,
+    search_and_register,
+)
 from sentiment.training.studies import open_storage
 from text_cleaning import cleaning_fingerprint
 
@@ -94,7 +101,7 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
 
     loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"])
     worker.open_store(options.store)  # a new one takes seconds
-    data = prepare_reviews(loaded)
+    data = prepare_reviews(loaded, method=chosen["split"])
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     terminal.table("Data audit", data.audit)
     store = open_store(options.store)
@@ -104,20 +111,20 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     context = PassContext(store, this_pass, data, folds_of(data), terminal, storage, worker)
     try:
         results = search_and_register(context, register=not options.no_register)
-        # the holdout is not for choosing
-        winner = max(results, key=lambda result: result.cv_f1_macro)
-        if winner.version is not None:
-            challenge(context, winner, winner.version)
-        log_summary(store, this_pass, results, winner)
+        choice = choose_winner(results)
+        version = choice.result.version
+        if version is not None:
+            challenge(context, choice, version)
+        log_summary(store, this_pass, results, choice)
     except KeyboardInterrupt:
         return stop(context)
     except BaseException:
         worker.end()
         kill_running(store, this_pass.id, ALGORITHMS)
         raise
-    print_summary(store, results, winner, terminal)
-    if winner.version is not None:
-        offer(context, winner.version, promote_now=options.promote)
+    print_summary(store, results, choice, terminal)
+    if version is not None:
+        offer(context, version, promote_now=options.promote)
     return 0
 
 
@@ -155,8 +162,8 @@ def enter(
     return begin_pass(store, PassSettings(**{**chosen, **fixed}))
 
 
-def challenge(context: PassContext, winner: SearchResult, version: str) -> None:
-    """Make the best new version the challenger, in staging, and make its drift reference.
+def challenge(context: PassContext, choice: Choice, version: str) -> None:
+    """Make the chosen version the challenger, in staging, and make its drift reference.
 
     A resumed pass does either once.
     """
@@ -164,19 +171,18 @@ def challenge(context: PassContext, winner: SearchResult, version: str) -> None:
     reference = partial(ensure_reference, trust_pickle=True)  # the worker has written it itself
     context.worker.begin(reference, version, data.loaded.frame, data.split)
     context.worker.finish()
-    why = f"best of pass {context.this_pass.id}, CV macro-F1 {winner.cv_f1_macro:.4f}"
-    stage_challenger(store, version, why)
+    stage_challenger(store, version, f"chosen of pass {context.this_pass.id}: {choice.why}")
 
 
 def log_summary(
-    store: Store, this_pass: ExperimentPass, results: list[SearchResult], winner: SearchResult
+    store: Store, this_pass: ExperimentPass, results: list[SearchResult], choice: Choice
 ) -> None:
     """Write the scores of all models on the pass's ledger run and end it."""
     metrics = {}
     for result in results:
         metrics[f"{result.algorithm}.cv_f1_macro"] = result.cv_f1_macro
         metrics[f"{result.algorithm}.test_f1"] = result.test_f1.value
-    log_values(store, this_pass.run_id, metrics=metrics, tags={"winner": winner.algorithm})
+    log_values(store, this_pass.run_id, metrics=metrics, tags={"winner": choice.result.algorithm})
     end_run(store, this_pass.run_id)
 
 
@@ -194,7 +200,7 @@ def stop(context: PassContext) -> int:
 
 
 def print_summary(
-    store: Store, results: list[SearchResult], winner: SearchResult, terminal: Terminal
+    store: Store, results: list[SearchResult], choice: Choice, terminal: Terminal
 ) -> None:
     """Say which versions there are, their scores with intervals, and where to look."""
     lines = [
@@ -214,7 +220,8 @@ def print_summary(
         for result in results
     ]
     lines += [
-        f"Winner by cross-validation: {winner.algorithm} ({winner.cv_f1_macro:.4f})",
+        f"Winner by cross-validation: {choice.result.algorithm}",
+        f"  {choice.why}",
         f"Store: {without_password(store.uri)}",
         f"Look at it: {store.ui_command()}",
     ]
@@ -235,7 +242,7 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
         terminal.say(f"Version {version} is in production.", always=True)
         return
     columns = settings.text_column, settings.rating_column
-    command = promotion_command(store, version, settings.data, *columns)
+    command = promotion_command(store, version, *columns)
     now = f"version {production} is" if production else "no version is"
     terminal.say(
         f"Version {version} is the challenger; {now} in production{'' if production else ' yet'}. "

@@ -148,6 +148,16 @@ def wilson_interval(hits: int, rows: int) -> Interval | None:
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
+def corrected_error(values: Floats, test_per_train: float) -> float:
+    """Return the standard error of a mean over splits of one set of reviews.
+
+    The splits share reviews, so that their scores are correlated, and s²/n is far too small: Nadeau
+    & Bengio (2003, "Inference for the generalization error", Machine Learning 52) put
+    (1/n + n_test/n_train) s² instead. `values` are of n ≥ 2 splits or folds.
+    """
+    return float(np.sqrt((1 / len(values) + test_per_train) * np.var(values, ddof=1)))
+
+
 def brier_interval(y_true: Labels, probability: Floats, *, seed: int = 42) -> Interval:
     """Return the Brier score of probabilities of label 1 with its 95 % percentile interval.
 

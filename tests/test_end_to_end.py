@@ -138,7 +138,7 @@ def test_the_summary_says_what_mlflow_holds(first: Pass) -> None:
         assert line in first.output.splitlines()
         assert f"{metrics['test_f1_low']:.4f}–{metrics['test_f1_high']:.4f}" in first.output
     best = max(ALGORITHMS, key=lambda name: first.parent(name).data.metrics["cv_f1_macro"])
-    assert f"Winner by cross-validation: {best} " in first.output
+    assert f"Winner by cross-validation: {best}\n" in first.output
     version = ALGORITHMS.index(best) + 1
     assert f"Version {version} is the challenger; no version is in production yet." in first.output
     assert f"python -m sentiment promote {version} --to production --store" in first.output

@@ -38,12 +38,19 @@ from sentiment.tracking.store import KILLED, LEDGER, Store, find_runs, open_stor
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
 
 TRAINED = [
-    *("choose_configuration", "load_data", "preprocess_data", "split_train_test"),
-    *("vectorize_text", "train_model", "evaluate_model", "log_to_mlflow", "promotion_gate"),
+    *("open_tracking_store", "load_data", "preprocess_data", "split_train_test"),
+    *(
+        "choose_configuration",
+        "vectorize_text",
+        "train_model",
+        "evaluate_model",
+        "log_to_mlflow",
+        "promotion_gate",
+    ),
 ]
 NOTHING_TRAINED = [
-    *("check_drift", "choose_configuration", "load_data", "add_feedback", "look_for_change"),
-    *("preprocess_data", "split_train_test", "promotion_gate"),
+    *("check_drift", "open_tracking_store", "load_data", "add_feedback", "preprocess_data"),
+    *("split_train_test", "choose_configuration", "look_for_change", "promotion_gate"),
 ]
 RETRAINING, DRIFT_CHECK = script.DEPLOYMENT_NAME, script.DRIFT_DEPLOYMENT_NAME
 FLOWS = {RETRAINING: script.FLOW_NAME, DRIFT_CHECK: DRIFT_FLOW_NAME}
@@ -156,7 +163,7 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     # without the check it trains; other data is another version, here only judged
     write_reviews(data, rows=600, seed=5)
     assert retrain(drift="off", promote=False).tasks == TRAINED
-    assert "not carried out: " in caplog.text
+    assert "not carried out, since promotion is switched off: " in caplog.text
     assert len(retraining_runs(store)) == 2 and production_version(store) == "1"
     versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     assert sorted(str(version.version) for version in versions) == ["1", "2"]
@@ -188,8 +195,12 @@ def test_drift_is_told_once_and_retrained_on_with_what_customers_said(
     assert found.startswith("drifted (version 1, 400 reviews of the prediction log)")
     assert "unknown words" in found
     left = retrain()
-    (told,) = webhook
-    assert (told["flow"], told["state"]) == (DRIFT_FLOW_NAME, "drifted")
+    assert [(told["flow"], told["state"]) for told in webhook] == [
+        *((script.FLOW_NAME, "promoted"), (DRIFT_FLOW_NAME, "drifted")),
+        (script.FLOW_NAME, "promoted"),
+    ]
+    assert "version 2 is in production, before version 1" in webhook[2]["message"]
+    assert left.startswith("# PRODUCTION CHANGED: version 2")
     # the chain: what drifted, what was trained on it, what became of it
     assert production_version(store) == "2"
     drifted, trained, verdict = re.split(r"### .*\n", left)[1:]

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sentiment.ab import statistics as ab_statistics
+from sentiment.ab.statistics import Guardrail
 from sentiment.metrics import (
     Interval,
     Labels,
@@ -59,18 +60,19 @@ class ArmScores:
 class Comparison:
     """The two arms side by side; differences are the challenger's score minus the champion's.
 
-    `accuracy_difference` decides the verdict; its interval is always valid at level 1 - `alpha`.
-    `f1_difference` has a 95 % interval for one look. `split_p` is the chance of such a split under
-    `share`. What cannot be said yet is None, nothing is NaN. `sentence` is the verdict with its
-    figures.
+    `accuracy_difference` and the `guardrails`, one for each class, decide the verdict; their
+    intervals are always valid at `level` (0–1). `f1_difference` has a 95 % interval for one look.
+    `split_p` is the chance of such a split under `share`. What cannot be said yet is None, nothing
+    is NaN. `sentence` is the verdict with its figures.
     """
 
     champion: ArmScores
     challenger: ArmScores
     share: float
-    alpha: float
+    level: float
     split_p: float | None
     accuracy_difference: Interval | None
+    guardrails: tuple[Guardrail, ...]
     f1_difference: Interval | None
     verdict: str
     sentence: str
@@ -108,16 +110,16 @@ def assign_arm(unit: str, experiment: str, share: float) -> str:
     return CHALLENGER if int.from_bytes(digest, "big") < share * 2**64 else CHAMPION
 
 
-def compare_arms(answers: pd.DataFrame, *, share: float, alpha: float = 0.05) -> Comparison:
+def compare_arms(answers: pd.DataFrame, *, share: float) -> Comparison:
     """Compare the arms by the answers of one experiment, as often as one likes.
 
     `answers` has the columns `unit`, `arm` (`champion` or `challenger`; other rows are skipped),
     `label` and `true_label` (0, 1 or missing) and `at`, which orders them in time. It may be empty.
     `share` (0–1) is what `assign_arm` was given. Raises `ValueError` for a missing column, another
-    label, or a share or alpha out of range.
+    label, or a share out of range.
     """
-    if not 0 <= share <= 1 or not 0 < alpha < 1:
-        raise ValueError(f"expected share and alpha between 0 and 1, found {share} and {alpha}")
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected a share between 0 and 1, found {share}")
     rows = _ordered(answers)
     scored, first = _scored(rows), rows.drop_duplicates("unit")
     parts = [scored[scored["arm"] == arm] for arm in ARMS]
@@ -126,28 +128,23 @@ def compare_arms(answers: pd.DataFrame, *, share: float, alpha: float = 0.05) ->
         for arm, part in zip(ARMS, parts, strict=True)
     )
     matrices = [confusion(_labels(part, "true_label"), _labels(part, "label")) for part in parts]
-    judgement = ab_statistics.judge(
-        (champion.units, challenger.units),
-        np.array([matrix.trace() for matrix in matrices]),
-        np.array([matrix.sum() for matrix in matrices]),
-        share,
-        alpha,
-    )
+    judgement = ab_statistics.judge((champion.units, challenger.units), matrices, share)
     f1_known = champion.f1_macro is not None and challenger.f1_macro is not None
     return Comparison(
         champion=champion,
         challenger=challenger,
         share=share,
-        alpha=alpha,
+        level=1 - ab_statistics.INTERVAL_ALPHA,
         split_p=judgement.split_p,
         accuracy_difference=judgement.difference,
+        guardrails=judgement.guardrails,
         f1_difference=unpaired_difference(matrices[1], matrices[0]) if f1_known else None,
         verdict=judgement.verdict,
         sentence=judgement.sentence,
     )
 
 
-def history(answers: pd.DataFrame, *, alpha: float = 0.05, points: int = 50) -> pd.DataFrame:
+def history(answers: pd.DataFrame, *, points: int = 50) -> pd.DataFrame:
     """Return the always-valid difference in accuracy as labelled users were added, for a plot.
 
     `answers` is as for `compare_arms`. There are at most `points` rows, evenly spaced in users, the
@@ -162,9 +159,7 @@ def history(answers: pd.DataFrame, *, alpha: float = 0.05, points: int = 50) -> 
     looks = np.flatnonzero(ab_statistics.enough(correct, counted))
     if len(looks) > points:
         looks = looks[np.linspace(0, len(looks) - 1, points).round().astype(int)]
-    difference, low, high = ab_statistics.always_valid_difference(
-        correct[looks], counted[looks], alpha
-    )
+    difference, low, high = ab_statistics.always_valid_difference(correct[looks], counted[looks])
     found = {"labelled_units": looks + 1, "difference": difference, "low": low, "high": high}
     return pd.DataFrame({"at": scored["at"].to_numpy()[looks], **found})
 

@@ -27,6 +27,7 @@ EXPERIMENT = {
     "data": DATA,
     "text_column": None,
     "rating_column": None,
+    "split": "hashed",
     "trials": 20,  # more gain nothing: 120 trials moved the test score by -.001
     "models": ",".join(ALGORITHMS),
     "seed": 42,
@@ -219,6 +220,8 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
     value, switch = parser.value, parser.switch
     value("--data", "FILE", "reviews: CSV, TSV, Parquet (default: data.csv)")
     parser.columns()
+    about = "published is the guide's: random, by the order of the rows (default: hashed)"
+    value("--split", None, about, choices=("hashed", "published"))
     value("--trials", "N", "trials of each algorithm (default: 20)", count)
     value("--models", "NAMES", f"by comma, of {', '.join(ALGORITHMS)} (default: all)", algorithms)
     value("--seed", "N", "seed of the search, not of the split (default: 42)", whole)
@@ -267,6 +270,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     value("--log-url", "URL", about)
     about = "only report the gate's verdict"
     parser.add_argument("--no-promote", dest="promote", action="store_false", help=about)
+    parser.switch("--promote-during-ab", "promote also while an A/B test runs, which ends it")
     value("--keep", "N", "versions to keep (default: 50)", count, KEEP)
     parser.store()
     return parser.parse_args(arguments)
@@ -345,7 +349,7 @@ def _score_options(parser: Parser) -> None:
 def _promote_options(parser: Parser) -> None:
     parser.add_argument("version", metavar="VERSION")
     parser.value("--to", None, "where to", choices=("staging", "production"), required=True)
-    parser.value("--data", "FILE", "reviews to compare on (default: data.csv)", default=DATA)
+    parser.value("--data", "FILE", "reviews to compare on (default: those it was trained on)")
     parser.columns()
     parser.switch("--force", "promote whatever the gate says; needs --reason")
     parser.value("--reason", "TEXT", "why, for the ledger", default="")

@@ -1,7 +1,7 @@
 """Turn a file of reviews into checked reviews, labels and the split, and audit it.
 
     loaded = load_reviews("data.csv")        # frame of text and rating, and what was dropped
-    split = split_reviews(loaded.frame)      # 70 % training part, 30 % holdout, stratified
+    split = split_reviews(loaded.frame)      # 70 % training part, 30 % holdout of each class
 
 `tables` reads the file. Which columns are meant, which rows have a text and what a rating is are
 decided here, for training, scoring, the page and the drift check alike. Whatever is wrong with a
@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,10 @@ from sentiment.data.tables import (
 )
 from sentiment.errors import ReviewDataError
 from sentiment.metrics import Labels
+from text_cleaning import clean_texts
 
+# `hashed` keeps its holdout when rows are added or reordered; `published` is the guide's
+SplitMethod = Literal["hashed", "published"]
 TEXT_COLUMN = "Review text"  # the scraped file's own names
 RATING_COLUMN = "Ratings"
 _TEXT_NAMES = "review text,text,review,reviews,body,review body,comment,comments,content,summary"
@@ -213,13 +216,24 @@ def to_labels(ratings: Sequence[int] | pd.Series) -> Labels:
     return (np.asarray(ratings) > NEGATIVE_UP_TO).astype(np.int64)
 
 
-def split_reviews(frame: pd.DataFrame, folds: int = 5) -> Split:
-    """Make the one stratified split, 70/30, `random_state=42`; the holdout is for the end.
+def split_reviews(
+    frame: pd.DataFrame,
+    cleaned: Sequence[str] | None = None,
+    *,
+    method: SplitMethod = "hashed",
+    seed: int = SPLIT_SEED,
+    folds: int = 5,
+) -> Split:
+    """Return the one stratified split, 70/30; the holdout is for the end.
+
+    `hashed` puts the rows of each class in the order of a hash of their cleaned text, and takes the
+    first 30 % as the holdout. So it does not depend on the order of the rows, hardly moves when
+    some are added, and keeps equal cleaned texts of a class together. `published` is the guide's
+    `train_test_split(random_state=42)`. `cleaned` are the frame's texts after cleaning, which is
+    done here when they are not given. Another `seed` gives another split.
 
     Raises `ReviewDataError` when a class is too small for `folds` folds of the training part.
     """
-    from sklearn.model_selection import train_test_split
-
     labels = to_labels(frame["rating"])
     counts = np.bincount(labels, minlength=2)
     needed = math.ceil(folds / (1 - HOLDOUT_SHARE))
@@ -230,22 +244,46 @@ def split_reviews(frame: pd.DataFrame, folds: int = 5) -> Split:
                 f"folds has one; give a file with more ratings of "
                 f"{'1–2' if name == CLASS_NAMES[0] else '3–5'}"
             )
-    train, test = train_test_split(
-        np.arange(len(frame)), test_size=HOLDOUT_SHARE, random_state=SPLIT_SEED, stratify=labels
-    )
+    if method == "hashed":
+        train, test = _hashed_split(frame, cleaned, labels, seed)
+    else:
+        from sklearn.model_selection import train_test_split
+
+        train, test = train_test_split(
+            np.arange(len(frame)), test_size=HOLDOUT_SHARE, random_state=seed, stratify=labels
+        )
     texts = frame["text"].tolist()
     train_texts, test_texts = [texts[i] for i in train], [texts[i] for i in test]
     return Split(train_texts, test_texts, labels[train], labels[test], train, test)
 
 
+def _hashed_split(
+    frame: pd.DataFrame, cleaned: Sequence[str] | None, labels: Labels, seed: int
+) -> tuple[Labels, Labels]:
+    """Return the rows of training part and holdout, each in the order of the hash."""
+    key = str(seed).encode()
+    hashes = [
+        hashlib.blake2b(text.encode(), key=key, digest_size=8).digest()
+        for text in (clean_texts(frame["text"]) if cleaned is None else cleaned)
+    ]
+    # text and rating settle the order of rows with the same cleaned text
+    of_row = zip(hashes, frame["text"].tolist(), frame["rating"].tolist(), strict=True)
+    order = np.array([row for _, row in sorted((key, row) for row, key in enumerate(of_row))])
+    held_out = np.zeros(len(frame), dtype=bool)
+    for label in range(len(CLASS_NAMES)):
+        of_class = order[labels[order] == label]
+        held_out[of_class[: round(HOLDOUT_SHARE * len(of_class))]] = True
+    return order[~held_out[order]], order[held_out[order]]
+
+
 def data_digest(frame: pd.DataFrame) -> str:
-    """Return 16 hexadecimal digits that change with any text, rating or order of the frame."""
-    digest = hashlib.sha256()
+    """Return 16 hexadecimal digits that change with any text or rating, not with the order."""
+    rows = []
     for text, rating in zip(frame["text"], frame["rating"], strict=True):
         # the length goes in as well, so that no two frames run together into the same bytes
         data = text.encode("utf-8", "surrogatepass")
-        digest.update(b"%d %d " % (rating, len(data)) + data)
-    return digest.hexdigest()[:16]
+        rows.append(b"%d %d " % (rating, len(data)) + data)
+    return hashlib.sha256(b"".join(sorted(rows))).hexdigest()[:16]
 
 
 def text_hashes(cleaned: Sequence[str]) -> npt.NDArray[np.uint64]:

@@ -22,7 +22,7 @@ from sentiment.data.tables import Chunk, Unreadable, cells, open_table
 from sentiment.drift.features import NO_LABEL, WindowFeatures, logged_features, row_features
 from sentiment.errors import WindowError
 from sentiment.metrics import Ints
-from sentiment.predictions.log import ARMS, existing_log
+from sentiment.predictions.log import ARMS, COUNTED_SOURCES, existing_log
 
 if TYPE_CHECKING:
     from sentiment.model.predictor import LoadedVersion
@@ -133,7 +133,14 @@ def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion) -> Window
     reviews, times = RandomSample(SAMPLE), []
     with existing_log(url) as log:
         since, skip = log.start_of_newest(version.version, wanted.since, wanted.newest)
-        for portion in log.read(since=since, version=version.version, arms=ARMS, chunk=PORTION):
+        portions = log.read(
+            since=since,
+            version=version.version,
+            arms=ARMS,
+            sources=COUNTED_SOURCES,
+            chunk=PORTION,
+        )
+        for portion in portions:
             frame, skip = portion.iloc[skip:], max(skip - len(portion), 0)
             if len(frame):
                 reviews.add(frame)

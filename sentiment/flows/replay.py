@@ -30,7 +30,7 @@ from sentiment.drift.runs import REPLAY, SOURCE, written_run
 from sentiment.drift.signals import MEASURED
 from sentiment.drift.window import FileWindow
 from sentiment.errors import WindowError
-from sentiment.flows.retraining import ALGORITHM, choose
+from sentiment.flows.retraining import choose
 from sentiment.metrics import Interval
 from sentiment.tracking.store import Store, log_values
 from sentiment.training.figures import NEUTRAL, POSITIVE
@@ -230,8 +230,8 @@ def _train(store: Store, path: Path, rows: pd.DataFrame) -> tuple[Any, Reference
         exact_duplicates=len(rows) - len(frame),
     )
     data = prepare_reviews(loaded)
-    chosen = choose(store, "champion")
-    fitted = fit_and_evaluate(ALGORITHM, chosen.candidate, data, folds_of(data))
+    chosen = choose(store, "champion", data)
+    fitted = fit_and_evaluate(chosen.algorithm, chosen.candidate, data, folds_of(data))
     texts, copies = frame["text"].tolist(), frame["copies"].to_numpy()
     like_later = reference_reviews(texts, to_labels(frame["rating"]), copies, data.split)
     return fitted.pipeline, Reference.build(fitted.pipeline, *like_later), chosen.origin

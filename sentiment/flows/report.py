@@ -17,7 +17,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging.loggers import flow_run_logger
 
 from sentiment.data.reviews import CLASS_NAMES
-from sentiment.flows.retraining import Chosen, Outcome
+from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.metrics import confusion
 from sentiment.predictions.feedback import LabelledReviews
 from sentiment.tracking.store import Store
@@ -42,12 +42,13 @@ class ScheduledRun:
     prepared: PreparedReviews
     fitted: FittedModel | None
     outcome: Outcome
-    verdict: str
+    passage: Passage
 
 
 def leave_artifacts(store: Store, run: ScheduledRun) -> None:
     """Leave the report and, of a new model, the confusion matrix in the Prefect UI."""
-    create_markdown_artifact(report(store, run), key="retraining-report", description=run.verdict)
+    said = run.passage.news() or run.passage.sentence
+    create_markdown_artifact(report(store, run), key="retraining-report", description=said)
     if run.fitted is not None:
         counts = confusion(run.prepared.split.y_test, run.fitted.predicted).astype(int).tolist()
         columns = [f"predicted {name}" for name in CLASS_NAMES]
@@ -62,7 +63,8 @@ def report(store: Store, run: ScheduledRun) -> str:
     """Return the run in Markdown: drift, what was trained with which scores, the verdict."""
     labelled, outcome = run.labelled, run.outcome
     lines = [
-        f"**{run.verdict}**",
+        *([f"# {news}\n"] if (news := run.passage.news()) else []),
+        f"**{run.passage.sentence}**",
         "\n### What drifted\n",
         lines_section(run.drift),
         "\n### What was trained\n",
@@ -87,7 +89,7 @@ def report(store: Store, run: ScheduledRun) -> str:
             f"| {name} | {score.value:.4f} | {score.low:.4f}–{score.high:.4f} |"
             for name, score in scores.items()
         ]
-    return "\n".join([*lines, "\n### Verdict\n", run.verdict])
+    return "\n".join([*lines, "\n### Verdict\n", run.passage.sentence])
 
 
 def lines_section(lines: Sequence[str]) -> str:

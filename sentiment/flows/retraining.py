@@ -1,40 +1,56 @@
-"""Retrain: choose a configuration, see whether anything changed, log, pass the gate, retire.
+"""Retrain: choose a configuration, see whether anything changed, log, and pass the gate.
 
 No Prefect here: the tasks in `ml_orchestration_flipkart.py` call these functions.
 """
 
 from __future__ import annotations
 
+import tempfile
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from sentiment.data.reviews import TEXT_HASHES, text_hashes
 from sentiment.drift.reference import ensure_reference
-from sentiment.model.algorithms import RANDOM_STATE, Candidate, build_candidate, logged_parameters
+from sentiment.errors import PredictionLogError
+from sentiment.model.algorithms import (
+    ALGORITHMS,
+    PREFERRED,
+    RANDOM_STATE,
+    Candidate,
+    build_candidate,
+    logged_parameters,
+)
 from sentiment.predictions.feedback import LabelledReviews
+from sentiment.predictions.log import default_log_url, running_comparison
 from sentiment.registry import lifecycle as registry
 from sentiment.tracking import store as tracking
 from sentiment.tracking.store import REGISTERED_MODEL, TAG, Store, find_runs, log_values
 from sentiment.training import report
 from sentiment.training.passes import KIND, PARENT_KIND
 from sentiment.training.report import FINGERPRINT, FittedModel, PreparedReviews
-from text_cleaning import cleaning_fingerprint
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Config = Literal["champion", "published"]
-ALGORITHM = "LogisticRegression"
 RETRAINING_KIND = "retraining"
 CONFIG_PARAMETER = "config"  # on runs of the flow: which of the two it trained
+TRAINED_BY = "trained_by"  # tag of the versions that the flow registered
 GATED = "gate"  # tag of a version: the verdict that was carried out
 # Tags of a version: digest of the file without feedback, and how many reviews feedback added
 FILE_DIGEST, FEEDBACK = "file_digest", "feedback"
 # New labels count as a change of the data from this share on. If each label did, there would be a
 # new version every five minutes, and none would answer enough reviews to be watched for drift.
 GROWTH = 0.05
+# A search was made on an earlier state of these reviews if they hold this share of its training
+# texts. Not all: a shop corrects and withdraws some.
+STILL_THERE = 0.95
 RUN_TAG = TAG + "flow_run"
 
 
@@ -62,6 +78,7 @@ class Outcome:
 class Chosen:
     """A configuration to train; `origin` says in words where it comes from."""
 
+    algorithm: str
     candidate: Candidate
     config: Config
     origin: str
@@ -70,7 +87,11 @@ class Chosen:
         """Return the parameters to log, which identify the configuration."""
         vectorizer = self.candidate.vectorizer
         own = {"stop_words": vectorizer.stop_words, "sublinear_tf": vectorizer.sublinear_tf}
-        return logged_parameters(ALGORITHM, self.candidate) | {CONFIG_PARAMETER: self.config} | own
+        return (
+            logged_parameters(self.algorithm, self.candidate)
+            | {CONFIG_PARAMETER: self.config}
+            | own
+        )
 
 
 def published_candidate() -> Candidate:
@@ -88,38 +109,72 @@ def published_candidate() -> Candidate:
     return Candidate(vectorizer, model)
 
 
-def choose(store: Store, config: Config) -> Chosen:
-    """Return the configuration to train.
+@dataclass(frozen=True)
+class Passage:
+    """What the gate came to, in a sentence, and which version went into production, if one did."""
 
-    `champion` takes the parameters of the production version if that is a logistic regression,
-    else those of the search with the best cross-validated score, else the published ones.
+    sentence: str
+    promoted: str | None = None
+    replaced: str | None = None
+
+    def news(self) -> str:
+        """Return the change of production as a line nobody overlooks; "" without one."""
+        if self.promoted is None:
+            return ""
+        before = f"version {self.replaced}" if self.replaced else "none"
+        return f"PRODUCTION CHANGED: version {self.promoted} is in production, before {before}"
+
+
+def choose(store: Store, config: Config, prepared: PreparedReviews) -> Chosen:
+    """Return the configuration to train on these reviews.
+
+    `champion` takes algorithm and parameters of the production version. Without one it takes those
+    of the search for `PREFERRED` with the best cross-validated score, of the searches on these
+    reviews or an earlier state of them; else the published ones.
     """
     if config == "published":
-        return Chosen(published_candidate(), "published", "the published one")
+        return _published("the published one")
     production = registry.production_version(store)
     version = registry.registered_versions(store).get(production or "")
     if version is not None and version.run_id:  # it may have been deleted by hand
         run = store.client.get_run(version.run_id)
-        if run.data.params.get("model") == ALGORITHM:
+        if run.data.params.get("model") in ALGORITHMS:
             return _from_run(run, f"that of production version {production}")
     searched = [
         run
-        for run in find_runs(store, ALGORITHM, {KIND: PARENT_KIND})
-        if run.info.status == tracking.FINISHED and "cv_f1_macro" in run.data.metrics
+        for run in find_runs(store, PREFERRED, {KIND: PARENT_KIND})
+        if run.info.status == tracking.FINISHED
+        and "cv_f1_macro" in run.data.metrics
+        and _searched_these(store, run, prepared)
     ]
     if searched:
         best = max(searched, key=lambda run: run.data.metrics["cv_f1_macro"])
-        return _from_run(best, f"that of the best search, {best.info.run_name}")
-    origin = "the published one, since nothing was searched yet"
-    return Chosen(published_candidate(), "published", origin)
+        return _from_run(best, f"that of the best search on this data, {best.info.run_name}")
+    return _published("the published one, since nothing was searched on this data yet")
+
+
+def _published(origin: str) -> Chosen:
+    return Chosen(PREFERRED, published_candidate(), "published", origin)
 
 
 def _from_run(run: Run, origin: str) -> Chosen:
     if run.data.params.get(CONFIG_PARAMETER) == "published":
-        return Chosen(published_candidate(), "published", origin)
+        return _published(origin)
+    algorithm = run.data.params["model"]
     # the wider space takes every parameter of the narrower one, which are all logged
-    candidate = build_candidate(ALGORITHM, run.data.params, "guide")
-    return Chosen(candidate, "champion", origin)
+    candidate = build_candidate(algorithm, run.data.params, "guide")
+    return Chosen(algorithm, candidate, "champion", f"{origin} ({algorithm})")
+
+
+def _searched_these(store: Store, run: Run, prepared: PreparedReviews) -> bool:
+    """Return whether a search was made on these reviews or an earlier state of them."""
+    if run.data.tags.get(TAG + "data_digest") == prepared.digest:
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(store.client.download_artifacts(run.info.run_id, TEXT_HASHES, folder))
+        trained_on = np.load(file, allow_pickle=False)
+    now = text_hashes([*prepared.cleaned_train, *prepared.cleaned_test])
+    return bool(np.isin(trained_on, now).mean() >= STILL_THERE)
 
 
 def unchanged_since(
@@ -184,15 +239,11 @@ def log_retraining(
         tracking.end_run(store, run_id)
         return replace(unchanged, run_id=run_id)
     uri = report.log_model_and_card(store, run_id, fitted, "skops")
-    tags = {
-        "model": ALGORITHM,
+    tags = report.version_tags(store, run_id) | {
         "config": chosen.config,
-        "test_f1": f"{fitted.test_f1.value:.6f}",
-        "data_digest": labelled.digest,
+        TRAINED_BY: RETRAINING_KIND,
         FILE_DIGEST: labelled.file_digest,
         FEEDBACK: str(labelled.added),
-        "cleaning_fingerprint": cleaning_fingerprint(),
-        FINGERPRINT: fingerprint,
     }
     version = registry.register_version(store, run_id, uri, tags)
     # now, since nobody has file and feedback together again, should it be promoted by hand
@@ -201,54 +252,70 @@ def log_retraining(
     return Outcome(run_id, version, new=True)
 
 
-def pass_gate(store: Store, outcome: Outcome, prepared: PreparedReviews, *, carry_out: bool) -> str:
-    """Judge a version, promote it if it passes, and return the verdict in a sentence.
+def pass_gate(
+    store: Store, outcome: Outcome, prepared: PreparedReviews, *, hold: str = ""
+) -> Passage:
+    """Judge a version that the flow trained, and promote it if it passes.
 
-    Without `carry_out` the verdict is only reported. A verdict that was carried out is a tag of the
-    version, so a version is judged once; one whose run broke off before is judged by the next run.
-    Raises `ConflictError` if another promotion came first.
+    With `hold`, a reason, the verdict is only reported. A verdict that was carried out is a tag of
+    the version, so a version is judged once; one whose run broke off before, or was held, is judged
+    by the next run. A version of somebody else is not touched. Raises `ConflictError` if another
+    promotion came first.
     """
     registry.reconcile(store)  # a crash may have left the aliases behind the ledger
     state = registry.registry_state(store)
-    gated = registry.registered_versions(store)[outcome.version].tags.get(GATED)
-    if outcome.version == state.production:
-        gated = "it is in production"
+    tags = registry.registered_versions(store)[outcome.version].tags
+    settled = tags.get(GATED)
+    if outcome.version == registry.production_version(store):
+        settled = "it is in production"
     elif outcome.version in state.promoted:
         # it was rolled back or replaced by hand: that is not undone here
-        gated = "it was in production before"
-    if gated is not None:
-        return f"{outcome.sentence()}: {gated}"
+        settled = "it was in production before"
+    elif tags.get(TRAINED_BY) != RETRAINING_KIND:
+        settled = f"left to you: python -m sentiment promote {outcome.version} --to production"
+    if settled is not None:
+        return Passage(f"{outcome.sentence()}: {settled}")
     verdict = registry.judge_version(store, outcome.version, prepared.split)
+    said = verdict.sentence()
     log_values(
         store,
         outcome.run_id,
         metrics={f"gate.{name}": value for name, value in verdict.metrics().items()},
-        tags={TAG + "verdict": verdict.sentence()},
+        tags={TAG + "verdict": said},
     )
-    if not carry_out:
-        return f"not carried out: {verdict.sentence()}"
-    said = verdict.sentence()
-    missing = ""
+    if hold:
+        return Passage(f"not carried out, since {hold}: {said}")
+    passage = Passage(said)
     if verdict.promoted:
-        # a version of the experiment has no reference unless it was the challenger
+        # it has its reference unless its run broke off
         missing = ensure_reference(store, outcome.version, prepared.loaded.frame, prepared.split)
         registry.promote(store, verdict)
+        said_all = f"{said}; {missing}" if missing else said
+        passage = Passage(said_all, outcome.version, verdict.production)
     store.client.set_model_version_tag(
         store.settings.registered_model, outcome.version, GATED, said
     )
-    return f"{said}; {missing}" if missing else said
+    return passage
 
 
-def retire_versions(store: Store, keep: int) -> list[str]:
-    """Delete the oldest versions beyond `keep` and return their numbers.
+def reason_to_hold(
+    store: Store, log_url: str | None, *, promote: bool, promote_during_ab: bool
+) -> str:
+    """Return why a scheduled run must not promote now; "" when it may.
 
-    A version that has an alias, or was ever in production, is neither deleted nor counted.
+    A promotion would end an A/B test that runs, with whatever was learnt so far.
     """
-    model = store.settings.registered_model
-    aliased = set(store.client.get_registered_model(model).aliases.values())
-    held = registry.registry_state(store).promoted | {str(version) for version in aliased}
-    free = [number for number in registry.registered_versions(store) if number not in held]
-    retired = free[: max(0, len(free) - keep)]
-    for number in retired:
-        store.client.delete_model_version(model, number)
-    return retired
+    if not promote:
+        return "promotion is switched off"
+    if promote_during_ab:
+        return ""
+    try:
+        test = running_comparison(log_url or default_log_url(store.folder), time.time())
+    except PredictionLogError as error:
+        return f"nobody can tell whether an A/B test runs ({error})"
+    if test is None:
+        return ""
+    return (
+        f"an A/B test of version {test.challenger} against {test.champion} runs; end it, or give "
+        "--promote-during-ab"
+    )

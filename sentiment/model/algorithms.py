@@ -72,6 +72,8 @@ def suggest_linear_svm(trial: BaseTrial, space: SearchSpace = "published") -> Ca
     return Candidate(suggest_vectorizer(trial, space, (3000, 10000, 1000)), model)
 
 
+# The guide's choice, since its weights are log-odds: taken unless another is clearly better.
+PREFERRED = "LogisticRegression"
 ALGORITHMS: dict[str, Suggest] = {
     "LogisticRegression": suggest_logistic_regression,
     "NaiveBayes": suggest_naive_bayes,

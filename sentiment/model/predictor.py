@@ -8,6 +8,7 @@ The API, the page and batch scoring all go through `LoadedVersion.predict`, so t
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -27,12 +28,13 @@ from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
 from sentiment.tracking.store import Store, without_password
-from text_cleaning import clean_texts, cleaning_fingerprint
+from text_cleaning import clean_texts, cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 NO_KNOWN_WORDS = "no known words"
+_log = logging.getLogger(__name__)
 TRIED_TERMS = 200  # of the vocabulary: what a version answers before anybody asks it
 
 
@@ -166,6 +168,10 @@ def load_version(store: Store, name: str) -> LoadedVersion:
             f"version {version}: trained with another cleaning ({fingerprint}, the code's is "
             f"{cleaning_fingerprint()}); retrain it, or serve it with the code it was trained with"
         )
+    packages = found.tags.get("cleaning_packages", cleaning_packages())
+    if packages != cleaning_packages():  # they do the same, as far as the fingerprint can see
+        here = cleaning_packages()
+        _log.warning("version %s was trained with %s, here is %s", version, packages, here)
     try:
         pipeline = load_pipeline(store, f"models:/{found.name}/{version}")
         calibration = read_calibration(pipeline.steps[-1][1])

@@ -1,12 +1,13 @@
-"""Keep every served prediction, and the true labels that arrive later, in SQLite or PostgreSQL.
+"""Keep served predictions, later true labels and comparisons of versions in SQLite or PostgreSQL.
 
     log = open_log("sqlite:///predictions.db")
     log.write(rows)
     for frame in log.read(since=0.0): ...
 
 The URL is `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`; a password is never
-shown. There is one row for each review and arm. What was committed survives the end of the process,
-however it ends. `writer.LogWriter` writes without making an answer wait.
+shown. There is one row for each review and arm, and one for each A/B test or shadow comparison.
+What was committed survives the end of the process, however it ends. `writer.LogWriter` writes
+without making an answer wait.
 """
 
 from __future__ import annotations
@@ -45,6 +46,15 @@ REASON = 200  # characters of a database's own message that go into ours
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 LARGEST = 2**31 - 1  # of PostgreSQL's integer
 ARMS = ("champion", "challenger")  # a shadow's answers are shown to nobody
+# Where a review came from; that a shadow answered it is told by the arm
+SOURCES = {"api": "to the API", "page": "to the page"}
+# What drift and A/B look at. A file that somebody uploads to the page says nothing of the reviews
+# that customers write: one upload of the training file filled the window of the drift check.
+COUNTED_SOURCES = ("api",)
+AB, SHADOW = "ab", "shadow"  # kinds of comparison
+# A server that is down for some hours is repaired and goes on with its A/B test. One that nobody
+# has missed for a day will not come back, and must not keep new versions out for ever.
+ABANDONED_AFTER = 24 * 3600.0  # seconds since a comparison was last seen
 DRIVERS = {  # scheme of the URL → what is used for it
     "sqlite": "sqlite+pysqlite",
     "sqlite+pysqlite": "sqlite+pysqlite",
@@ -74,6 +84,31 @@ class LoggedPrediction:
     probability: float  # of positive, 0–1
     label: int | None  # 1 positive, 0 negative, None: no known words
     milliseconds: float
+    source: str = "api"  # one of SOURCES
+
+
+@dataclass(frozen=True)
+class LoggedComparison:
+    """One A/B test or shadow comparison; times are in seconds since 1970.
+
+    The first five fields are its key: at most one comparison with the same ones runs at a time.
+    """
+
+    experiment: str
+    kind: str  # AB or SHADOW
+    champion: str  # versions
+    challenger: str
+    share: float  # of the users that the challenger answers, 0–1
+    began: float
+    seen: float  # when a server last said that it runs
+    ended: float | None = None  # None while it runs
+    why: str = ""  # it ended, in words
+    verdict: str = ""  # its sentence at the end
+
+    @property
+    def key(self) -> tuple[str, str, str, str, float]:
+        """What tells it from others that run."""
+        return self.experiment, self.kind, self.champion, self.challenger, self.share
 
 
 def _string(value: str) -> str:
@@ -103,19 +138,30 @@ KINDS: dict[str, tuple[type, Callable[[Any], object], str]] = {
     "int": (sa.Integer, _integer, "int64"),
     "float": (sa.Double, _number, "float64"),
 }
-FIELDS = {str(field.name): str(field.type) for field in fields(LoggedPrediction)}
-COLUMNS = {name: KINDS[kind.removesuffix(" | None")] for name, kind in FIELDS.items()}
-DTYPES = {name: kind[2] for name, kind in COLUMNS.items()} | {
+FIELDS: dict[type, dict[str, tuple[type, Callable[[Any], object], str]]] = {
+    row: {field.name: KINDS[str(field.type).removesuffix(" | None")] for field in fields(row)}
+    for row in (LoggedPrediction, LoggedComparison)
+}
+DTYPES = {name: kind[2] for name, kind in FIELDS[LoggedPrediction].items()} | {
     "label": "Int64",
     "true_label": "Int64",
 }
+
+
+def _columns(row: type) -> list[sa.Column[Any]]:
+    """Return a column for each field of the dataclass; it may be null where the field may be."""
+    optional = {field.name for field in fields(row) if "None" in str(field.type)}
+    return [
+        sa.Column(name, kind[0], nullable=name in optional) for name, kind in FIELDS[row].items()
+    ]
+
 
 METADATA = sa.MetaData()
 PREDICTIONS = sa.Table(
     "sentiment_predictions",
     METADATA,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    *(sa.Column(name, COLUMNS[name][0], nullable="None" in FIELDS[name]) for name in FIELDS),
+    *_columns(LoggedPrediction),
     sa.UniqueConstraint("request_id", "position", "arm"),
     sa.Index("sentiment_predictions_at", "at"),
     sa.Index("sentiment_predictions_version_at", "version", "at"),
@@ -128,6 +174,21 @@ FEEDBACK = sa.Table(
     sa.Column("label", sa.Integer, nullable=False),
     sa.Column("rating", sa.Integer),
     sa.Column("at", sa.Double, nullable=False),
+)
+COMPARISONS = sa.Table(
+    "sentiment_comparisons",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    *_columns(LoggedComparison),
+)
+COMPARISON_KEY = [COMPARISONS.c[name] for name in list(FIELDS[LoggedComparison])[:5]]
+RUNNING = COMPARISONS.c.ended.is_(None)
+sa.Index(  # several workers begin the same comparison, and only one row is made
+    "sentiment_comparisons_running",
+    *COMPARISON_KEY,
+    unique=True,
+    sqlite_where=RUNNING,
+    postgresql_where=RUNNING,
 )
 OF_ITS_REVIEW = (FEEDBACK.c.request_id == PREDICTIONS.c.request_id) & (
     FEEDBACK.c.position == PREDICTIONS.c.position
@@ -194,6 +255,24 @@ def existing_log(url: str) -> Iterator[PredictionLog]:
         yield log
 
 
+def running_comparison(url: str, now: float) -> LoggedComparison | None:
+    """Return the A/B test that runs, if any, and gives the challenger a share of the answers.
+
+    One that no server has seen for `ABANDONED_AFTER` does not run any more. `now` is in seconds
+    since 1970. A log that does not exist has none, and is not made. Raises `PredictionLogError`.
+    """
+    try:
+        with existing_log(url) as log:
+            known = log.comparisons()
+    except WindowError:
+        return None
+    for one in known:
+        current = one.ended is None and one.seen > now - ABANDONED_AFTER
+        if current and one.kind == AB and one.share > 0:
+            return one
+    return None
+
+
 class PredictionLog:
     """An opened log, for any number of threads.
 
@@ -252,6 +331,7 @@ class PredictionLog:
         version: str | None = None,
         experiment: str | None = None,
         arms: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
         chunk: int = 50_000,
     ) -> Iterator[pd.DataFrame]:
         """Read the rows that fit all conditions, oldest first, in frames of at most `chunk` rows.
@@ -271,8 +351,9 @@ class PredictionLog:
         for name, value in {"version": version, "experiment": experiment}.items():
             if value is not None:
                 page = page.where(PREDICTIONS.c[name] == _string(value))
-        if arms is not None:
-            page = page.where(PREDICTIONS.c.arm.in_(arms))
+        for name, values in {"arm": arms, "source": sources}.items():
+            if values is not None:
+                page = page.where(PREDICTIONS.c[name].in_(values))
         if until is not None:
             page = page.where(PREDICTIONS.c.at < until)
         next_page = page if since is None else page.where(PREDICTIONS.c.at >= since)
@@ -300,17 +381,21 @@ class PredictionLog:
             return [(row.text, row.label, row.rating) for row in connection.execute(query)]
 
     def start_of_newest(
-        self, version: str, since: float | None, newest: int | None
+        self,
+        version: str,
+        since: float | None,
+        newest: int | None,
+        sources: Sequence[str] = COUNTED_SOURCES,
     ) -> tuple[float | None, int]:
         """Return from when to read, to get the `newest` of a version's answers since `since`.
 
-        Times are in seconds since 1970. The second number is how many rows of that very time to
-        skip.
+        Only answers to `sources` count. Times are in seconds since 1970. The second number is how
+        many rows of that very time to skip.
         """
         if newest is None:
             return since, 0
         table, order = PREDICTIONS.c, (PREDICTIONS.c.at.desc(), PREDICTIONS.c.id.desc())
-        answers = (table.version == version) & table.arm.in_(ARMS)
+        answers = (table.version == version) & table.arm.in_(ARMS) & table.source.in_(sources)
         nth = sa.select(table.at, table.id).where(answers).order_by(*order).offset(newest - 1)
         with self._transaction() as connection:
             first = connection.execute(nth.limit(1)).first()
@@ -320,26 +405,35 @@ class PredictionLog:
             skip = connection.execute(sa.select(sa.func.count()).where(older)).scalar_one()
         return float(first.at), int(skip)
 
-    def left_out(self, version: str, since: float | None) -> list[str]:
+    def left_out(
+        self, version: str, since: float | None, sources: Sequence[str] = COUNTED_SOURCES
+    ) -> list[str]:
         """Return a sentence about the other answers since then; empty without any."""
         table = PREDICTIONS.c
-        counted = sa.select(table.version, table.arm, sa.func.count().label("rows"))
+        groups = table.version, table.arm, table.source
+        counted = sa.select(*groups, sa.func.count().label("rows")).group_by(*groups)
         if since is not None:
             counted = counted.where(table.at >= since)
         left: Counter[str] = Counter()
         with self._transaction() as connection:
-            for row in connection.execute(counted.group_by(table.version, table.arm)):
+            for row in connection.execute(counted):
                 if row.arm not in ARMS:
                     left["of a shadow"] += row.rows
+                elif row.source not in sources:
+                    left[SOURCES[row.source]] += row.rows
                 elif row.version != version:
                     left[f"of version {row.version}"] += row.rows
         said = ", ".join(f"{name} ({rows:,})" for name, rows in sorted(left.items()))
         return [f"left out: answers {said}"] if left else []
 
-    def no_answers(self, version: str, since: float | None) -> WindowError:
+    def no_answers(
+        self, version: str, since: float | None, sources: Sequence[str] = COUNTED_SOURCES
+    ) -> WindowError:
         """Return the error that says what there is instead of answers of this version and time."""
         table = PREDICTIONS.c
-        own = sa.select(sa.func.max(table.at)).where(table.version == version, table.arm.in_(ARMS))
+        answers = (table.version == version) & table.arm.in_(ARMS) & table.source.in_(sources)
+        own = sa.select(sa.func.max(table.at)).where(answers)
+        to = "" if set(sources) == set(SOURCES) else f" {SOURCES[sources[0]]}"
         with self._transaction() as connection:
             last = connection.execute(own).scalar()
         if last is not None and since is not None:
@@ -348,13 +442,51 @@ class PredictionLog:
                 for at in (since, last)
             )
             return WindowError(
-                f"no answers of version {version} since {asked}, the newest is of {newest}; give "
-                "an earlier --since"
+                f"no answers of version {version}{to} since {asked}, the newest is of {newest}; "
+                "give an earlier --since"
             )
         return WindowError(
-            f"{_shown(self._engine.url)}: no answers of version {version} among the "
+            f"{_shown(self._engine.url)}: no answers of version {version}{to} among the "
             f"{self.counts()['predictions']:,} predictions of the log; {SERVE}"
         )
+
+    def begin_comparison(self, comparison: LoggedComparison) -> None:
+        """Keep that a comparison runs; when it runs already, that it was `seen` now."""
+        insert = self._insert(COMPARISONS).on_conflict_do_update(
+            index_elements=COMPARISON_KEY,
+            index_where=RUNNING,
+            set_={"seen": _number(comparison.seen)},
+        )
+        with self._transaction() as connection:
+            connection.execute(insert, _values(comparison))
+
+    def see_comparison(self, comparison: LoggedComparison, at: float) -> bool:
+        """Keep that a comparison still ran at that time. False: it has ended, or never begun."""
+        return self._update_running(comparison, seen=_number(at))
+
+    def end_comparison(
+        self, comparison: LoggedComparison, at: float, why: str, verdict: str
+    ) -> bool:
+        """Keep that a comparison ended. False: it had ended before, or never begun."""
+        return self._update_running(
+            comparison, ended=_number(at), why=_string(why), verdict=_string(verdict)
+        )
+
+    def _update_running(self, comparison: LoggedComparison, **values: Any) -> bool:
+        its = (
+            column == value for column, value in zip(COMPARISON_KEY, comparison.key, strict=True)
+        )
+        with self._transaction() as connection:
+            update = sa.update(COMPARISONS).where(RUNNING, *its).values(values)
+            return connection.execute(update).rowcount > 0
+
+    def comparisons(self) -> list[LoggedComparison]:
+        """Return all comparisons: those that run, then those that ended, the last one first."""
+        columns = [COMPARISONS.c[name] for name in FIELDS[LoggedComparison]]
+        order = COMPARISONS.c.ended.desc().nulls_first(), COMPARISONS.c.id.desc()
+        with self._transaction() as connection:
+            rows = connection.execute(sa.select(*columns).order_by(*order))
+            return [LoggedComparison(*row) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of `predictions` and of `feedback`."""
@@ -411,10 +543,10 @@ class PredictionLog:
             ) from None
 
 
-def _values(row: LoggedPrediction) -> dict[str, object]:
+def _values(row: LoggedPrediction | LoggedComparison) -> dict[str, object]:
     """Convert the row to what the database takes. Raises `ValueError` with the field's name."""
     values: dict[str, object] = {}
-    for name, (_, convert, _) in COLUMNS.items():
+    for name, (_, convert, _) in FIELDS[type(row)].items():
         value = getattr(row, name)
         try:
             values[name] = None if value is None else convert(value)

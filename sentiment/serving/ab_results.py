@@ -1,4 +1,4 @@
-"""Read the running comparison of two versions from the log, and show it as `/ab` does.
+"""Read the running comparison of two versions from the log, keep a record of all, and show them.
 
 The log is read at most once in a while and in portions, whoever asks and however often. The
 pictures are SVG drawn by the template; places along the width are in per cent, so that their text
@@ -23,15 +23,21 @@ from sentiment.ab.comparison import ARMS, CHAMPION, SHADOW, Comparison, ShadowAg
 from sentiment.ab.statistics import MISMATCH
 from sentiment.data.reviews import CLASS_NAMES
 from sentiment.metrics import Interval
-from sentiment.predictions.log import PredictionLog
-from sentiment.serving.versions import Arms
+from sentiment.predictions.log import AB, COUNTED_SOURCES, LoggedComparison, PredictionLog
+from sentiment.serving.config import ServingConfig
+from sentiment.serving.versions import Arms, VersionWatcher
 
 # An answer is read again after this many seconds, or ten times what reading took if that is more
 FRESH_SECONDS = 5.0
 FRESH_FACTOR = 10.0
+# Between two notes in the log that a comparison runs. One that nobody has noted for three times as
+# long runs on no server: the next server that has another challenger, or none, may end it.
+SEEN_SECONDS = 20.0
+GONE_SECONDS = 3 * SEEN_SECONDS
+PAST_SHOWN = 50
 # Rows that are read, the oldest first: some 100 MB. Such a comparison has long been decided.
 MAX_ROWS = 500_000
-AB_COLUMNS = ["unit", "arm", "label", "true_label", "at"]
+AB_COLUMNS = ["unit", "arm", "version", "label", "true_label", "at"]
 SHADOW_COLUMNS = [*AB_COLUMNS, "request_id", "position", "probability", "text"]
 TICKS = 5  # at most as many on an axis
 NOTHING = "–"  # where a figure cannot be given yet
@@ -55,6 +61,12 @@ class RunningComparison:
     agreement: ShadowAgreement | None = None
     disagreements: pd.DataFrame | None = None
 
+    @property
+    def sentence(self) -> str:
+        """What there is to say of it."""
+        said = self.comparison or self.agreement
+        return "" if said is None else said.sentence
+
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON takes it."""
         return {name: _plain(value) for name, value in vars(self).items()}
@@ -66,72 +78,167 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-class ComparisonReader:
-    """Reads the running comparison for any number of threads, of which one reads at a time."""
+class Comparisons:
+    """The running comparison, for any number of threads, of which one reads the log at a time.
 
-    def __init__(self, log: PredictionLog, *, share: float, shadow: bool) -> None:
-        self._log, self._share, self._shadow = log, share, shadow
+    `keep_record` keeps in the log which comparisons run and how they ended, so that they can be
+    read afterwards and a scheduled run knows that an A/B test runs. `known` are those of its last
+    look.
+    """
+
+    def __init__(self, log: PredictionLog, config: ServingConfig) -> None:
+        self.known: list[LoggedComparison] = []
+        self._log, self._config = log, config
         self._lock = threading.Lock()
         self._last: RunningComparison | None = None
         self._fresh_until = 0.0
+        self._own: LoggedComparison | None = None  # that this server runs
+        self._look_at = 0.0  # on the monotonic clock
 
     def read(self, arms: Arms) -> RunningComparison | None:
         """Return the comparison of these versions; None when there is no challenger.
 
         Raises `PredictionLogError` when the log is away.
         """
-        if arms.challenger is None:
+        wanted = self._asked_for(arms)
+        if wanted is None or arms.challenger is None:
             return None
         with self._lock:
             last = self._last
-            wanted = arms.experiment, arms.champion.version, arms.challenger.version
             if (
                 last is None
-                or (last.experiment, last.champion, last.challenger) != wanted
+                or (last.experiment, last.champion, last.challenger)
+                != (wanted.experiment, wanted.champion, wanted.challenger)
                 or time.monotonic() > self._fresh_until
             ):
                 begun = time.monotonic()
-                last = self._last = self._read(*wanted)
+                last = self._last = self._read(wanted)
                 now = time.monotonic()
                 self._fresh_until = now + max(FRESH_SECONDS, FRESH_FACTOR * (now - begun))
             return last
 
-    def _read(self, experiment: str, champion: str, challenger: str) -> RunningComparison:
-        columns = SHADOW_COLUMNS if self._shadow else AB_COLUMNS
-        arms = (CHAMPION, SHADOW) if self._shadow else ARMS
+    def past(self, arms: Arms) -> list[LoggedComparison]:
+        """Return the other comparisons, the one that ended last first.
+
+        Those before them have not ended: another server runs them, or did until a moment ago.
+        Raises `PredictionLogError`.
+        """
+        running = None if arms.challenger is None else self._asked_for(arms)
+        return [
+            one
+            for one in self._log.comparisons()
+            if one.ended is not None or running is None or one.key != running.key
+        ]
+
+    def keep_record(self, watcher: VersionWatcher) -> None:
+        """Keep that the comparison runs, and that others have ended; to be called every second.
+
+        It looks at the log when the versions have changed, and every `SEEN_SECONDS`. Raises
+        `PredictionLogError`; the next call tries again.
+        """
+        arms = watcher.arms
+        if arms is None:
+            return
+        wanted, own = self._asked_for(arms), self._own
+        same = (wanted and wanted.key) == (own and own.key)
+        if same and time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + SEEN_SECONDS
+        if wanted is not None:
+            seen = self._log.see_comparison(wanted, wanted.seen)
+            if not seen and same:  # another process ended it, which may know the registry better
+                watcher.check()
+                if watcher.arms != arms:
+                    return self.keep_record(watcher)
+            if not seen and arms.challenger is not None:
+                self._log.begin_comparison(wanted)
+        now = time.time()
+        for one in self._log.comparisons():
+            if one.ended is not None or (wanted is not None and one.key == wanted.key):
+                continue
+            if (own is not None and one.key == own.key) or one.seen <= now - GONE_SECONDS:
+                self._log.end_comparison(one, now, self._why(one, arms), self._read(one).sentence)
+        self._own, self.known = wanted, self._log.comparisons()
+
+    def leave(self) -> None:
+        """Keep that this server goes, so that the next one need not wait to know it gone."""
+        if self._own is not None:
+            self._log.see_comparison(self._own, time.time() - GONE_SECONDS)
+            self._own = None
+
+    def _asked_for(self, arms: Arms) -> LoggedComparison | None:
+        """Return the comparison that these versions are, or would be if the challenger loaded."""
+        rival = arms.named if arms.challenger is None else arms.challenger.version
+        if rival is None:
+            return None
+        champion, now = arms.champion.version, time.time()
+        name = self._config.experiment or f"{champion}-vs-{rival}"
+        kind = AB if self._config.shadow is None else SHADOW
+        return LoggedComparison(name, kind, champion, rival, self._config.share, now, now)
+
+    def _why(self, one: LoggedComparison, arms: Arms) -> str:
+        """Say why a comparison ended, now that these versions answer."""
+        champion, wanted = arms.champion, self._asked_for(arms)
+        if champion.version != one.champion:
+            when = f" at {_time(champion.since.timestamp())}" if champion.since else ""
+            return (
+                f"version {champion.version} was put into production{when}; version {one.champion} "
+                "is no longer the champion"
+            )
+        if wanted is None and self._config.challenger is None:
+            return "the server was started without a challenger"
+        if wanted is None:
+            return f"version {one.challenger} is no longer the challenger"
+        if wanted.challenger != one.challenger:
+            return f"version {wanted.challenger} is the challenger now"
+        return "the server was started with another share or name of the comparison"
+
+    def _read(self, wanted: LoggedComparison) -> RunningComparison:
+        """Read the rows of this name and these versions, which came in through the API.
+
+        A name may be given to several comparisons, one after another.
+        """
+        shadow = wanted.kind == SHADOW
+        columns = SHADOW_COLUMNS if shadow else AB_COLUMNS
+        arms = (CHAMPION, SHADOW) if shadow else ARMS
+        versions = dict(zip(arms, (wanted.champion, wanted.challenger), strict=True))
         frames, count = [pd.DataFrame(columns=columns)], 0
-        for frame in self._log.read(experiment=experiment, arms=arms):
-            frames.append(frame[columns].astype({"label": "Int8", "true_label": "Int8"}))
-            count += len(frame)
+        rows = self._log.read(experiment=wanted.experiment, arms=arms, sources=COUNTED_SOURCES)
+        for frame in rows:
+            own = frame[frame["version"] == frame["arm"].map(versions)]
+            frames.append(own[columns].astype({"label": "Int8", "true_label": "Int8"}))
+            count += len(own)
             if count >= MAX_ROWS:
                 break
-        rows = pd.concat(frames[1:] or frames, ignore_index=True)
-        so_far = RunningComparison(experiment, champion, challenger, count, count < MAX_ROWS)
-        if self._shadow:
-            table = ab_test.disagreements(rows)
-            return replace(so_far, agreement=ab_test.shadow_agreement(rows), disagreements=table)
-        comparison = ab_test.compare_arms(rows, share=self._share)
-        return replace(so_far, comparison=comparison, history=ab_test.history(rows))
+        answers = pd.concat(frames[1:] or frames, ignore_index=True)
+        so_far = RunningComparison(
+            wanted.experiment, wanted.champion, wanted.challenger, count, count < MAX_ROWS
+        )
+        if shadow:
+            table, agreement = ab_test.disagreements(answers), ab_test.shadow_agreement(answers)
+            return replace(so_far, agreement=agreement, disagreements=table)
+        comparison = ab_test.compare_arms(answers, share=wanted.share)
+        return replace(so_far, comparison=comparison, history=ab_test.history(answers))
 
 
 # --- the page --------------------------------------------------------------------------------
 
 
-def render_ab(running: RunningComparison) -> str:
-    """Return the running comparison as an HTML page; within a request."""
+def render_ab(running: RunningComparison | None, past: Sequence[LoggedComparison] = ()) -> str:
+    """Return the running comparison, if any, and past ones as an HTML page; within a request."""
     axis = history = None
-    if running.comparison is not None:
+    if running is not None and running.comparison is not None:
         arms = (running.comparison.champion, running.comparison.challenger)
         intervals = [part for arm in arms for part in (arm.accuracy, arm.f1_macro) if part]
         if intervals:
             axis = round_axis([end for part in intervals for end in (part.low, part.high)])
-    if running.history is not None and len(running.history):
+    if running is not None and running.history is not None and len(running.history):
         history = _history_view(running.history)
-    result = running.comparison or running.agreement
     fixed = {"class_names": CLASS_NAMES, "least_split_p": MISMATCH, "points": _points}
-    fixed |= {"root": request.script_root, "tested": True, "here": "ab"}
+    fixed |= {"root": request.script_root, "tested": True, "here": "ab", "time": _time}
+    shown = past[:PAST_SHOWN]
     return render_template(
-        "ab.html", running=running, result=result, axis=axis, history=history, **fixed
+        "ab.html", running=running, past=shown, axis=axis, history=history, **fixed
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 from sentiment.data.reviews import CLASS_NAMES
 from sentiment.serving import schemas
-from sentiment.serving.ab_results import ComparisonReader, render_ab
+from sentiment.serving.ab_results import render_ab
 from sentiment.serving.metrics import CONTENT_TYPE
 from sentiment.serving.schemas import Json, RequestChecks, RequestError
 from sentiment.serving.service import Answer, Service, digest
@@ -100,7 +101,6 @@ class DescribedBlueprint(Blueprint):
 def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     """Return the blueprint with all JSON routes and `/metrics`."""
     config, limits = service.config, checks.limits
-    comparison = ComparisonReader(service.log, share=config.share, shadow=service.shadow)
     api = DescribedBlueprint(config.token)
 
     predicting = "/predict", schemas.PredictResponse, schemas.PredictRequest
@@ -148,13 +148,15 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
 
     @api.add("/ab", problems=(404, 503), media=PAGE_OR_JSON, guarded=True)
     def ab() -> Response:
-        """Compare champion and challenger so far; browsers get a page."""
-        running = comparison.read(service.arms())
-        if running is None:
-            raise RequestError(404, "no comparison runs", "/ab", NO_EXPERIMENT)
+        """Compare champion and challenger so far, and list past comparisons; a page in browsers."""
+        arms = service.arms()
+        running, past = service.comparisons.read(arms), service.comparisons.past(arms)
+        if running is None and not past:
+            raise RequestError(404, "no comparison was ever made here", "/ab", NO_EXPERIMENT)
         if prefers_html(request):
-            return Response(render_ab(running), mimetype="text/html")
-        return _json(running.as_dict())
+            return Response(render_ab(running, past), mimetype="text/html")
+        found = {"experiment": None} if running is None else running.as_dict()
+        return _json({**found, "past": [asdict(one) for one in past]})
 
     @api.add("/drift", problems=(404,), media=PAGE_OR_JSON, guarded=True)
     def drift() -> Response:

@@ -61,7 +61,7 @@ def create_page(service: Service, checks: RequestChecks) -> Blueprint:
 
     def shown(form: FormInput, status: int = 200, **what: Any) -> Response:
         arms = service.watcher.arms
-        tested = arms is not None and bool(arms.experiment)
+        tested = arms is not None and bool(arms.experiment or service.comparisons.known)
         page = {"root": request.script_root, "tested": tested, "form": form, **what}
         return Response(render_template("page.html", **page), status)
 
@@ -75,7 +75,8 @@ def create_page(service: Service, checks: RequestChecks) -> Blueprint:
         try:
             form = read_input(request, checks)
             reviews = read_reviews(form, checks)
-            answer = service.answer(_readable(reviews), explain=not form.is_many)
+            explain = not form.is_many
+            answer = service.answer(_readable(reviews), explain=explain, source="page")
         except (RequestError, NotReadyError) as error:
             status = 503
             problem = f"The model does not answer ({error}); expected a version in production."

@@ -21,6 +21,7 @@ from sentiment.errors import PredictionLogError
 from sentiment.model.predictor import LoadedVersion, Prediction
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
 from sentiment.predictions.writer import LogWriter
+from sentiment.serving.ab_results import Comparisons
 from sentiment.serving.config import ServingConfig
 from sentiment.serving.metrics import ServingMetrics
 from sentiment.serving.versions import Arms, VersionWatcher
@@ -75,6 +76,7 @@ class Service:
             refresh_seconds=config.refresh_seconds,
             experiment=config.experiment,
         )
+        self.comparisons = Comparisons(log, config)
         self._key, self._count = secrets.token_bytes(32), itertools.count()  # for request ids
         self._closing = threading.Event()
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
@@ -91,14 +93,23 @@ class Service:
         self._upkeep.join(PATIENCE)
         self.watcher.stop()
         self.writer.close()
+        with suppress(PredictionLogError):
+            self.comparisons.leave()
         self.metrics.follow(self.watcher, self.writer)
         self.log.close()
 
-    def answer(self, texts: Sequence[str], unit: str | None = None, explain: bool = True) -> Answer:
+    def answer(
+        self,
+        texts: Sequence[str],
+        unit: str | None = None,
+        explain: bool = True,
+        source: str = "api",
+    ) -> Answer:
         """Predict the texts, raw as they came, with one version.
 
         `unit` is what sticks to an arm, a `digest` of the user's id; without it the request is a
-        unit of its own. Raises `NotReadyError`.
+        unit of its own. `source` is where the request came from, one of the log's `SOURCES`. Raises
+        `NotReadyError`.
         """
         arms = self.arms()
         request_id = self.new_id()
@@ -109,12 +120,12 @@ class Service:
             version = challenger if arm == CHALLENGER else version
         answer = _predict(request_id, arm, version, texts, explain)
         at = time.time()
-        self.writer.put(self._rows(answer, texts, arms.experiment, unit, at))
+        self.writer.put(self._rows(answer, texts, arms.experiment, unit, at, source))
         if self.shadow and challenger is not None:
 
             def shadow_rows() -> list[LoggedPrediction]:
                 scored = _predict(request_id, SHADOW, challenger, texts, explain=False)
-                return self._rows(scored, texts, arms.experiment, unit, at)
+                return self._rows(scored, texts, arms.experiment, unit, at, source)
 
             self.writer.submit(shadow_rows, len(texts))
         self.metrics.count_answer(answer)
@@ -155,7 +166,13 @@ class Service:
         return f"{time.time_ns() // 1_000_000:012x}{bits}"
 
     def _rows(
-        self, answer: Answer, texts: Sequence[str], experiment: str, unit: str, at: float
+        self,
+        answer: Answer,
+        texts: Sequence[str],
+        experiment: str,
+        unit: str,
+        at: float,
+        source: str,
     ) -> list[LoggedPrediction]:
         """Return a row for each text; its `milliseconds` are its share of the request's."""
         return [
@@ -175,6 +192,7 @@ class Service:
                 probability=prediction.probability,
                 label=prediction.label,
                 milliseconds=answer.milliseconds / len(texts),
+                source=source,
             )
             for position, (text, prediction) in enumerate(
                 zip(texts, answer.predictions, strict=True)
@@ -182,10 +200,12 @@ class Service:
         ]
 
     def _keep_up(self) -> None:
-        """Update the metrics and delete old rows, in a thread of its own."""
+        """Update the metrics, keep the comparisons, delete old rows, in a thread of its own."""
         retire_at = time.monotonic()
         while True:
             self.metrics.follow(self.watcher, self.writer)
+            with suppress(PredictionLogError):  # away just now; the next call tries again
+                self.comparisons.keep_record(self.watcher)
             days = self.config.retention_days
             if days is not None and time.monotonic() >= retire_at:
                 retire_at = time.monotonic() + RETIRE_SECONDS

@@ -24,11 +24,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Arms:
-    """The versions that answer. `experiment` salts the split; it is "" without a challenger."""
+    """The versions that answer. `experiment` salts the split; it is "" without a challenger.
+
+    `named` is the version that the registry names as challenger, also while it will not load.
+    """
 
     champion: LoadedVersion
     challenger: LoadedVersion | None
     experiment: str
+    named: str | None = None
 
 
 class VersionWatcher:
@@ -106,18 +110,20 @@ class VersionWatcher:
         if champion is None:
             return "; ".join(problems)
         rival = _number(store, self._challenger, problems) if self._challenger else None
-        if rival is not None and rival in (newest, champion.version):
+        if rival == champion.version:
             problems.append(f"version {rival} is in production, so it is no challenger")
             rival = None
         challenger = None if rival is None else _loaded(store, rival, challenger, problems)
         if challenger is not None and challenger.version == champion.version:
             challenger = None  # it was promoted, and what should follow it will not load
-        if held is None or (champion, challenger) != (held.champion, held.challenger):
-            name = ""
-            if challenger is not None:
-                name = self._experiment or f"{champion.version}-vs-{challenger.version}"
-            self.arms = Arms(champion, challenger, name)
-        return "; ".join(problems) or None
+        name = ""
+        if challenger is not None:
+            name = self._experiment or f"{champion.version}-vs-{challenger.version}"
+        arms = Arms(champion, challenger, name, rival)
+        if arms != held:
+            self.arms = arms
+        # a version that is named twice and will not load is one problem
+        return "; ".join(dict.fromkeys(problems)) or None
 
 
 def _number(store: Store, name: str, problems: list[str]) -> str | None:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 REGISTRY_KIND = {TAG + "kind": "registry"}
 PROMOTE, STAGE, ROLLBACK = "promote", "stage", "rollback"
+# Metrics of a promotion: the best version so far that the gate compared with, and how the macro-F1
+# of the promoted one differs from its
+BEST_VERSION, BEST_DIFFERENCE = "best_version", "best_difference_f1_macro"
 PATIENCE = 10.0  # seconds a claim waits for an earlier one; a change takes well under one
 POLL = 0.1  # seconds between two looks at the other claims
 ABANDONED = 600.0  # seconds after which a claim of another machine is taken for a dead one's
@@ -59,13 +62,18 @@ class Event:
 
 @dataclass(frozen=True)
 class RegistryState:
-    """What the ledger says. `stack` holds the versions in production, the present one last."""
+    """What the ledger says. `stack` holds the versions in production, the present one last.
+
+    `best` is the best of them as far as the gate could tell: the first, until a later one was shown
+    to be better than the best before. A version that was rolled back is not.
+    """
 
     stack: tuple[str, ...] = ()
     staging: str | None = None
     staged: frozenset[str] = frozenset()  # ever in staging
     promoted: frozenset[str] = frozenset()  # ever in production
     events: int = 0  # the number of the last event
+    best: str | None = None
 
     @property
     def production(self) -> str | None:
@@ -85,6 +93,7 @@ def replay(events: Iterable[Event], until: datetime | None = None) -> RegistrySt
     back. With `until`, a time with a zone, it is the state at that time.
     """
     stack: list[str] = []
+    bests: list[str] = []  # the best version since each of the stack came
     staging: str | None = None
     staged: set[str] = set()
     promoted: set[str] = set()
@@ -99,15 +108,29 @@ def replay(events: Iterable[Event], until: datetime | None = None) -> RegistrySt
             staged.add(event.target)
             continue
         if event.action == ROLLBACK:
-            del stack[-1:]
+            del stack[-1:], bests[-1:]
             while stack and stack[-1] != event.target:
-                del stack[-1]
+                del stack[-1], bests[-1]
         if not stack or event.action == PROMOTE:
             stack.append(event.target)
+            bests.append(_best(event, bests))
         promoted.add(event.target)
         if staging == event.target:
             staging = None
-    return RegistryState(tuple(stack), staging, frozenset(staged), frozenset(promoted), last)
+    best = bests[-1] if bests else None
+    return RegistryState(tuple(stack), staging, frozenset(staged), frozenset(promoted), last, best)
+
+
+def _best(event: Event, before: list[str]) -> str:
+    """Return the best version after a promotion.
+
+    The event says which one the gate compared with: production, where the best before was gone.
+    """
+    compared = event.metrics.get(BEST_VERSION)
+    shown = event.metrics.get(f"{BEST_DIFFERENCE}_low", 0.0) > 0
+    if shown or (compared is None and not before):
+        return event.target
+    return before[-1] if compared is None else str(int(compared))
 
 
 def read_events(store: Store) -> list[Event]:

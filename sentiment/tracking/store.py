@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 TAG = "flipkart."  # in front of every tag of ours, apart from MLflow's
+DATA_PATH = TAG + "data_path"  # tag of a run: the file it was trained on, as it was named then
 PAGE = 1_000  # runs a search answers at once; MLflow allows up to 50,000
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 TRIES = 5  # of what collides when several processes do it at once

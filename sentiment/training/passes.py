@@ -33,6 +33,7 @@ from sentiment.tracking.store import (
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from sentiment.data.reviews import SplitMethod
     from sentiment.model.algorithms import SearchSpace
 
 PASS, KIND, TRIAL = TAG + "pass", TAG + "kind", TAG + "trial"
@@ -48,6 +49,7 @@ class PassSettings:
     text_column: str | None  # None: found by its name
     rating_column: str | None
     data_digest: str
+    split: SplitMethod
     cleaning: str
     trials: int
     models: str  # joined by commas, in order

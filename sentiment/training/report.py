@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import sklearn
 from sklearn.pipeline import Pipeline
 
 from sentiment import metrics as evaluation
@@ -29,11 +28,11 @@ from sentiment.metrics import Floats, Interval, Labels
 from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
 from sentiment.tracking.artifact import log_pipeline
-from sentiment.tracking.store import PROJECT, TAG, Store, log_inputs, log_values
+from sentiment.tracking.store import DATA_PATH, TAG, Store, log_inputs, log_values
 from sentiment.training import figures
 from sentiment.training.card import CARD, model_card
 from sentiment.training.folds import FoldMatrices
-from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
+from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -42,15 +41,10 @@ MODEL_URI = TAG + "model_uri"  # set when the model is complete, so that a resum
 # Our own sentences: the input example of each model, shown in the MLflow UI.
 EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not worth the money")
 TOP_WORDS = 50  # terms of each class in the table
-FINGERPRINT = "training_fingerprint"  # tag of a version
-# What a fitted model depends on besides data and configuration.
-CODE = (
-    "text_cleaning.py",
-    "sentiment/data/reviews.py",
-    "sentiment/model/algorithms.py",
-    "sentiment/model/calibration.py",
-    "sentiment/training/report.py",
-)
+FINGERPRINT = "training_fingerprint"  # tag of a run and of a version
+# Raise it when a change of the code gives another model from the same reviews and parameters: the
+# flow then trains anew. A test compares what a model answers with what this version answered.
+MODEL_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,7 @@ class PreparedReviews:
     cleaned_test: list[str]
     audit: pd.DataFrame
     digest: str
+    split_method: reviews.SplitMethod = "hashed"
 
 
 @dataclass(frozen=True)
@@ -83,19 +78,22 @@ class FittedModel:
     test_brier: Interval
 
 
-def prepare_reviews(loaded: reviews.LoadedReviews) -> PreparedReviews:
-    """Clean and split checked reviews, and audit them. Raises `ReviewDataError`."""
-    split = reviews.split_reviews(loaded.frame)  # first: a class that is too small fails at once
-    return combine(loaded, clean_texts(loaded.frame["text"]), split)
-
-
-def combine(
-    loaded: reviews.LoadedReviews, cleaned: Sequence[str], split: reviews.Split
+def prepare_reviews(
+    loaded: reviews.LoadedReviews,
+    cleaned: Sequence[str] | None = None,
+    method: reviews.SplitMethod = "hashed",
 ) -> PreparedReviews:
-    """Return checked reviews, their cleaned texts row by row, and the split of these rows."""
+    """Split checked reviews and audit them. Raises `ReviewDataError`.
+
+    `cleaned` are their texts after cleaning, which is done here when they are not given.
+    """
+    if cleaned is None:
+        cleaned = clean_texts(loaded.frame["text"])
+    split = reviews.split_reviews(loaded.frame, cleaned, method=method)
     train, test = ([cleaned[row] for row in part] for part in (split.train_rows, split.test_rows))
     audit = reviews.audit_reviews(loaded, split, train, test)
-    return PreparedReviews(loaded, split, train, test, audit, reviews.data_digest(loaded.frame))
+    digest = reviews.data_digest(loaded.frame)
+    return PreparedReviews(loaded, split, train, test, audit, digest, method)
 
 
 @dataclass(frozen=True)
@@ -179,9 +177,11 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
             metrics[name] = score.value
             metrics[f"{name}_low"], metrics[f"{name}_high"] = score.low, score.high
     params: dict[str, object] = {**logged_parameters(fitted.algorithm, fitted.candidate)}
-    params["cleaning_fingerprint"] = cleaning_fingerprint()
+    params |= {"cleaning_fingerprint": cleaning_fingerprint(), "split": data.split_method}
     name, rows = data.loaded.source.name, len(data.loaded.frame)
+    fingerprint = training_fingerprint(data.digest, fitted.candidate, data.split_method)
     tags = {TAG + "data_digest": data.digest, TAG + "data_name": name, TAG + "reviews": str(rows)}
+    tags |= {TAG + FINGERPRINT: fingerprint, DATA_PATH: str(data.loaded.source.resolve())}
     metrics["train_f1"] = fitted.train_f1
     log_values(store, run_id, params=params, metrics=metrics, tags=tags)
     types = {"text": "string", "rating": "long"}
@@ -274,18 +274,29 @@ def installed_packages() -> list[str]:
     return sorted({f"{item.name}=={item.version}" for item in distributions()}, key=str.lower)
 
 
-def training_fingerprint(data_digest: str, candidate: Candidate) -> str:
-    """Return 16 hexadecimal digits of data, parameters, cleaning, code and scikit-learn's version.
+def version_tags(store: Store, run_id: str) -> dict[str, str]:
+    """Return the tags of a version from what `log_scores` wrote on its run."""
+    run = store.client.get_run(run_id).data
+    scores = {name: run.metrics[name] for name in ("cv_f1_macro", "test_f1") if name in run.metrics}
+    return {
+        **{name: run.params[name] for name in ("model", "cleaning_fingerprint", "split")},
+        **{name: f"{value:.6f}" for name, value in scores.items()},
+        **{name: run.tags[TAG + name] for name in ("data_digest", FINGERPRINT)},
+        "cleaning_packages": cleaning_packages(),
+    }
 
-    `data_digest` is `reviews.data_digest` of the checked frame; the candidate may be fitted or not.
+
+def training_fingerprint(
+    data_digest: str, candidate: Candidate, split: reviews.SplitMethod = "hashed"
+) -> str:
+    """Return 16 hexadecimal digits of all a model follows from: the same again is the same model.
+
+    These are the reviews (`data_digest` of the checked frame), their split, every parameter of the
+    candidate, fitted or not, what the cleaning does, and `MODEL_VERSION`.
     """
-    code = hashlib.sha256()
-    for name in CODE:
-        code.update((PROJECT / name).read_bytes())
-    # every parameter, logged or not
     parameters = [
         sorted((name, str(value)) for name, value in part.get_params(deep=False).items())
         for part in (candidate.vectorizer, candidate.model)
     ]
-    followed = [data_digest, parameters, cleaning_fingerprint(), sklearn.__version__]
-    return hashlib.sha256(json.dumps([*followed, code.hexdigest()]).encode()).hexdigest()[:16]
+    followed = [data_digest, split, parameters, cleaning_fingerprint(), MODEL_VERSION]
+    return hashlib.sha256(json.dumps(followed).encode()).hexdigest()[:16]

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from sentiment.console import Terminal
 from sentiment.errors import SearchError
-from sentiment.metrics import Interval
-from sentiment.model.algorithms import build_candidate, logged_parameters, suggest_candidate
+from sentiment.metrics import Floats, Interval, corrected_error
+from sentiment.model.algorithms import (
+    PREFERRED,
+    build_candidate,
+    logged_parameters,
+    suggest_candidate,
+)
 from sentiment.registry.lifecycle import register_version
 from sentiment.tracking.store import (
     FAILED,
@@ -43,7 +49,6 @@ from sentiment.training.passes import (
     reopen,
 )
 from sentiment.training.report import (
-    FINGERPRINT,
     MODEL_URI,
     FittedModel,
     PreparedReviews,
@@ -52,12 +57,13 @@ from sentiment.training.report import (
     log_model_and_card,
     log_scores,
     log_tables,
-    training_fingerprint,
+    version_tags,
 )
 from sentiment.training.studies import best_value, open_study
 from sentiment.training.worker import Worker
 
 REASON = TAG + "reason"
+FOLD_METRIC = "cv_f1_fold_"  # and the number of the fold
 
 
 @dataclass(frozen=True)
@@ -75,13 +81,46 @@ class PassContext:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The scores of an algorithm's best model. `version` is None when it was not registered."""
+    """The scores of an algorithm's best model. `version` is None when it was not registered.
+
+    `folds` are the macro-F1s of the folds that `cv_f1_macro` is the mean of; every algorithm of a
+    pass has the same folds.
+    """
 
     algorithm: str
     cv_f1_macro: float
+    folds: tuple[float, ...]
     train_f1: float
     test_f1: Interval
     version: str | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The result to take of a pass, and in words why."""
+
+    result: SearchResult
+    why: str
+
+
+def choose_winner(results: Sequence[SearchResult]) -> Choice:
+    """Choose the model of a pass by cross-validation; the holdout is not for choosing.
+
+    It is the one with the best mean, unless `PREFERRED` is within one standard error of it: the
+    rule of Breiman, Friedman, Olshen & Stone 1984, "Classification and regression trees", section
+    3.4.3. The standard error is that of the differences on the same folds, corrected for training
+    parts that overlap (`metrics.corrected_error`).
+    """
+    best = max(results, key=lambda result: result.cv_f1_macro)
+    preferred = next((one for one in results if one.algorithm == PREFERRED), None)
+    if preferred is None or best is preferred:
+        return Choice(best, f"the best mean of the folds, {best.cv_f1_macro:.4f}")
+    ahead = np.subtract(best.folds, preferred.folds)
+    error = corrected_error(ahead, 1 / (len(ahead) - 1))
+    lead, near = f"{ahead.mean():.4f} ahead of {PREFERRED}", ahead.mean() <= error
+    size = f"{'less' if near else 'more'} than a standard error ({error:.4f})"
+    why = f"{best.algorithm} is {lead}, {size}"
+    return Choice(preferred if near else best, why)
 
 
 def search_and_register(context: PassContext, *, register: bool = True) -> list[SearchResult]:
@@ -105,7 +144,8 @@ def search_and_register(context: PassContext, *, register: bool = True) -> list[
     for algorithm, parent, version in zip(algorithms, parents, versions, strict=True):
         metrics = context.store.client.get_run(parent).data.metrics
         interval = Interval(*(metrics[name] for name in ("test_f1", "test_f1_low", "test_f1_high")))
-        scores = metrics["cv_f1_macro"], metrics["train_f1"], interval
+        folds = [metrics[name] for name in sorted(metrics) if name.startswith(FOLD_METRIC)]
+        scores = metrics["cv_f1_macro"], tuple(folds), metrics["train_f1"], interval
         results.append(SearchResult(algorithm, *scores, version))
     return results
 
@@ -159,7 +199,10 @@ def finish_model(
             draw(fitted.algorithm, drawn, Path(folder))
             store.client.log_artifacts(parent, folder, "figures")
         log_model_and_card(store, parent, fitted, settings.file_format)
-    version = _register(store, parent, settings) if register else None
+    version = None
+    if register:
+        uri = store.client.get_run(parent).data.tags[MODEL_URI]
+        version = register_version(store, parent, uri, version_tags(store, parent))
     end_run(store, parent)
     return version
 
@@ -225,9 +268,13 @@ def _score_trial(
         trial.set_user_attr("warnings", sorted(messages))
     if scores is None:
         return study.tell(trial, state=TrialState.FAIL), {}
-    metrics = {f"cv_f1_fold_{fold}": float(score) for fold, score in enumerate(scores)}
+    metrics = _fold_metrics(scores)
     metrics["cv_f1_macro_sd"] = float(scores.std())
     return study.tell(trial, float(scores.mean())), metrics
+
+
+def _fold_metrics(scores: Floats) -> dict[str, float]:
+    return {f"{FOLD_METRIC}{fold}": float(score) for fold, score in enumerate(scores)}
 
 
 def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
@@ -279,11 +326,11 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
     log_values(
         store,
         parent,
-        metrics={"fit_time": sum(_seconds(trial) for trial in study.trials)},
-        tags={
-            TAG + "best_trial": str(best.number),
-            TAG + FINGERPRINT: training_fingerprint(settings.data_digest, candidate),
+        metrics={
+            "fit_time": sum(_seconds(trial) for trial in study.trials),
+            **_fold_metrics(context.folds.score(candidate.vectorizer, candidate.model)),
         },
+        tags={TAG + "best_trial": str(best.number)},
     )
     log_scores(store, parent, fitted, data)
     log_tables(store, parent, fitted, data)
@@ -304,19 +351,6 @@ def _log_history(store: Store, parent: str, study: Study) -> None:
             ended = int(trial.datetime_complete.timestamp() * 1000)
             history.append(Metric("cv_f1_macro", best, ended, trial.number))
     store.client.log_batch(parent, metrics=history)
-
-
-def _register(store: Store, parent: str, settings: PassSettings) -> str:
-    data = store.client.get_run(parent).data
-    tags = {
-        "model": data.params["model"],
-        "cv_f1_macro": f"{data.metrics['cv_f1_macro']:.6f}",
-        "test_f1": f"{data.metrics['test_f1']:.6f}",
-        "data_digest": settings.data_digest,
-        "cleaning_fingerprint": settings.cleaning,
-        FINGERPRINT: data.tags[TAG + FINGERPRINT],
-    }
-    return register_version(store, parent, data.tags[MODEL_URI], tags)
 
 
 def _seconds(trial: FrozenTrial) -> float:

@@ -140,13 +140,22 @@ def test_scores_by_hand() -> None:
 
 def test_a_clear_winner_is_named_whatever_the_share() -> None:
     better = compare_arms(both_arms((320, 1600), (20, 400)), share=0.2)
-    assert better.sentence.startswith("challenger better: accuracy +0.150, always-valid 95% ")
+    assert better.sentence.startswith("challenger better: accuracy +0.150, always-valid 97.5% ")
+    assert better.level == 0.975 and not any(rail.falls for rail in better.guardrails)
     worse = compare_arms(both_arms((80, 1600), (80, 400)), share=0.2)
-    assert worse.sentence.startswith("champion better: accuracy −0.150, always-valid 95% ")
-    careful = compare_arms(both_arms((320, 1600), (20, 400)), share=0.2, alpha=0.001)
-    assert "always-valid 99.9% interval" in careful.sentence
+    assert worse.sentence.startswith("challenger worse: recall of ")
+    assert "accuracy −0.150, always-valid 97.5% " in worse.sentence
     split = compare_arms(both_arms((320, 1600), (20, 400)), share=0.5)
     assert split.verdict == "the split is not as configured"
+
+
+def test_guardrails_are_of_the_users_whose_true_label_is_of_the_class() -> None:
+    # every third user is of class 0; 30 and 9 wrong answers are the first, a third of each class 0
+    negative, positive = compare_arms(both_arms((30, 300), (9, 300)), share=0.5).guardrails
+    assert (negative.class_name, positive.class_name) == ("negative", "positive")
+    assert (negative.users, positive.users) == ((100, 100), (200, 200))
+    assert negative.recalls == (0.90, 0.97) and positive.recalls == (180 / 200, 194 / 200)
+    assert negative.difference is not None and negative.difference.value == pytest.approx(0.07)
 
 
 def test_refusals_change_counts_but_no_score() -> None:
@@ -213,9 +222,9 @@ def test_what_cannot_be_compared_is_refused() -> None:
     for column in COLUMNS:
         with pytest.raises(ValueError, match=f"no column '{column}'; expected unit, arm, label"):
             compare_arms(STORY.drop(columns=column), share=0.5)
-    for share, alpha in ((1.5, 0.05), (-0.1, 0.05), (0.5, 0.0), (0.5, 1.0)):
-        with pytest.raises(ValueError, match=f"between 0 and 1, found {share} and {alpha}"):
-            compare_arms(STORY, share=share, alpha=alpha)
+    for share in (1.5, -0.1):
+        with pytest.raises(ValueError, match=f"between 0 and 1, found {share}"):
+            compare_arms(STORY, share=share)
 
 
 # --- over time ---
@@ -224,13 +233,13 @@ def test_what_cannot_be_compared_is_refused() -> None:
 def test_each_point_of_history_is_the_comparison_of_that_moment() -> None:
     answers = both_arms((120, 600), (60, 600))
     answers["at"] = pd.to_datetime(answers["at"], unit="s", utc=True)
-    found = history(answers, points=7, alpha=0.01)
+    found = history(answers, points=7)
     assert len(found) == 7 and found["labelled_units"].is_monotonic_increasing
     assert found["labelled_units"].iloc[-1] == 1200
     for point in found.to_dict("records"):
         # arms take turns, the champion's answer first
         then = answers.sort_values("at", kind="stable").head(point["labelled_units"])
-        expected = compare_arms(then, share=0.5, alpha=0.01).accuracy_difference
+        expected = compare_arms(then, share=0.5).accuracy_difference
         assert expected is not None and point["at"] == then["at"].max()
         assert [point[name] for name in ("difference", "low", "high")] == pytest.approx(
             [expected.value, expected.low, expected.high], abs=1e-12

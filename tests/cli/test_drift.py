@@ -277,7 +277,10 @@ def test_a_log_without_answers_of_the_version_is_one_line(
     write_answers(log, version, ["good box"])
     code, _, errors = run("--since", "1h")
     assert (code, errors.count("\n")) == (2, 1)
-    assert "no answers of version 1 since " in errors and "the newest is of 2023-11-1" in errors
+    assert (
+        "no answers of version 1 to the API since " in errors
+        and "the newest is of 2023-11-1" in errors
+    )
     with pytest.raises(WindowError):  # which the flow takes for "not enough yet"
         run_check(store, LogWindow(since=time.time()))
     assert runs(store) == []

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -16,10 +17,11 @@ from support.versions import aliases, force, snapshot, twin, versions_store, wri
 
 import sentiment_mlflow_optuna as experiment
 from sentiment.__main__ import main
+from sentiment.data.reviews import TEXT_HASHES
 from sentiment.registry import gate
 from sentiment.registry.gate import Verdict
 from sentiment.tracking.ledger import REGISTRY_KIND, read_events
-from sentiment.tracking.store import Store, begin_run, find_runs, open_store
+from sentiment.tracking.store import DATA_PATH, Store, begin_run, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("versions")  # the store is made once
 FORCE = ("--force", "--reason", "the test says so")
@@ -126,13 +128,62 @@ def test_a_refusal_is_exit_code_1_and_changes_nothing(run: Command, store: Store
     assert run("promote", "2", "--to", "production") == (0, already, "")
     assert snapshot(store) == before
 
-    model = store.settings.registered_model
-    store.client.set_model_version_tag(model, "3", "data_digest", "another")
-    code, printed, _ = run("promote", "3", "--to", "production")
-    assert code == 0 and "promoted: new data, and not worse than version 2" in printed
+    np.save(store.folder / TEXT_HASHES, np.arange(9, dtype=np.uint64))
+    other = begin_run(store, "Other", {})  # the same model, trained on other reviews
+    store.client.log_artifact(other, str(store.folder / TEXT_HASHES))
+    newer = twin(store, "3", run_id=other)
+    store.client.set_model_version_tag(
+        store.settings.registered_model, newer, "data_digest", "another"
+    )
+    code, printed, _ = run("promote", newer, "--to", "production")
+    assert code == 0 and "promoted: not worse than version 2" in printed
+    assert "reviews.csv is not what version 4 was trained on" in printed
     event = read_events(store)[-1]
     assert event.metrics["difference_f1_macro"] == 0 and not event.forced
-    assert event.why.startswith("promoted: new data") and event.metrics["rows"] > 100
+    assert "(new data: 100.0%" in event.why and event.metrics["rows"] > 100
+
+
+def test_a_version_in_production_that_was_deleted(run: Command, store: Store) -> None:
+    force(store, "3", "1")
+    store.client.delete_model_version(store.settings.registered_model, "1")
+    for command in ("list", "which"):
+        code, printed, _ = run(command)
+        assert code == 0 and "none: version 1 was in production and has been deleted" in printed
+        assert "`rollback` puts back version 3" in printed
+    code, printed, _ = run("promote", "2", "--to", "production")
+    assert code == 0 and "promoted: the first in production" in printed
+    assert "version 1 was there and has been deleted" in printed and "production: → 2" in printed
+    store.client.delete_model_version(store.settings.registered_model, "2")
+    assert run("rollback")[:2] == (0, "production: → 3\n")
+    assert run("which")[1].startswith("3: in production now")
+
+
+def test_without_data_the_gate_uses_the_reviews_of_the_version(
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    force(store, "2")
+    own, default = store.folder / "reviews.csv", write_noisy(tmp_path / "default.csv", 500)
+    monkeypatch.setattr("sentiment.cli.registry.DATA", str(default))
+    run_id = str(store.client.get_model_version(store.settings.registered_model, "3").run_id)
+
+    def said(*data: str) -> tuple[bool, bool, bool]:
+        """Which file is named, and whether it is called another one."""
+        assert main(["promote", "3", "--to", "production", "--store", str(tmp_path), *data]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        named = [any(line.startswith(f"reviews: {file}") for line in lines) for file in files]
+        return named[0], named[1], any("is not what version 3 was trained on" in x for x in lines)
+
+    files = own, default
+    assert said() == (False, True, True)  # its run does not know
+    store.client.set_tag(run_id, DATA_PATH, str(own))
+    assert said() == (True, False, False)
+    assert said("--data", str(own)) == (False, False, False)
+    assert said("--data", str(default)) == (False, False, True)
+    own.rename(tmp_path / "moved.csv")
+    assert said() == (False, True, True)
 
 
 def test_that_another_change_came_first_is_exit_code_1(
@@ -297,10 +348,12 @@ def test_the_experiment_hands_its_best_version_to_the_gate(
     assert experiment.main([*quick, "--models", "NaiveBayes,LogisticRegression"]) == 0
     store = open_store(tmp_path)
     versions = store.client.search_model_versions(f"name = '{store.settings.registered_model}'")
-    best = max(versions, key=lambda version: float(version.tags["cv_f1_macro"]))
+    scores = {version.tags["model"]: version.tags["cv_f1_macro"] for version in versions}
+    assert scores["NaiveBayes"] > scores["LogisticRegression"]  # by less than a standard error
+    (best,) = (one for one in versions if one.tags["model"] == "LogisticRegression")
     number = str(best.version)
     assert len(versions) == 2 and aliases(store) == {"champion": number}
-    assert read_events(store)[0].why.startswith("best of pass ")
+    assert read_events(store)[0].why.startswith("chosen of pass ")
     printed = capsys.readouterr().out
     assert "promoted: the first in production" in printed
     assert printed.endswith(f"Version {number} is in production.\n")

@@ -98,7 +98,7 @@ def test_true_scores_are_those_of_the_labels(found: Replay) -> None:
 def test_what_was_trained_is_said(found: Replay) -> None:
     assert (found.source, found.notes) == ("changing.csv", ())
     assert found.trained_on.startswith("trained on Nov 2019 – Dec 2019, 600 reviews; ")
-    assert "nothing was searched yet" in found.trained_on
+    assert "nothing was searched on this data" in found.trained_on
 
 
 def test_the_run_has_figure_table_and_a_chart_by_window(store: Store, found: Replay) -> None:

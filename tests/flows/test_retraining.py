@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +14,22 @@ from conftest import write_reviews
 import sentiment_mlflow_optuna
 from sentiment.data.reviews import load_reviews
 from sentiment.flows import retraining
-from sentiment.flows.retraining import ALGORITHM, Chosen, Outcome
+from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.model.algorithms import build_candidate
 from sentiment.predictions.feedback import Feedback, LabelledReviews, with_feedback
+from sentiment.predictions.log import AB, LoggedComparison, default_log_url, open_log
 from sentiment.registry.gate import Verdict
-from sentiment.registry.lifecycle import judge_version, production_version, promote, rollback
+from sentiment.registry.lifecycle import (
+    judge_version,
+    production_version,
+    promote,
+    retire_versions,
+    rollback,
+)
 from sentiment.tracking.store import LEDGER, Store, begin_run, find_runs, open_store
 from sentiment.training.report import PreparedReviews, fit_and_evaluate, folds_of, prepare_reviews
+
+ALGORITHM = "LogisticRegression"
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +46,18 @@ def retrain(
     labelled: LabelledReviews | None = None,
 ) -> Outcome:
     labelled = labelled or with_feedback(data.loaded)
-    fitted = fit_and_evaluate(ALGORITHM, chosen.candidate, data, folds_of(data))
+    fitted = fit_and_evaluate(chosen.algorithm, chosen.candidate, data, folds_of(data))
     address = (flow_run, "http://ui")
     return retraining.log_retraining(store, chosen, fitted, data, labelled, address)
 
 
 def published() -> Chosen:
-    return Chosen(retraining.published_candidate(), "published", "x")
+    return Chosen(ALGORITHM, retraining.published_candidate(), "published", "x")
 
 
 def another() -> Chosen:
     params = {"C": 1.0, "max_features": 3000, "min_df": 3, "max_df": 0.9}
-    return Chosen(build_candidate(ALGORITHM, params), "champion", "x")
+    return Chosen(ALGORITHM, build_candidate(ALGORITHM, params), "champion", "x")
 
 
 def run_of(store: Store, flow_run: str) -> str:
@@ -71,21 +83,30 @@ def test_published_is_the_guides_configuration() -> None:
 
 @pytest.mark.slow
 def test_the_configuration_follows_production_then_the_search_then_the_guide(
-    prepared: PreparedReviews, store_folder: Path
+    prepared: PreparedReviews, tmp_path: Path, store_folder: Path
 ) -> None:
     store = open_store(store_folder)
-    assert retraining.choose(store, "champion").config == "published"  # nothing was run yet
+    grown = prepare_reviews(load_reviews(write_reviews(tmp_path / "grown.csv", rows=900)))
+    turned = prepared.loaded.frame["text"].str[::-1]
+    frame = prepared.loaded.frame.assign(text=turned)
+    of_others = prepare_reviews(replace(prepared.loaded, frame=frame))
+    # nothing was run yet
+    assert retraining.choose(store, "champion", prepared).config == "published"
 
     options = ["--data", str(prepared.loaded.source), "--store", str(store_folder), "--trials", "2"]
     models = ["--models", f"{ALGORITHM},NaiveBayes", "--quiet"]
     assert sentiment_mlflow_optuna.main([*options, *models]) == 0
     parents = find_runs(store, ALGORITHM, {"flipkart.kind": "search"})
     searched = parents[0].data.params
-    chosen = retraining.choose(store, "champion")
+    chosen = retraining.choose(store, "champion", prepared)
     assert "best search" in chosen.origin
     assert str(chosen.parameters()["C"]) == searched["C"]
     assert chosen.candidate.vectorizer.sublinear_tf is True
-    assert retraining.choose(store, "published").parameters()["C"] == 0.5
+    assert retraining.choose(store, "published", prepared).parameters()["C"] == 0.5
+    # a search counts on the reviews it was made on, also when some came after, and on no others
+    assert str(retraining.choose(store, "champion", grown).parameters()["C"]) == searched["C"]
+    other = retraining.choose(store, "champion", of_others)
+    assert (other.config, other.parameters()["C"]) == ("published", 0.5)
     # what the experiment registered is not trained and registered a second time
     labelled = with_feedback(prepared.loaded)
     unchanged = retraining.unchanged_since(store, chosen.candidate, labelled)
@@ -93,16 +114,18 @@ def test_the_configuration_follows_production_then_the_search_then_the_guide(
     again = retrain(store, chosen, prepared, "run-0")
     assert (again.version, again.new) == (unchanged.version, False)
 
-    # production that is no logistic regression has no parameters to take
+    # production decides on the algorithm too
     versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     number = {version.tags["model"]: str(version.version) for version in versions}
     promote(store, judge_version(store, number["NaiveBayes"], prepared.split))
-    assert "best search" in retraining.choose(store, "champion").origin
-    verdict = judge_version(store, number[ALGORITHM], prepared.split)
-    promote(store, verdict, force=True, why="to have a logistic regression there")
-    chosen = retraining.choose(store, "champion")
-    assert chosen.origin == f"that of production version {number[ALGORITHM]}"
-    assert str(chosen.parameters()["max_features"]) == searched["max_features"]
+    chosen = retraining.choose(store, "champion", of_others)
+    parents = find_runs(store, "NaiveBayes", {"flipkart.kind": "search"})
+    assert chosen.origin == f"that of production version {number['NaiveBayes']} (NaiveBayes)"
+    assert chosen.algorithm == "NaiveBayes"
+    assert str(chosen.parameters()["alpha"]) == parents[0].data.params["alpha"]
+    retrained = retrain(store, chosen, of_others, "run-1")
+    tags = store.client.get_model_version("FlipkartSentimentModel", retrained.version).tags
+    assert (tags["model"], tags["split"]) == ("NaiveBayes", "hashed")
 
 
 @pytest.mark.slow
@@ -129,29 +152,37 @@ def test_only_a_change_makes_a_version_and_repeating_a_run_makes_no_second(
 
     # the gate's verdict is written whether or not it is carried out
     outcome = Outcome(run_of(store, "run-4"), "3", True)
-    said = retraining.pass_gate(store, outcome, more, carry_out=False)
-    assert said.startswith("not carried out: promoted: the first in production")
-    assert production_version(store) is None
+    held = retraining.pass_gate(store, outcome, more, hold="the shop is closed")
+    assert held.sentence.startswith("not carried out, since the shop is closed: promoted: ")
+    assert (held.promoted, held.news(), production_version(store)) == (None, "", None)
     monkeypatch.setattr(retraining, "ensure_reference", lambda *_: "no drift reference")
-    said = retraining.pass_gate(store, outcome, more, carry_out=True)
-    assert said.startswith("promoted: ") and said.endswith("; no drift reference")
+    passage = retraining.pass_gate(store, outcome, more)
+    assert passage.sentence.startswith("promoted: ")
+    assert passage.sentence.endswith("; no drift reference")
     monkeypatch.undo()
-    assert production_version(store) == "3"
-    again = retraining.pass_gate(store, outcome, more, carry_out=True)
-    assert again.endswith("it is in production")
+    assert (passage.promoted, passage.replaced, production_version(store)) == ("3", None, "3")
+    assert "version 3 is in production" in passage.news()
+    again = retraining.pass_gate(store, outcome, more)
+    assert again.sentence.endswith("it is in production") and again.news() == ""
 
     # a version is judged once: its verdict is kept, and said again by the runs that change nothing
     second = Outcome(run_of(store, "run-3"), "2", False)
     refusal = Verdict(False, "no evidence", "2", "3")
     monkeypatch.setattr("sentiment.registry.lifecycle.judge_version", lambda *_: refusal)
-    assert retraining.pass_gate(store, second, more, carry_out=True) == "refused: no evidence"
+    assert retraining.pass_gate(store, second, more) == Passage("refused: no evidence")
     monkeypatch.undo()
-    said = retraining.pass_gate(store, second, more, carry_out=True)
-    assert said == "version 2 already covers this data: refused: no evidence"
+    passage = retraining.pass_gate(store, second, more)
+    assert passage.sentence == "version 2 already covers this data: refused: no evidence"
+    # what somebody else registered is not the flow's to promote
+    store.client.delete_model_version_tag("FlipkartSentimentModel", "2", "gate")
+    store.client.delete_model_version_tag("FlipkartSentimentModel", "2", "trained_by")
+    passage = retraining.pass_gate(store, second, more)
+    assert "promote 2 --to production" in passage.sentence
+    assert production_version(store) == "3"
 
     # the oldest go; what is or was in production, or holds an alias, stays and is not counted
-    assert retraining.retire_versions(store, keep=1) == ["1"]
-    assert retraining.retire_versions(store, keep=1) == []
+    assert retire_versions(store, keep=1) == ["1"]
+    assert retire_versions(store, keep=1) == []
     left = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     assert sorted(str(version.version) for version in left) == ["2", "3"]
 
@@ -201,8 +232,8 @@ def test_a_few_new_labels_wait_for_more_unless_all_of_them_are_asked_for(
         promote(store, verdict, why="the test says so", force=True)
     rollback(store)
     unchanged = Outcome("", "2", new=False)
-    said = retraining.pass_gate(store, unchanged, merged, carry_out=True)
-    assert said == "version 2 already covers this data: it was in production before"
+    passage = retraining.pass_gate(store, unchanged, merged)
+    assert passage.sentence == "version 2 already covers this data: it was in production before"
     assert production_version(store) == "1"
 
 
@@ -212,3 +243,23 @@ def test_runs_that_a_crash_left_running_are_closed(store_folder: Path) -> None:
     runs = [begin_run(store, LEDGER, {"flipkart.kind": kind}) for kind in kinds]
     retraining.close_dead_runs(store)
     assert [store.client.get_run(run).info.status for run in runs] == ["KILLED", "RUNNING"]
+
+
+def test_nothing_is_promoted_while_an_ab_test_runs(store_folder: Path) -> None:
+    store, now = open_store(store_folder), time.time()
+
+    def held(*, promote: bool = True, during: bool = False, log_url: str | None = None) -> str:
+        return retraining.reason_to_hold(store, log_url, promote=promote, promote_during_ab=during)
+
+    assert held() == ""  # there is no log, and none is made
+    assert not (store_folder / "predictions.db").exists()
+    assert "switched off" in held(promote=False)
+    with closing(open_log(default_log_url(store_folder))) as log:
+        test = LoggedComparison("1-vs-3", AB, "1", "3", share=0.2, began=now, seen=now)
+        log.begin_comparison(test)
+        assert "version 3 against 1" in held() and "--promote-during-ab" in held()
+        assert held(during=True) == ""
+        log.end_comparison(test, now, "the test says so", "no difference shown yet")
+        assert held() == ""
+    (store_folder / "broken.db").write_bytes(b"no database" * 100)
+    assert "nobody can tell" in held(log_url=f"sqlite:///{store_folder / 'broken.db'}")

@@ -43,8 +43,8 @@ def test_what_may_be_away_is_tried_again() -> None:
     """What runs in memory alone is not: the training, say, would fail the same way again."""
     retried = {name for name, one in vars(script).items() if isinstance(one, Task) and one.retries}
     assert retried == {
-        *("check_drift", "choose_configuration", "load_data", "look_for_change"),
-        *("log_to_mlflow", "promotion_gate"),
+        *("check_drift", "open_tracking_store", "load_data", "choose_configuration"),
+        *("look_for_change", "log_to_mlflow", "promotion_gate"),
     }
     for name in retried:
         assert vars(script)[name].retry_condition_fn is service.is_transient

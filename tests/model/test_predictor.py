@@ -223,6 +223,19 @@ def test_a_loaded_version_says_what_it_is(store: Store) -> None:
     assert naive_bayes.intercept == pytest.approx(math.log(0.75 / 0.25))  # of the prior
 
 
+def test_other_packages_of_the_cleaning_are_a_warning(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They may do the same; what they do is in the fingerprint."""
+    load_version(store, "champion")
+    assert not caplog.records
+    model, tag = store.settings.registered_model, "cleaning_packages"
+    store.client.set_model_version_tag(model, "1", tag, "emoji 1.0, nltk 1.0")
+    assert load_version(store, "champion").version == "1"
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "nltk 1.0" in record.getMessage()
+
+
 def test_since_when_it_is_in_production(store: Store) -> None:
     begun = datetime.now(UTC)
     first = load_version(store, "champion").since

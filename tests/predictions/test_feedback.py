@@ -36,6 +36,8 @@ def test_a_label_makes_a_review_of_what_was_answered(file_url: str) -> None:
     )
     log = open_log(file_url)
     log.write([replace(ROW, request_id=r, text=t, at=at, arm=arm) for r, t, at, arm in answers])
+    log.write([replace(ROW, request_id="page", text="sent to the page", at=50.0, source="page")])
+    log.add_feedback("page", 0, 0, 2, at=51.0)
     log.add_feedback("late", 0, 0, 2, at=40.0)
     log.add_feedback("early", 0, 0, None, at=40.0)
     log.add_feedback("early", 0, 1, None, at=41.0)  # on second thoughts
@@ -43,8 +45,9 @@ def test_a_label_makes_a_review_of_what_was_answered(file_url: str) -> None:
     log.add_feedback("both", 0, 1, 3, at=43.0)
     feedback = read_feedback(file_url)
     # oldest review first; a rating as it was given, else the farthest of its side
-    assert rows_of(feedback.frame) == [("Great grip READ MORE", 5), ("fine", 3), ("torn box", 2)]
-    assert (feedback.without_text, feedback.labels) == (1, 4)
+    given = [("Great grip READ MORE", 5), ("fine", 3), ("torn box", 2), ("sent to the page", 2)]
+    assert rows_of(feedback.frame) == given
+    assert (feedback.without_text, feedback.labels) == (1, 5)
 
 
 def test_feedback_goes_below_the_file_as_rows_of_it_would(tmp_path: Path) -> None:

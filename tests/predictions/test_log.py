@@ -33,7 +33,12 @@ from support.prediction_logs import (
 
 from sentiment.errors import PredictionLogError
 from sentiment.predictions import log as prediction_log
-from sentiment.predictions.log import PredictionLog, open_log
+from sentiment.predictions.log import (
+    LoggedComparison,
+    PredictionLog,
+    open_log,
+    running_comparison,
+)
 
 # --- rows -----------------------------------------------------------------------------------
 
@@ -119,6 +124,9 @@ def test_only_the_rows_that_fit_are_read(log: PredictionLog) -> None:
     assert requests(log, experiment="3-vs-4") == "abce" and requests(log, experiment="") == "d"
     assert requests(log, arms=["champion", "challenger"]) == "abde"
     assert requests(log, arms=[]) == ""
+    log.write([replace(ROW, request_id="p", at=9.0, source="page")])
+    assert requests(log, sources=["api"]) == "abcde" and requests(log, sources=["page"]) == "p"
+    assert requests(log, sources=["api", "page"], since=3) == "dep"
     assert requests(log, version="3", arms=["champion"], since=0.5, experiment="") == "d"
     assert list(log.read(version="5")) == []
 
@@ -252,6 +260,60 @@ def test_writers_get_a_turn_while_rows_are_retired(
     log.write(rows(7))
     assert log.retire(100.0) == 7
     assert len(pauses) == 2 and min(pauses) > 0
+
+
+# --- comparisons ----------------------------------------------------------------------------
+
+TEST = LoggedComparison("1-vs-2", "ab", "1", "2", 0.2, began=100.0, seen=100.0)
+
+
+def test_a_comparison_begins_once_is_seen_and_ends_once(log: PredictionLog) -> None:
+    assert log.comparisons() == [] and not log.see_comparison(TEST, 101.0)
+    log.begin_comparison(TEST)
+    log.begin_comparison(replace(TEST, began=107.0, seen=107.0))  # another worker
+    assert log.comparisons() == [replace(TEST, seen=107.0)]
+    assert log.see_comparison(TEST, 160.0)
+    for other in ({"share": 0.5}, {"kind": "shadow"}, {"experiment": "x"}, {"challenger": "3"}):
+        assert not log.see_comparison(replace(TEST, **other), 170.0)
+    assert log.end_comparison(TEST, 200.0, "version 2 was promoted", "challenger better: +0.1")
+    assert not log.end_comparison(TEST, 300.0, "again", "champion better")
+    assert not log.see_comparison(TEST, 310.0)
+    ended = replace(TEST, seen=160.0, ended=200.0)
+    ended = replace(ended, why="version 2 was promoted", verdict="challenger better: +0.1")
+    assert log.comparisons() == [ended]
+    again = replace(TEST, began=400.0, seen=400.0)
+    log.begin_comparison(again)  # the same pair once more is another test
+    shadow = replace(TEST, kind="shadow", champion="2", challenger="3", share=0.0)
+    log.begin_comparison(shadow)
+    assert log.end_comparison(shadow, 500.0, "over", "")
+    assert [one.ended for one in log.comparisons()] == [None, 500.0, 200.0]
+    assert log.comparisons()[0] == again
+
+
+def test_workers_that_begin_at_once_make_one_row(log: PredictionLog) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(log.begin_comparison, [TEST] * 40))
+    assert log.comparisons() == [TEST]
+
+
+def test_an_ab_test_runs_while_a_server_saw_it_within_a_day(log: PredictionLog, url: str) -> None:
+    assert running_comparison(url, 0.0) is None
+    log.begin_comparison(replace(TEST, kind="shadow"))
+    log.begin_comparison(replace(TEST, share=0.0))
+    assert running_comparison(url, 101.0) is None
+    log.begin_comparison(TEST)
+    hour = 3600.0
+    for seconds, runs in ((1.0, True), (hour, True), (23 * hour, True), (25 * hour, False)):
+        assert running_comparison(url, 100.0 + seconds) == (TEST if runs else None)
+    assert log.see_comparison(TEST, 100.0 + 2 * hour)
+    assert running_comparison(url, 100.0 + 25 * hour) == replace(TEST, seen=100.0 + 2 * hour)
+    assert log.end_comparison(TEST, 100.0 + 3 * hour, "over", "")
+    assert running_comparison(url, 100.0 + 3 * hour) is None
+
+
+def test_looking_for_a_comparison_makes_no_log(file_url: str, tmp_path: Path) -> None:
+    assert running_comparison(file_url, 0.0) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- opening --------------------------------------------------------------------------------

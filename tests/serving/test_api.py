@@ -19,13 +19,16 @@ from support.serving import (
     GOOD_TEXT,
     UNKNOWN_TEXT,
     copy_store,
+    put_into_production,
     running_app,
     served_probabilities,
+    wait_until,
 )
 
 from sentiment.ab.comparison import assign_arm
 from sentiment.drift.runs import LATEST
 from sentiment.errors import PredictionLogError
+from sentiment.predictions.log import running_comparison
 from sentiment.serving.config import Limits
 from sentiment.serving.service import digest
 from sentiment.tracking.artifact import load_pipeline
@@ -290,6 +293,36 @@ def test_a_shadow_is_compared_review_by_review(start: Start) -> None:
     assert found["comparison"] is None
     assert found["agreement"]["pairs"] + found["agreement"]["unanswered"] == len(TEXTS)
     assert isinstance(found["disagreements"], list)
+
+
+def test_a_comparison_that_ended_stays_readable(store: Store, tmp_path: Path) -> None:
+    copy, log = copy_store(store, tmp_path / "store"), f"sqlite:///{tmp_path / 'log.db'}"
+    with running_app(
+        copy, tmp_path, ab=("challenger", 0.5), refresh_seconds=0.05, log_url=log
+    ) as app:
+        client = app.test_client()
+        answer = client.post("/predict", json={"text": GOOD_TEXT, "user_id": "a"}).get_json()
+        client.post("/feedback", json={"request_id": answer["request_id"], "rating": 5})
+        wait_until(lambda: running_comparison(log, time.time()))
+        put_into_production(copy, "3")
+        wait_until(lambda: client.get("/ab").get_json()["past"])
+        wait_until(lambda: client.get("/ab").get_json()["past"][0]["ended"])
+        found = client.get("/ab").get_json()
+        assert found["experiment"] == "3-vs-2"
+        (past,) = found["past"]
+        assert (past["experiment"], past["kind"], past["share"]) == ("1-vs-2", "ab", 0.5)
+        assert "version 3 was put into production at 20" in past["why"]
+        assert past["verdict"].startswith("not enough labels yet: ")
+    with running_app(copy, tmp_path, log_url=log) as app:  # started again, without a challenger
+        client = app.test_client()
+        wait_until(lambda: running_comparison(log, time.time()) is None)
+        found = client.get("/ab").get_json()
+        assert found["experiment"] is None
+        assert [one["experiment"] for one in found["past"]] == ["3-vs-2", "1-vs-2"]
+        assert "started without a challenger" in found["past"][0]["why"]
+        browser = client.get("/ab", headers={"Accept": "text/html"})
+        assert browser.mimetype == "text/html" and "No comparison runs" in browser.text
+        assert "/ab" in client.get("/").text
 
 
 @pytest.mark.parametrize("config", [{"ab": ("challenger", 0.5)}, {"shadow": "challenger"}])

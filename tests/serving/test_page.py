@@ -195,8 +195,11 @@ def test_what_is_shown_is_logged_once(app: Flask) -> None:
     assert service.writer.flush(5)
     before = service.log.counts()["predictions"]
     post(app.test_client(), split="lines", text="good\nbad")
+    app.test_client().post("/predict", json={"text": "good"})
     assert service.writer.flush(5)
-    assert service.log.counts()["predictions"] == before + 2
+    assert service.log.counts()["predictions"] == before + 3
+    (frame,) = service.log.read()
+    assert frame.source.tolist()[-3:] == ["page", "page", "api"]
 
 
 # --- the download --------------------------------------------------------------------------

@@ -221,7 +221,7 @@ def test_feedback_waits_for_a_row_that_another_process_is_writing(
 ) -> None:
     service = make()
     answer = service.answer([GOOD_TEXT])
-    (row,) = service._rows(answer, [GOOD_TEXT], "", "unit", time.time())
+    (row,) = service._rows(answer, [GOOD_TEXT], "", "unit", time.time(), "api")
     late = replace(row, request_id=service.new_id())
     other = threading.Timer(0.3, lambda: log.write([late]))
     other.start()

@@ -132,8 +132,12 @@ def test_a_challenger_that_will_not_load_does_not_end_the_running_comparison(
     watcher.check()
     put_alias(store, "challenger", "4")
     for each, expected in ((watcher, BOTH), (late, ("1", None, ""))):
-        assert checked(each) == expected
+        assert checked(each) == expected and arms_of(each).named == "4"
         assert "version 4: trained with another cleaning" in problem_of(each)
+    put_alias(store, "champion", "4")  # as long as it will not load, version 1 answers
+    assert checked(watcher) == BOTH
+    assert problem_of(watcher).count("trained with another cleaning") == 1
+    put_alias(store, "champion", "1")
     # what took part is promoted: it cannot be compared with itself
     put_alias(store, "champion", "2")
     assert checked(watcher) == ("2", None, "")

@@ -74,6 +74,7 @@ def write_answers(
     arm: str = "champion",
     number: str | None = None,
     keep_text: bool = True,
+    source: str = "api",
 ) -> list[str]:
     """Answer the texts and log them, a request each, `step` seconds apart; returns the request ids.
 
@@ -97,6 +98,7 @@ def write_answers(
             probability=answer.probability,
             label=answer.label,
             milliseconds=0.5,
+            source=source,
         )
         for at, (text, answer) in enumerate(zip(texts, answers, strict=True))
     ]

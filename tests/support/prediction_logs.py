@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from conftest import PROJECT
 
-from sentiment.predictions.log import LoggedPrediction, PredictionLog
+from sentiment.predictions.log import ARMS, FEEDBACK, LoggedPrediction, PredictionLog, open_log
 
 POSTGRES_URL = os.environ.get("POSTGRES_URL", "")
 KINDS = [
@@ -115,6 +116,40 @@ def read(log: PredictionLog, **arguments: Any) -> pd.DataFrame:
 def requests(log: PredictionLog, **arguments: Any) -> str:
     """The request ids in the order they are read, one after the other."""
     return "".join(read(log, **arguments).request_id)
+
+
+def write_arms(
+    url: str,
+    champion: Sequence[Sequence[int]],
+    challenger: Sequence[Sequence[int]],
+    *,
+    experiment: str = "1-vs-2",
+    versions: tuple[str, str] = ("1", "2"),
+    at: float = 0.0,
+) -> None:
+    """One labelled answer a user, so many as the confusion matrices say: rows true, columns given.
+
+    The users come in random order, the same in every test, a second apart from `at` on.
+    """
+    answers = [
+        (arm, version, true, given)
+        for arm, version, matrix in zip(ARMS, versions, (champion, challenger), strict=True)
+        for true, row in enumerate(matrix)
+        for given, count in enumerate(row)
+        for _ in range(count)
+    ]
+    random.Random(0).shuffle(answers)
+    rows, labels = [], []
+    for number, (arm, version, true, given) in enumerate(answers):
+        name, when = f"{experiment} {number}", at + number
+        mine = replace(ROW, request_id=name, at=when, unit=name, experiment=experiment)
+        rows.append(replace(mine, arm=arm, version=version, label=given))
+        key = {"request_id": name, "position": mine.position}
+        labels.append({**key, "label": true, "rating": None, "at": when})
+    with closing(open_log(url)) as log, connected(url) as connection:
+        log.write(rows)
+        connection.execute(sa.insert(FEEDBACK), labels)
+        connection.commit()
 
 
 def child(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:

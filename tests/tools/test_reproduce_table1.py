@@ -14,7 +14,6 @@ from guide_table import GUIDE, TableRow, guide_candidate
 from reproduce_table1 import (
     cleaned_by_method,
     corrected_half_width,
-    cut,
     main,
     print_splits,
 )
@@ -22,7 +21,8 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 
-from sentiment.data.reviews import data_digest, load_reviews, split_reviews, to_labels
+from sentiment.data.reviews import data_digest, load_reviews, split_reviews
+from sentiment.metrics import corrected_error
 from text_cleaning import clean_text
 
 # 60 reviews of a word each that no other has, in turn of 1 and of 5 stars
@@ -43,6 +43,7 @@ def test_corrected_interval_by_hand() -> None:
     # 4.3027 sqrt(.0004 · 16/21) = 4.3027 · .0174574 = .075114
     values = np.array([0.80, 0.82, 0.84])
     assert corrected_half_width(values, 3 / 7) == pytest.approx(0.075114, abs=2e-6)
+    assert corrected_error(values, 3 / 7) == pytest.approx(0.0174574, abs=1e-7)
     # Nothing held out leaves the plain interval: 4.3027 · .02 / sqrt(3)
     assert corrected_half_width(values, 0.0) == pytest.approx(0.049683, abs=2e-6)
 
@@ -60,14 +61,6 @@ def test_differences_are_paired(capsys: pytest.CaptureFixture[str]) -> None:
     assert "+0.1000   [+0.1000, +0.1000]   better on 2 of 2 splits" in to_guide
     # -.01 ± 12.7062 sqrt((1/2 + 3/7) · .0002) = ± .17316; equal is not better
     assert "-0.0100   [-0.1832, +0.1632]   better on 0 of 2 splits" in to_code
-
-
-def test_the_cut_of_the_published_seed_is_the_experiments_split(small_reviews: Path) -> None:
-    frame = load_reviews(small_reviews).frame
-    published = split_reviews(frame)
-    found = cut(frame["text"].tolist(), to_labels(frame["rating"]), 42)
-    assert found.train_texts == published.train_texts
-    assert found.y_test.tolist() == published.y_test.tolist()
 
 
 def test_only_ours_is_without_the_marker(tmp_path: Path) -> None:
@@ -100,7 +93,7 @@ def test_command_line_on_other_reviews(
     # what the table says of the refits, once more by scikit-learn alone
     frame = load_reviews(small_reviews).frame
     marked = [clean_text(text + "READ MORE") for text in frame["text"]]
-    split = split_reviews(frame.assign(text=marked))
+    split = split_reviews(frame.assign(text=marked), method="published")
     here = iter(re.findall(r"^  here +(\S+) +(\S+) +(\S+) ", out, re.MULTILINE))
     for algorithm in GUIDE:
         candidate = guide_candidate(algorithm)

@@ -14,6 +14,8 @@ from sentiment.training import report
 from sentiment.training.report import fit_and_evaluate, folds_of, prepare_reviews
 from sentiment.training.report import training_fingerprint as fingerprint
 
+# Of `MODEL_VERSION` 1, written down on the day it was set
+ANSWERS_OF_VERSION = [0.763230, 0.008714, 0.948170, 0.032278]
 PARAMS = {"C": 0.7431298, "max_features": 4000, "min_df": 4, "max_df": 0.8939611817674713}
 
 
@@ -33,7 +35,9 @@ def test_the_scores_are_those_of_the_pipelines_own_answers(small_reviews: Path) 
     assert fitted.test_recall_negative.value == np.mean(labels[truth == 0] == 0)
 
 
-def test_it_depends_on_data_parameters_cleaning_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_depends_on_all_a_model_follows_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first = fingerprint("digest", published_candidate())
     assert first == fingerprint("digest", published_candidate())
     assert len(first) == 16 and int(first, 16) >= 0
@@ -44,10 +48,28 @@ def test_it_depends_on_data_parameters_cleaning_and_code(monkeypatch: pytest.Mon
     changed = published_candidate()
     changed.vectorizer.set_params(min_df=4)
     found.add(fingerprint("digest", changed))
-    for name, value in (("CODE", report.CODE[:1]), ("cleaning_fingerprint", lambda: "another")):
+    found.add(fingerprint("digest", published_candidate(), "published"))
+    for name, value in (("MODEL_VERSION", 0), ("cleaning_fingerprint", lambda: "another")):
         monkeypatch.setattr(report, name, value)
         found.add(fingerprint("digest", published_candidate()))
-    assert len(found) == 6
+    assert len(found) == 7
+
+
+def test_the_version_of_the_code_is_raised_when_it_makes_another_model(
+    small_reviews: Path,
+) -> None:
+    """Where this fails and the change was meant: raise `MODEL_VERSION`, and put the new values in.
+
+    Not for a change of the reviews of the tests, nor of scikit-learn's in the last digits.
+    """
+    data = prepare_reviews(load_reviews(small_reviews))
+    folds, answers = folds_of(data), []
+    for algorithm, params in (("LogisticRegression", PARAMS), ("NaiveBayes", {"alpha": 0.5})):
+        candidate = build_candidate(algorithm, {**PARAMS, **params})
+        fitted = fit_and_evaluate(algorithm, candidate, data, folds)
+        answers += fitted.pipeline.predict_proba(["good grip not bad", "bad cork"])[:, 1].tolist()
+    assert report.MODEL_VERSION == 1
+    np.testing.assert_allclose(answers, ANSWERS_OF_VERSION, atol=2e-6)
 
 
 def test_fitting_a_candidate_does_not_change_it() -> None:
