@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from sentiment.cli.options import DATA, KEEP, parse_flow
+from sentiment.cli.options import DATA, KEEP, parse_flow, reading_of
 
 if __name__ == "__main__":
     parse_flow()  # --help and wrong options answer before Prefect, which takes seconds to import
@@ -37,6 +37,7 @@ from pydantic import Field
 from sentiment import errors
 from sentiment.data import reviews
 from sentiment.data.reviews import LoadedReviews
+from sentiment.data.sources import Reading
 from sentiment.flows import retraining, service
 from sentiment.flows.drift import DRIFTED, NOT_ASKED, check_drift, flipkart_drift_flow
 from sentiment.flows.prefect_server import server_for
@@ -65,9 +66,11 @@ def open_tracking_store(store: str | None) -> Store:
 
 
 @task(**RETRIED)
-def load_data(data: str, text_column: str | None, rating_column: str | None) -> LoadedReviews:
+def load_data(
+    data: str, text_column: str | None, rating_column: str | None, reading: Reading
+) -> LoadedReviews:
     """Read and check the file of reviews."""
-    loaded = reviews.load_reviews(data, text_column, rating_column)
+    loaded = reviews.load_reviews(data, text_column, rating_column, reading)
     print(f"{loaded.source.name}: {loaded.dropped()}")
     return loaded
 
@@ -185,11 +188,14 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     rating_column: str | None = None,
     drift: Literal["check", "off"] = "check",
     log_url: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    max_bytes: int | None = None,
 ) -> str:
     """Retrain the model if that is due; the gate decides on its promotion.
 
     Args:
-        data: file of reviews (CSV, TSV or Parquet).
+        data: file of reviews (CSV, TSV, JSON, Excel or Parquet).
         config: `champion` takes algorithm and parameters of production, `published` the guide's.
         promote: let the gate promote; otherwise its verdict is only reported.
         promote_during_ab: promote also while an A/B test runs, which ends it.
@@ -199,12 +205,15 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
         drift: `off` trains in any case, on the file alone, without a check.
         log_url: the prediction log; the SQLite file beside the store when empty.
+        delimiter: the character between the file's cells, or `tab`; found out when empty.
+        encoding: the file's encoding; UTF-8 when empty, or as its first bytes say.
+        max_bytes: what a packed file may unpack to; 1 GiB when empty.
 
     """
     check = drift == "check"
     found = check_drift(store, log_url) if check else NOT_ASKED
     opened = open_tracking_store(store)
-    loaded = load_data(data, text_column, rating_column)
+    loaded = load_data(data, text_column, rating_column, Reading(delimiter, encoding, max_bytes))
     labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)
     cleaned = preprocess_data(labelled.loaded)
     prepared = split_train_test(labelled.loaded, cleaned)
@@ -258,7 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service.check_cron("--cron", options.cron)
         service.check_cron("--drift-cron", options.drift_cron)
         # refuse at once, in one line, a schedule whose runs could only fail
-        loaded = reviews.load_reviews(options.data, options.text_column, options.rating_column)
+        columns = options.text_column, options.rating_column
+        loaded = reviews.load_reviews(options.data, *columns, reading_of(options))
         reviews.split_reviews(loaded.frame)
         store = open_store(options.store)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C

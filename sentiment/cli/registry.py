@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from sentiment.cli.options import reading_of
 from sentiment.console import Terminal
 from sentiment.data.reviews import load_reviews, split_reviews
 from sentiment.drift.reference import ensure_reference
@@ -144,7 +145,10 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     if production_version(store) == version:
         terminal.say(f"version {version} is in production already")
         return 0
-    loaded = load_reviews(options.data, options.text_column, options.rating_column)
+    loaded = load_reviews(
+        options.data, options.text_column, options.rating_column, reading_of(options)
+    )
+    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     split = split_reviews(loaded.frame)
     try:
         verdict = judge_version(store, version, split)

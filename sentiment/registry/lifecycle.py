@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, Split
+from sentiment.data.reviews import Split
 from sentiment.errors import ConflictError, RegistryError
 from sentiment.registry.gate import Verdict, compare_versions
 from sentiment.tracking.ledger import (
@@ -257,14 +257,16 @@ def retire_versions(store: Store, keep: int) -> list[str]:
 
 
 def promotion_command(
-    store: Store, version: str, data: str, text_column: str | None, rating_column: str | None
+    store: Store, version: str, data: str, how: Mapping[str, str | int | None]
 ) -> str:
-    """Return the command that puts the version through the gate for production."""
+    """Return the command that puts the version through the gate for production.
+
+    `how` are the options by which the file was read; what is None was not given.
+    """
     words = ["python", "-m", "sentiment", "promote", version, "--to", "production"]
     for flag, value, default in (
         ("--data", data, str(PROJECT / "data.csv")),
-        ("--text-column", text_column, TEXT_COLUMN),
-        ("--rating-column", rating_column, RATING_COLUMN),
+        *((f"--{name.replace('_', '-')}", value, None) for name, value in how.items()),
         ("--store", str(store.folder), str(PROJECT)),
     ):
         words += [] if value in {default, None} else [flag, str(value)]
