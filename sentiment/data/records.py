@@ -189,9 +189,14 @@ class Records:
         if len(last) > 4 * LONGEST:
             last = last[: 4 * LONGEST] + last[-1:]  # still too long, and its line end is kept
         try:
-            texts = [line.decode() for line in lines]
-        except UnicodeDecodeError:
-            raise self._source.stray(data, self._line) from None
+            # A line that was cut above may have part of a letter, and is too long whatever is in it
+            texts = [
+                line.decode("utf-8", "strict" if len(line) <= 4 * LONGEST else "ignore")
+                for line in lines
+            ]
+        except UnicodeDecodeError as error:
+            at = lines.index(error.object)
+            raise self._source.stray(error.object, self._line + at) from None
         return lines, texts, last
 
     def _read_carefully(self, data: bytes) -> _Rows:
