@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from sentiment.cli.options import DATA, KEEP, parse_flow
+from sentiment.cli.options import DATA, KEEP, parse_flow, reading_of
 from sentiment.flows import terminal
 
 if __name__ == "__main__":
@@ -40,6 +40,7 @@ from pydantic import Field
 from sentiment import errors
 from sentiment.data import reviews
 from sentiment.data.reviews import LoadedReviews
+from sentiment.data.sources import Reading
 from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.flows import retraining, service
 from sentiment.flows.drift import (
@@ -76,9 +77,11 @@ def open_tracking_store(store: str | None) -> Store:
 
 
 @task(**RETRIED)
-def load_data(data: str, text_column: str | None, rating_column: str | None) -> LoadedReviews:
+def load_data(
+    data: str, text_column: str | None, rating_column: str | None, reading: Reading
+) -> LoadedReviews:
     """Read and check the file of reviews."""
-    loaded = reviews.load_reviews(data, text_column, rating_column)
+    loaded = reviews.load_reviews(data, text_column, rating_column, reading)
     print(f"{loaded.source.name}: {loaded.dropped()}")
     return loaded
 
@@ -199,11 +202,14 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     drift_window: Annotated[int, Field(ge=1)] = NEWEST,
     drift_days: Annotated[float, Field(gt=0)] | None = None,
     min_reviews: Annotated[int, Field(ge=1)] = MIN_WINDOW,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    max_bytes: int | None = None,
 ) -> str:
     """Retrain the model if that is due; the gate decides on its promotion.
 
     Args:
-        data: file of reviews (CSV, TSV or Parquet).
+        data: file of reviews (CSV, TSV, JSON, Excel or Parquet).
         config: `champion` takes algorithm and parameters of production, `published` the guide's.
         promote: let the gate promote; otherwise its verdict is only reported.
         promote_during_ab: promote also while an A/B test runs, which ends it.
@@ -216,13 +222,16 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         drift_window: newest answers that a drift check compares at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict on drift.
+        delimiter: the character between the file's cells, or `tab`; found out when empty.
+        encoding: the file's encoding; UTF-8 when empty, or as its first bytes say.
+        max_bytes: what a packed file may unpack to; 1 GiB when empty.
 
     """
     check = drift == "check"
     window = (drift_window, drift_days, min_reviews)
     found = check_drift(store, log_url, *window) if check else NOT_ASKED
     opened = open_tracking_store(store)
-    loaded = load_data(data, text_column, rating_column)
+    loaded = load_data(data, text_column, rating_column, Reading(delimiter, encoding, max_bytes))
     labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)
     cleaned = preprocess_data(labelled.loaded)
     prepared = split_train_test(labelled.loaded, cleaned)
@@ -279,7 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service.check_cron("--cron", options.cron)
         service.check_cron("--drift-cron", options.drift_cron)
         # refuse at once, in one line, a schedule whose runs could only fail
-        loaded = reviews.load_reviews(options.data, options.text_column, options.rating_column)
+        columns = options.text_column, options.rating_column
+        loaded = reviews.load_reviews(options.data, *columns, reading_of(options))
         reviews.split_reviews(loaded.frame)
         store = open_store(options.store)
         with store_errors():

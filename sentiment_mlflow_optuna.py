@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sentiment.cli.options import EXPERIMENT, parse_experiment
+from sentiment.cli.options import EXPERIMENT, READING, parse_experiment
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
@@ -36,6 +36,7 @@ if __name__ == "__main__":
 
 from sentiment.console import Terminal
 from sentiment.data.reviews import load_reviews
+from sentiment.data.sources import Reading
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS
@@ -99,9 +100,10 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     this_pass = take_up(options, asked, terminal) if options.resume is not None else None
     chosen = {**EXPERIMENT, **asked} if this_pass is None else vars(this_pass.settings)
 
-    loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"])
-    worker.open_store(options.store)  # a new one takes seconds
+    reading = Reading(chosen["delimiter"], chosen["encoding"], chosen["max_bytes"])
+    loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"], reading)
     data = prepare_reviews(loaded, method=chosen["split"])
+    worker.open_store(options.store)  # a new one takes seconds, and is for reviews that can be used
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     terminal.table("Data audit", data.audit)
     store = open_store(options.store)
@@ -241,8 +243,8 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
     if production == version:
         terminal.say(f"Version {version} is in production.", always=True)
         return
-    columns = settings.text_column, settings.rating_column
-    command = promotion_command(store, version, *columns)
+    how = {name: getattr(settings, name) for name in READING}
+    command = promotion_command(store, version, how)
     now = f"version {production} is" if production else "no version is"
     terminal.say(
         f"Version {version} is the challenger; {now} in production{'' if production else ' yet'}. "

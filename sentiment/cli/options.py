@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from sentiment.data.sources import Reading, checked_delimiter, checked_encoding
 from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
@@ -24,11 +25,12 @@ from sentiment.tracking.artifact import FORMATS
 from sentiment.tracking.store import PROJECT
 
 DATA = str(PROJECT / "data.csv")
+# How a file is read; what is None is found out
+READING = ("text_column", "rating_column", "delimiter", "encoding", "max_bytes")
 # Of the experiment; an option that was not given is None, so that `--resume` can tell.
 EXPERIMENT = {
     "data": DATA,
-    "text_column": None,
-    "rating_column": None,
+    **dict.fromkeys(READING),
     "split": "hashed",
     "trials": 20,  # more gain nothing: 120 trials moved the test score by -.001
     "models": ",".join(ALGORITHMS),
@@ -89,6 +91,14 @@ class Parser(argparse.ArgumentParser):
         self.text_column()
         self.value("--rating-column", "NAME", "column of ratings (default: found by its name)")
 
+    def reading(self) -> None:
+        """Add `--delimiter`, `--encoding` and `--max-bytes`, of which `reading_of` makes one."""
+        self.value("--delimiter", "CHAR", "between cells, or tab (default: found out)", delimiter)
+        about = "of a text, such as cp1252 (default: UTF-8, or as its first bytes say)"
+        self.value("--encoding", "NAME", about, encoding)
+        about = "bytes that a packed file may unpack to (default: 1073741824)"
+        self.value("--max-bytes", "N", about, count)
+
     def log_url(self) -> None:
         """Add `--log-url`."""
         about = "prediction log, SQLite or PostgreSQL (default: beside the store)"
@@ -103,6 +113,11 @@ class Parser(argparse.ArgumentParser):
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26)
+
+
+def reading_of(options: argparse.Namespace) -> Reading:
+    """Return how the user said that the file is to be read."""
+    return Reading(options.delimiter, options.encoding, options.max_bytes)
 
 
 def run_command(program: str, run: Callable[[], int]) -> int:
@@ -123,6 +138,26 @@ def run_command(program: str, run: Callable[[], int]) -> int:
 def absolute(text: str) -> str:
     """Return the path as an absolute one."""
     return str(Path(text).resolve())
+
+
+def existing(text: str) -> str:
+    """Return the path of a file, as it was given."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{_end_of(text)}: no such file")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{_end_of(text)}: is a folder, expected a file")
+    return text
+
+
+def delimiter(text: str) -> str:
+    """Return the character that parts cells."""
+    return _checked(checked_delimiter, text)
+
+
+def encoding(text: str) -> str:
+    """Return the name of an encoding of text."""
+    return _checked(checked_encoding, text)
 
 
 def whole(text: str) -> int:
@@ -199,6 +234,17 @@ def _expect(what: str, text: str, found: object) -> None:
         raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
 
 
+def _checked(check: Callable[[str], str], text: str) -> str:
+    try:
+        return check(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _end_of(path: str) -> str:
+    return path if len(path) <= 100 else f"…{path[-100:]}"
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -226,8 +272,10 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
         description="Tune, evaluate and register the sentiment models; log every trial to MLflow.",
     )
     value, switch = parser.value, parser.switch
-    value("--data", "FILE", "reviews: CSV, TSV, Parquet (default: data.csv)")
+    about = "reviews: CSV, TSV, JSON, Excel, Parquet (default: data.csv)"
+    value("--data", "FILE", about, existing)
     parser.columns()
+    parser.reading()
     about = "published is the guide's: random, by the order of the rows (default: hashed)"
     value("--split", None, about, choices=("hashed", "published"))
     value("--trials", "N", "trials of each algorithm (default: 20)", count)
@@ -265,6 +313,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     value("--timezone", "ZONE", "of both schedules, as Europe/Berlin (default: local)", zone)
     value("--data", "FILE", "reviews (default: data.csv)", absolute, DATA)
     parser.columns()
+    parser.reading()
     about = "parameters of the production version, or the published ones (default: champion)"
     value("--config", None, about, default="champion", choices=("champion", "published"))
     about = (
@@ -355,9 +404,11 @@ def _serve_options(parser: Parser) -> None:
 
 def _score_options(parser: Parser) -> None:
     value = parser.value
-    value("--in", "FILE", "CSV, TSV or Parquet", Path, dest="source", required=True)
-    value("--out", "FILE", "the same, by name", Path, dest="target", required=True)
+    about = "CSV, TSV, JSON, Excel or Parquet"
+    value("--in", "FILE", about, Path, dest="source", required=True)
+    value("--out", "FILE", "CSV, TSV or Parquet, by name", Path, dest="target", required=True)
     parser.text_column()
+    parser.reading()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
     parser.switch("--quiet", "print errors only")
 
@@ -367,6 +418,7 @@ def _promote_options(parser: Parser) -> None:
     parser.value("--to", None, "where to", choices=("staging", "production"), required=True)
     parser.value("--data", "FILE", "reviews to compare on (default: those it was trained on)")
     parser.columns()
+    parser.reading()
     parser.switch("--force", "promote whatever the gate says; needs --reason")
     parser.value("--reason", "TEXT", "why, for the ledger", default="")
 
@@ -375,6 +427,7 @@ def _drift_options(parser: Parser) -> None:
     value, switch = parser.value, parser.switch
     value("--data", "FILE", "reviews, instead of those of the log", Path)
     parser.columns()
+    parser.reading()
     parser.log_url()
     value("--since", "TIME", "a date and time, or a span such as 7d or 12h", since)
     value("--window", "N", f"newest reviews ({NEWEST}; with --since: all)", count)
@@ -390,6 +443,7 @@ def _drift_options(parser: Parser) -> None:
 def _replay_options(parser: Parser) -> None:
     parser.value("--data", "FILE", "reviews (default: data.csv)", Path, Path(DATA))
     parser.columns()
+    parser.reading()
     about = "its column of months (default: Month)"
     parser.value("--month-column", "NAME", about, default="Month")
     parser.min_reviews()
@@ -408,7 +462,8 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         if options.data is not None and any(value is not None for value in of_log):
             said = "--since, --window, --source and --log-url are for the log"
             parser.error(f"{said}; leave them or --data")
-        if options.data is None and (options.text_column or options.rating_column):
-            parser.error("--text-column and --rating-column need a file: --data FILE")
+        for given in READING if options.data is None else ():
+            if getattr(options, given) is not None:
+                parser.error(f"--{given.replace('_', '-')} needs a file: --data FILE")
     if options.command == "serve" and options.debug and options.host not in LOOPBACK:
         parser.error(f"--debug runs code for whoever asks: not on {options.host}")

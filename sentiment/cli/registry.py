@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sentiment.cli.options import DATA
+from sentiment.cli.options import DATA, reading_of
 from sentiment.console import Terminal
 from sentiment.data.reviews import LoadedReviews, data_digest, load_reviews, split_reviews
 from sentiment.drift.reference import ensure_reference
@@ -204,7 +204,8 @@ def _reviews(
         gone = f"; {path}, which version {version.version} was trained on, is not there"
         path, why = (path, "") if there else (DATA, gone if path else "")
         terminal.say(f"reviews: {path}{why}")
-    loaded = load_reviews(path, options.text_column, options.rating_column)
+    loaded = load_reviews(path, options.text_column, options.rating_column, reading_of(options))
+    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     known = {version.tags.get("data_digest"), version.tags.get("file_digest")}
     if data_digest(loaded.frame) not in known:
         terminal.say(f"{loaded.source.name} is not what version {version.version} was trained on")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sentiment.data.records import NOT_UTF8
+from sentiment.data.sources import Reading
 from sentiment.data.tables import (
+    AS_WRITTEN,
     NO_TEXT,
+    PLACES_SHOWN,
     TEXT,
     TEXT_OR_NUMBER,
     Chunk,
@@ -41,10 +44,19 @@ from text_cleaning import clean_texts
 SplitMethod = Literal["hashed", "published"]
 TEXT_COLUMN = "Review text"  # the scraped file's own names
 RATING_COLUMN = "Ratings"
-_TEXT_NAMES = "review text,text,review,reviews,body,review body,comment,comments,content,summary"
-_RATING_NAMES = "ratings,rating,stars,star rating,score,rate"
-TEXTS = Column("reviews", tuple(_TEXT_NAMES.split(",")), TEXT, "--text-column")
-RATINGS = Column("ratings", tuple(_RATING_NAMES.split(",")), TEXT_OR_NUMBER, "--rating-column")
+# Groups, best first. A table with two of a group is asked about, not guessed at: beside a `text` a
+# `summary` or a `review` is a title, but of `review` and `summary` either may be.
+_TEXT_NAMES = (
+    ("review text", "reviews text", "review body"),
+    ("text", "body", "content"),
+    ("review", "reviews", "comment", "comments", "summary"),
+)
+_RATING_NAMES = (
+    ("ratings", "rating", "stars", "star rating", "review rating", "reviews rating"),
+    ("score", "rate", "overall"),
+)
+TEXTS = Column("reviews", _TEXT_NAMES, TEXT, "--text-column")
+RATINGS = Column("ratings", _RATING_NAMES, TEXT_OR_NUMBER, "--rating-column")
 # The scraper keeps the label of Flipkart's "read on" link, glued to the last word. Lower case is
 # left alone: a person may well end a sentence on it.
 MARKERS = ("READ MORE", "Read More")
@@ -54,7 +66,6 @@ HOLDOUT_SHARE = 0.3
 SPLIT_SEED = 42  # the published split; a search seed does not move it
 NO_RATING, WRONG_RATING = 0, -1  # what `to_ratings` says of other cells
 TEXT_HASHES = "training_text_hashes.npy"  # artifact of a run: `text_hashes` of the training part
-PLACES_SHOWN = 3  # rows named in a message
 # What a message quotes of a wrong rating: never words, which may be a customer's
 _QUOTABLE = re.compile(r"[-+.,/\d ]{1,20}")
 
@@ -72,6 +83,9 @@ class LoadedReviews:
     without_rating: int = 0
     unreadable: int = 0
     first_unreadable: str = ""  # where and why
+    suspicious: int = 0  # rows with a cell of several lines and delimiters
+    warning: str = ""  # of these, in a sentence
+    read_as: str = ""  # which columns were taken, and what of the file was not as usual
 
     def dropped(self) -> str:
         """Return what was left out and why, in a sentence."""
@@ -80,9 +94,11 @@ class LoadedReviews:
             reasons.insert(0, f"{self.unreadable:,} that cannot be read ({self.first_unreadable})")
         if self.without_rating:
             reasons.append(f"{self.without_rating:,} without a rating")
+        read_as = f" ({self.read_as})" if self.read_as else ""
+        kept = f"; {self.warning}" if self.warning else ""
         return (
-            f"{self.rows_read:,} rows read: {', '.join(reasons)} and "
-            f"{self.exact_duplicates:,} exact duplicates dropped, {len(self.frame):,} left"
+            f"{self.rows_read:,} rows read{read_as}: {', '.join(reasons)} and "
+            f"{self.exact_duplicates:,} exact duplicates dropped, {len(self.frame):,} left{kept}"
         )
 
 
@@ -99,68 +115,73 @@ class Split:
 
 
 def load_reviews(
-    path: str | Path, text_column: str | None = None, rating_column: str | None = None
+    path: str | Path,
+    text_column: str | None = None,
+    rating_column: str | None = None,
+    reading: Reading = AS_WRITTEN,
 ) -> LoadedReviews:
-    """Read and check a CSV, TSV or Parquet file of reviews, gzipped or not, UTF-8.
+    """Read and check a file of reviews of any format that `tables` reads.
 
     The scraper's trailing marker is removed first. Rows that cannot be read, rows without text or
     rating, and exact (text, rating) duplicates are dropped and counted; `copies` says how often
     each row came. Columns are found by their usual names unless they are named. Raises
-    `ReviewDataError`, also for wrong ratings and for bytes that are not UTF-8.
+    `ReviewDataError`, also for wrong ratings.
     """
     source = Path(path)
-    texts: list[str | None] = []
-    ratings: list[int] = []
+    # Rating and text, in the order they came first; a million pairs would slow the collector down
+    counted: Counter[str] = Counter()
     unreadable, wrong = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
-    without_text = marked = 0
-    with open_table(source, "--data") as table:
+    rows_read = without_text = without_rating = marked = 0
+    with open_table(source, "--data", reading) as table:
         columns = table.find(TEXTS, text_column), table.find(RATINGS, rating_column)
         for chunk in table.chunks(columns):
             torn = dict(chunk.problems)
-            for at, why in torn.items():
-                if why.endswith(NOT_UTF8):  # in another encoding, so most rows may be wrong
-                    said = f"{chunk.place(at)}: {why}; save the file as UTF-8 and run again"
-                    raise table.error(said)
             unreadable.add(chunk, torn)
-            texts += texts_of(chunk)
-            without_text += len(chunk.problems) - len(torn)
+            texts = texts_of(chunk)
             written, rated = map(cells, chunk.columns)
-            marked += sum(
-                (text or "").rstrip().endswith(MARKERS)
-                for at, text in enumerate(written)
-                if at not in torn
-            )
             stars = to_ratings(rated)
-            ratings += stars
-            wrong.add(
-                chunk,
-                {
-                    at: f"'{rated[at]}'" if _QUOTABLE.fullmatch(str(rated[at])) else "no number"
-                    for at, rating in enumerate(stars)
-                    if rating == WRONG_RATING and at not in chunk.problems
-                },
+            rows_read += len(texts)
+            without_text += len(chunk.problems) - len(torn)
+            marked += sum(
+                (cell or "").rstrip().endswith(MARKERS)
+                for at, (cell, text) in enumerate(zip(written, texts, strict=True))
+                if cell is not text and at not in torn
             )
+            wrong.add(chunk, _wrong_ratings(chunk, rated, stars))
+            kept = [
+                f"{rating}{text}"
+                for text, rating in zip(texts, stars, strict=True)
+                if text is not None and rating != NO_RATING
+            ]
+            without_rating += len(texts) - len(chunk.problems) - len(kept)
+            counted.update(kept)
     if wrong.count:
         raise table.error(
             f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
             "correct or remove these rows"
         )
-    rows = pd.DataFrame({"text": pd.Series(texts, dtype=str), "rating": ratings})
-    with_text = rows[rows["text"].notna()]
-    kept = with_text[with_text["rating"] != NO_RATING]
-    frame = kept.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
+    frame = pd.DataFrame(
+        {
+            "text": pd.Series([review[1:] for review in counted], dtype=str),
+            "rating": [int(review[0]) for review in counted],
+            "copies": list(counted.values()),
+        }
+    )
     loaded = LoadedReviews(
         frame=frame,
         source=source,
-        rows_read=len(rows),
+        rows_read=rows_read,
         without_text=without_text,
         marker_removed=marked,
-        exact_duplicates=len(kept) - len(frame),
-        without_rating=len(with_text) - len(kept),
+        exact_duplicates=counted.total() - len(counted),
+        without_rating=without_rating,
         unreadable=unreadable.count,
         first_unreadable=str(unreadable),
+        suspicious=table.suspicious.count,
+        warning=table.warning(),
+        read_as=table.described(("texts", columns[0]), ("ratings", columns[1])),
     )
-    if not texts:
+    if not rows_read:
         raise table.error("has a header but no rows; expected one row per review")
     if frame.empty:
         raise table.error(f"no row has a text and a rating: {loaded.dropped()}")
@@ -172,7 +193,8 @@ def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
 
     `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
     """
-    texts = [remove_marker(text or "") or None for text in cells(chunk.columns[column])]
+    stripped = ((text or "").strip() for text in cells(chunk.columns[column]))
+    texts = [(remove_marker(t) if t.endswith(MARKERS) else t) or None for t in stripped]
     for at in chunk.problems:
         texts[at] = None
     if None in texts:
@@ -180,6 +202,17 @@ def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
             if text is None:
                 chunk.problems.setdefault(at, NO_TEXT)
     return texts
+
+
+def _wrong_ratings(chunk: Chunk, written: Sequence[Any], stars: Sequence[int]) -> dict[int, str]:
+    """Return what is written where rows that can be read have no rating but something else."""
+    if WRONG_RATING not in stars:
+        return {}
+    return {
+        at: f"'{written[at]}'" if _QUOTABLE.fullmatch(str(written[at])) else "no number"
+        for at, rating in enumerate(stars)
+        if rating == WRONG_RATING and at not in chunk.problems
+    }
 
 
 def to_ratings(written: Sequence[Any]) -> list[int]:
@@ -312,6 +345,12 @@ def audit_reviews(
     again = len(cleaned_test) - int(unseen(cleaned_test, cleaned_train).sum())
     rows = [
         ("rows that cannot be read", loaded.unreadable, loaded.rows_read, "rows read"),
+        (
+            "rows with several lines and delimiters",
+            loaded.suspicious,
+            loaded.rows_read,
+            "rows read",
+        ),
         ("rows without text", loaded.without_text, loaded.rows_read, "rows read"),
         ("rows without a rating", loaded.without_rating, loaded.rows_read, "rows read"),
         ("exact duplicates", loaded.exact_duplicates, loaded.rows_read, "rows read"),

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from sentiment.data.reviews import RATINGS, TEXTS, WRONG_RATING, texts_of, to_labels, to_ratings
-from sentiment.data.tables import Chunk, Unreadable, cells, open_table
+from sentiment.data.sources import Reading
+from sentiment.data.tables import AS_WRITTEN, Chunk, Unreadable, cells, open_table
 from sentiment.drift.features import NO_LABEL, WindowFeatures, logged_features, row_features
 from sentiment.errors import WindowError
 from sentiment.metrics import Ints
@@ -89,6 +90,7 @@ class FileWindow:
     path: Path
     text_column: str | None = None
     rating_column: str | None = None
+    reading: Reading = AS_WRITTEN
 
 
 class RandomSample:
@@ -180,14 +182,14 @@ def window_of_log(
 
 
 def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
-    """Return the reviews in a CSV, TSV or Parquet file, answered by the version; duplicates stay.
+    """Return the reviews in a file, answered by the version; duplicates stay.
 
     A rating of 1–5 gives the true label; without a column of ratings there are no true labels.
     Rows that cannot be read are left out and counted in the notes. Raises `WindowError` and
     `ReviewDataError`.
     """
     reviews, unreadable, wrong = RandomSample(SAMPLE), Unreadable(PLACES_SHOWN), 0
-    with open_table(wanted.path, "--data") as table:
+    with open_table(wanted.path, "--data", wanted.reading) as table:
         columns = [table.find(TEXTS, wanted.text_column)]
         if wanted.rating_column or table.look(RATINGS, None) is not None:
             columns.append(table.find(RATINGS, wanted.rating_column))
@@ -196,18 +198,21 @@ def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
             reviews.add(frame)
             wrong += wrong_here
             unreadable.add(chunk, chunk.problems)
-    notes = []
+    taken = zip(("texts", "true labels"), columns, strict=False)
+    notes = [table.described(*taken)]
+    if table.suspicious.count:
+        notes.append(table.warning())
     if unreadable.count:
-        notes.append(f"{unreadable.count:,} rows without a readable text ({unreadable})")
+        notes.append(f"left out: {unreadable.count:,} rows without a readable text ({unreadable})")
     if wrong:
-        notes.append(f"{wrong:,} ratings that are not whole stars from 1 to 5")
+        notes.append(f"left out: {wrong:,} ratings that are not whole stars from 1 to 5")
     if not reviews.count:
         raise WindowError(f"{wanted.path}: has no reviews; expected one per row")
     return _window(
         wanted.path.name,
         reviews,
         lambda rows: row_features(rows["text"].tolist(), version.pipeline),
-        [f"left out: {note}" for note in notes],
+        notes,
     )
 
 

@@ -69,16 +69,22 @@ class Replay:
 
 
 def replay(
-    store: Store, reviews: FileWindow, column: str, *, min_reviews: int = MIN_WINDOW
+    store: Store,
+    reviews: FileWindow,
+    column: str,
+    read: tuple[pd.DataFrame, dict[str, int]] | None = None,
+    *,
+    min_reviews: int = MIN_WINDOW,
 ) -> Replay:
     """Train on the first months of the file that have `FIRST` reviews, and check the later ones.
 
     The configuration is the one that the flow would train (`retraining.choose`). Duplicates are
     dropped for training; the windows and the reference keep them. Months with fewer than
-    `min_reviews` reviews are joined with the next ones. Nothing is written. Raises `WindowError`
+    `min_reviews` reviews are joined with the next ones. `read` is what `read_months` gave, where it
+    was read before. Nothing is written. Raises `WindowError`
     and `ReviewDataError`.
     """
-    frame, dropped = read_months(reviews, column)
+    frame, dropped = read or read_months(reviews, column)
     path = reviews.path
     so_far = frame.groupby("month").size().cumsum()
     last = so_far.index[so_far >= FIRST].min()  # NaN where there are fewer
@@ -174,7 +180,7 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
     `ReviewDataError`.
     """
     parts = []
-    with open_table(reviews.path, "--data") as table:
+    with open_table(reviews.path, "--data", reviews.reading) as table:
         columns = [
             table.find(TEXTS, reviews.text_column),
             table.find(RATINGS, reviews.rating_column),

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, Split
+from sentiment.data.reviews import Split
 from sentiment.errors import ConflictError, RegistryError
 from sentiment.model.predictor import one_line
 from sentiment.registry.gate import Verdict, compare_versions
@@ -320,17 +320,15 @@ def _is_ours(store: Store, place: str, root: str) -> bool:
     return store.artifacts.resolve() in folder.parents
 
 
-def promotion_command(
-    store: Store, version: str, text_column: str | None, rating_column: str | None
-) -> str:
+def promotion_command(store: Store, version: str, how: Mapping[str, str | int | None]) -> str:
     """Return the command that puts the version through the gate, on the reviews it was trained on.
 
-    The file is known to the version's run, its columns are not.
+    The file is known to the version's run. `how` are the options by which it was read; what is None
+    was not given.
     """
     words = ["python", "-m", "sentiment", "promote", version, "--to", "production"]
     for flag, value, default in (
-        ("--text-column", text_column, TEXT_COLUMN),
-        ("--rating-column", rating_column, RATING_COLUMN),
+        *((f"--{name.replace('_', '-')}", value, None) for name, value in how.items()),
         ("--store", str(store.folder), str(PROJECT)),
     ):
         words += [] if value in {default, None} else [flag, str(value)]

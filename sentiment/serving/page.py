@@ -165,7 +165,7 @@ def _rows_of_file(
             for row, text in enumerate(chunk.columns[0]):
                 yield text, chunk.problems.get(row, "")
     except ReviewDataError as error:
-        expected = "a CSV or TSV with a column of reviews"
+        expected = "a CSV, TSV, JSON or Excel file with a column of reviews"
         raise RequestError(400, f"cannot be used: {error}", "The file", expected) from None
 
 

@@ -48,6 +48,9 @@ class PassSettings:
     data: str  # absolute path
     text_column: str | None  # None: found by its name
     rating_column: str | None
+    delimiter: str | None  # None: found out
+    encoding: str | None
+    max_bytes: int | None
     data_digest: str
     split: SplitMethod
     cleaning: str
