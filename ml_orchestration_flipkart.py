@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from sentiment.cli.options import DATA, KEEP, parse_flow, reading_of
+from sentiment.cli.options import DATA, KEEP, labelling_of, parse_flow, reading_of
 from sentiment.flows import terminal
 
 if __name__ == "__main__":
@@ -39,6 +39,7 @@ from pydantic import Field
 
 from sentiment import errors
 from sentiment.data import reviews
+from sentiment.data.labels import Labelling
 from sentiment.data.reviews import LoadedReviews
 from sentiment.data.sources import Reading
 from sentiment.drift import MIN_WINDOW, NEWEST
@@ -57,7 +58,12 @@ from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.flows.service import FLOW, RETRIED, STEP
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
 from sentiment.predictions.log import default_log_url
-from sentiment.registry.lifecycle import production_version, retire_versions
+from sentiment.registry.lifecycle import (
+    production_rule,
+    production_version,
+    retire_versions,
+    rule_in_production,
+)
 from sentiment.tracking.store import PROJECT, Store, open_store, store_errors
 from sentiment.training import report as training
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
@@ -78,10 +84,16 @@ def open_tracking_store(store: str | None) -> Store:
 
 @task(**RETRIED)
 def load_data(
-    data: str, text_column: str | None, rating_column: str | None, reading: Reading
+    store: Store,
+    data: str,
+    text_column: str | None,
+    rating_column: str | None,
+    reading: Reading,
+    labelling: Labelling,
 ) -> LoadedReviews:
-    """Read and check the file of reviews."""
-    loaded = reviews.load_reviews(data, text_column, rating_column, reading)
+    """Read and check the file of reviews; what counts as negative is as in production."""
+    labelling = labelling.following(production_rule(store))
+    loaded = reviews.load_reviews(data, text_column, rating_column, reading, labelling)
     print(f"{loaded.source.name}: {loaded.dropped()}")
     return loaded
 
@@ -205,6 +217,12 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     delimiter: str | None = None,
     encoding: str | None = None,
     max_bytes: int | None = None,
+    label_column: str | None = None,
+    positive: str | None = None,
+    negative: str | None = None,
+    scale: Literal[5, 10, 100] | None = None,
+    negative_up_to: Annotated[int, Field(ge=1, le=4)] | None = None,
+    drop_neutral: bool | None = None,
 ) -> str:
     """Retrain the model if that is due; the gate decides on its promotion.
 
@@ -225,13 +243,21 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         delimiter: the character between the file's cells, or `tab`; found out when empty.
         encoding: the file's encoding; UTF-8 when empty, or as its first bytes say.
         max_bytes: what a packed file may unpack to; 1 GiB when empty.
+        label_column: the file's column of labels, instead of one of ratings.
+        positive: names of positive labels, by comma; positive, pos, 1, true when empty.
+        negative: names of negative labels, by comma; negative, neg, 0, -1, false when empty.
+        scale: the highest rating; 5 when empty.
+        negative_up_to: stars that count as negative; as in production, or 2, when empty.
+        drop_neutral: leave 3 stars out; as in production, or no, when empty.
 
     """
     check = drift == "check"
     window = (drift_window, drift_days, min_reviews)
     found = check_drift(store, log_url, *window) if check else NOT_ASKED
     opened = open_tracking_store(store)
-    loaded = load_data(data, text_column, rating_column, Reading(delimiter, encoding, max_bytes))
+    reading = Reading(delimiter, encoding, max_bytes)
+    labelling = Labelling(label_column, positive, negative, scale, negative_up_to, drop_neutral)
+    loaded = load_data(opened, data, text_column, rating_column, reading, labelling)
     labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)
     cleaned = preprocess_data(labelled.loaded)
     prepared = split_train_test(labelled.loaded, cleaned)
@@ -289,7 +315,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service.check_cron("--drift-cron", options.drift_cron)
         # refuse at once, in one line, a schedule whose runs could only fail
         columns = options.text_column, options.rating_column
-        loaded = reviews.load_reviews(options.data, *columns, reading_of(options))
+        labelling = labelling_of(options).following(rule_in_production(options.store))
+        loaded = reviews.load_reviews(options.data, *columns, reading_of(options), labelling)
         reviews.split_reviews(loaded.frame)
         store = open_store(options.store)
         with store_errors():

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sentiment.cli.options import EXPERIMENT, READING, parse_experiment
+from sentiment.cli.options import EXPERIMENT, LABELLING, READING, parse_experiment
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
@@ -35,6 +35,7 @@ if __name__ == "__main__":
     EARLY = Worker()  # imports on the other core what it needs, while this process does the same
 
 from sentiment.console import Terminal
+from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
 from sentiment.data.sources import Reading
 from sentiment.drift.reference import ensure_reference
@@ -101,7 +102,9 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     chosen = {**EXPERIMENT, **asked} if this_pass is None else vars(this_pass.settings)
 
     reading = Reading(chosen["delimiter"], chosen["encoding"], chosen["max_bytes"])
-    loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"], reading)
+    labelling = Labelling(**{name: chosen[name] for name in LABELLING})
+    columns = chosen["text_column"], chosen["rating_column"]
+    loaded = load_reviews(chosen["data"], *columns, reading, labelling)
     data = prepare_reviews(loaded, method=chosen["split"])
     worker.open_store(options.store)  # a new one takes seconds, and is for reviews that can be used
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
@@ -243,7 +246,7 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
     if production == version:
         terminal.say(f"Version {version} is in production.", always=True)
         return
-    how = {name: getattr(settings, name) for name in READING}
+    how = {name: getattr(settings, name) for name in (*READING, *LABELLING)}
     command = promotion_command(store, version, how)
     now = f"version {production} is" if production else "no version is"
     terminal.say(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import warnings
 from argparse import Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from sentiment.cli.options import reading_of
+from sentiment.cli.options import labelling_of, reading_of
 from sentiment.console import Terminal
 from sentiment.drift import LATEST
 from sentiment.drift.page import render_page
@@ -25,6 +26,7 @@ from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import EXIT_DRIFTED, WindowError
 from sentiment.metrics import Interval
 from sentiment.predictions.log import COUNTED_SOURCES, SOURCES
+from sentiment.registry.lifecycle import rule_in_production
 from sentiment.tracking.store import open_existing_store, open_store, store_errors
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ def _replay(options: Namespace, terminal: Terminal) -> int:
     )  # what trains is slow to import
 
     wanted = _file(options)
+    labelling = wanted.labelling.following(rule_in_production(options.store))
+    wanted = replace(wanted, labelling=labelling)
     read = read_months(wanted, options.month_column)  # before a store is made for a bad file
     store = open_store(options.store)
     done = replay(store, wanted, options.month_column, read, min_reviews=options.min_reviews)
@@ -83,7 +87,7 @@ def _replay(options: Namespace, terminal: Terminal) -> int:
 
 def _file(options: Namespace) -> FileWindow:
     columns = options.text_column, options.rating_column
-    return FileWindow(options.data, *columns, reading_of(options))
+    return FileWindow(options.data, *columns, reading_of(options), labelling_of(options))
 
 
 def show_check(check: DriftCheck, terminal: Terminal) -> None:

@@ -13,10 +13,12 @@ import sys
 import time
 import zoneinfo
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from sentiment.data.labels import SCALES, Labelling
 from sentiment.data.sources import Reading, checked_delimiter, checked_encoding
 from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
@@ -27,10 +29,12 @@ from sentiment.tracking.store import PROJECT
 DATA = str(PROJECT / "data.csv")
 # How a file is read; what is None is found out
 READING = ("text_column", "rating_column", "delimiter", "encoding", "max_bytes")
+# What its ratings or labels mean; the same
+LABELLING = tuple(one.name for one in fields(Labelling))
 # Of the experiment; an option that was not given is None, so that `--resume` can tell.
 EXPERIMENT = {
     "data": DATA,
-    **dict.fromkeys(READING),
+    **dict.fromkeys((*READING, *LABELLING)),
     "split": "hashed",
     "trials": 20,  # more gain nothing: 120 trials moved the test score by -.001
     "models": ",".join(ALGORITHMS),
@@ -91,6 +95,20 @@ class Parser(argparse.ArgumentParser):
         self.text_column()
         self.value("--rating-column", "NAME", "column of ratings (default: found by its name)")
 
+    def labelling(self) -> None:
+        """Add the options of which `labelling_of` makes one."""
+        self.value("--label-column", "NAME", "column of labels, instead of one of ratings")
+        about = "its labels, by comma (default: positive, pos, 1, true)"
+        self.value("--positive", "NAMES", about)
+        about = "its labels, by comma (default: negative, neg, 0, -1, false)"
+        self.value("--negative", "NAMES", about)
+        about = "highest rating: 5, 10 or 100 (default: 5)"
+        self.value("--scale", None, about, int, choices=SCALES)
+        about = "stars that count as negative (default: 2, or as the version's)"
+        self.value("--negative-up-to", "N", about, int, choices=(1, 2, 3, 4))
+        about = "leave 3 stars out: 1–2 are negative, 4–5 positive"
+        self.add_argument("--drop-neutral", action="store_true", default=None, help=about)
+
     def reading(self) -> None:
         """Add `--delimiter`, `--encoding` and `--max-bytes`, of which `reading_of` makes one."""
         self.value("--delimiter", "CHAR", "between cells, or tab (default: found out)", delimiter)
@@ -118,6 +136,11 @@ class _Formatter(argparse.HelpFormatter):
 def reading_of(options: argparse.Namespace) -> Reading:
     """Return how the user said that the file is to be read."""
     return Reading(options.delimiter, options.encoding, options.max_bytes)
+
+
+def labelling_of(options: argparse.Namespace) -> Labelling:
+    """Return what the user said of ratings and labels. Raises `ReviewDataError`."""
+    return Labelling(**{name: getattr(options, name) for name in LABELLING})
 
 
 def run_command(program: str, run: Callable[[], int]) -> int:
@@ -275,6 +298,7 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
     about = "reviews: CSV, TSV, JSON, Excel, Parquet (default: data.csv)"
     value("--data", "FILE", about, existing)
     parser.columns()
+    parser.labelling()
     parser.reading()
     about = "published is the guide's: random, by the order of the rows (default: hashed)"
     value("--split", None, about, choices=("hashed", "published"))
@@ -313,6 +337,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     value("--timezone", "ZONE", "of both schedules, as Europe/Berlin (default: local)", zone)
     value("--data", "FILE", "reviews (default: data.csv)", absolute, DATA)
     parser.columns()
+    parser.labelling()
     parser.reading()
     about = "parameters of the production version, or the published ones (default: champion)"
     value("--config", None, about, default="champion", choices=("champion", "published"))
@@ -418,6 +443,7 @@ def _promote_options(parser: Parser) -> None:
     parser.value("--to", None, "where to", choices=("staging", "production"), required=True)
     parser.value("--data", "FILE", "reviews to compare on (default: those it was trained on)")
     parser.columns()
+    parser.labelling()
     parser.reading()
     parser.switch("--force", "promote whatever the gate says; needs --reason")
     parser.value("--reason", "TEXT", "why, for the ledger", default="")
@@ -427,6 +453,7 @@ def _drift_options(parser: Parser) -> None:
     value, switch = parser.value, parser.switch
     value("--data", "FILE", "reviews, instead of those of the log", Path)
     parser.columns()
+    parser.labelling()
     parser.reading()
     parser.log_url()
     value("--since", "TIME", "a date and time, or a span such as 7d or 12h", since)
@@ -443,6 +470,7 @@ def _drift_options(parser: Parser) -> None:
 def _replay_options(parser: Parser) -> None:
     parser.value("--data", "FILE", "reviews (default: data.csv)", Path, Path(DATA))
     parser.columns()
+    parser.labelling()
     parser.reading()
     about = "its column of months (default: Month)"
     parser.value("--month-column", "NAME", about, default="Month")
@@ -462,7 +490,7 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         if options.data is not None and any(value is not None for value in of_log):
             said = "--since, --window, --source and --log-url are for the log"
             parser.error(f"{said}; leave them or --data")
-        for given in READING if options.data is None else ():
+        for given in (*READING, *LABELLING) if options.data is None else ():
             if getattr(options, given) is not None:
                 parser.error(f"--{given.replace('_', '-')} needs a file: --data FILE")
     if options.command == "serve" and options.debug and options.host not in LOOPBACK:

@@ -1,11 +1,12 @@
 """Turn a file of reviews into checked reviews, labels and the split, and audit it.
 
-    loaded = load_reviews("data.csv")        # frame of text and rating, and what was dropped
+    loaded = load_reviews("data.csv")        # frame of texts and labels, and what was dropped
     split = split_reviews(loaded.frame)      # 70 % training part, 30 % holdout of each class
 
-`tables` reads the file. Which columns are meant, which rows have a text and what a rating is are
-decided here, for training, scoring, the page and the drift check alike. Whatever is wrong with a
-file ends in a `ReviewDataError` of one line; rows that are dropped are counted by reason.
+`tables` reads the file, and `labels` says what a rating or a label is. Which columns are meant and
+which rows have a text is decided here, for training, scoring, the page and the drift check alike.
+Whatever is wrong with a file ends in a `ReviewDataError` of one line; rows that are dropped are
+counted by reason.
 """
 
 from __future__ import annotations
@@ -23,13 +24,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sentiment.data.labels import (
+    AS_RATED,
+    CLASS_NAMES,
+    GUIDES,
+    NO_RATING,
+    OTHER,
+    WRONG_RATING,
+    LabelCells,
+    Labelling,
+    LabelRule,
+)
 from sentiment.data.sources import Reading
 from sentiment.data.tables import (
     AS_WRITTEN,
     NO_TEXT,
     PLACES_SHOWN,
     TEXT,
-    TEXT_OR_NUMBER,
     Chunk,
     Column,
     Unreadable,
@@ -38,7 +49,7 @@ from sentiment.data.tables import (
 )
 from sentiment.errors import ReviewDataError
 from sentiment.metrics import Labels
-from text_cleaning import clean_texts
+from text_cleaning import MARKERS, clean_texts, undo_scraping
 
 # `hashed` keeps its holdout when rows are added or reordered; `published` is the guide's
 SplitMethod = Literal["hashed", "published"]
@@ -51,28 +62,26 @@ _TEXT_NAMES = (
     ("text", "body", "content"),
     ("review", "reviews", "comment", "comments", "summary"),
 )
-_RATING_NAMES = (
-    ("ratings", "rating", "stars", "star rating", "review rating", "reviews rating"),
-    ("score", "rate", "overall"),
-)
 TEXTS = Column("reviews", _TEXT_NAMES, TEXT, "--text-column")
-RATINGS = Column("ratings", _RATING_NAMES, TEXT_OR_NUMBER, "--rating-column")
-# The scraper keeps the label of Flipkart's "read on" link, glued to the last word. Lower case is
-# left alone: a person may well end a sentence on it.
-MARKERS = ("READ MORE", "Read More")
-NEGATIVE_UP_TO = 2  # ratings 1–2 are negative, 3–5 positive, as in the guide
-CLASS_NAMES = ("negative", "positive")  # index = label
 HOLDOUT_SHARE = 0.3
 SPLIT_SEED = 42  # the published split; a search seed does not move it
-NO_RATING, WRONG_RATING = 0, -1  # what `to_ratings` says of other cells
 TEXT_HASHES = "training_text_hashes.npy"  # artifact of a run: `text_hashes` of the training part
+# Share of texts without a word of a–z from which it is said, and from which the file is refused
+WARN_FOREIGN, MOST_FOREIGN = 0.02, 0.5
+_LATIN = re.compile("[A-Za-z]")
+_NO_LETTER = re.compile(r"[\W\d_]+")
+_READS = "the cleaning reads Latin letters"
 # What a message quotes of a wrong rating: never words, which may be a customer's
 _QUOTABLE = re.compile(r"[-+.,/\d ]{1,20}")
 
 
 @dataclass(frozen=True)
 class LoadedReviews:
-    """A checked file: `frame` has `text` (str, never blank), `rating` (1–5) and `copies` (1 up)."""
+    """A checked file.
+
+    `frame` has `text` (str, never blank), `rating` (1–5), `label` (0 or 1, by the `rule`) and
+    `copies` (1 up). Where the file has labels and no ratings, a rating is 1 or 5.
+    """
 
     frame: pd.DataFrame
     source: Path
@@ -86,6 +95,9 @@ class LoadedReviews:
     suspicious: int = 0  # rows with a cell of several lines and delimiters
     warning: str = ""  # of these, in a sentence
     read_as: str = ""  # which columns were taken, and what of the file was not as usual
+    rule: LabelRule = GUIDES
+    left_out: int = 0  # rows that are neither negative nor positive
+    others: str = ""  # what these are
 
     def dropped(self) -> str:
         """Return what was left out and why, in a sentence."""
@@ -93,7 +105,10 @@ class LoadedReviews:
         if self.unreadable:
             reasons.insert(0, f"{self.unreadable:,} that cannot be read ({self.first_unreadable})")
         if self.without_rating:
-            reasons.append(f"{self.without_rating:,} without a rating")
+            what = "label" if self.rule.negative else "rating"
+            reasons.append(f"{self.without_rating:,} without a {what}")
+        if self.left_out:
+            reasons.append(f"{self.left_out:,} of {self.others}")
         read_as = f" ({self.read_as})" if self.read_as else ""
         kept = f"; {self.warning}" if self.warning else ""
         return (
@@ -119,27 +134,30 @@ def load_reviews(
     text_column: str | None = None,
     rating_column: str | None = None,
     reading: Reading = AS_WRITTEN,
+    labelling: Labelling = AS_RATED,
 ) -> LoadedReviews:
     """Read and check a file of reviews of any format that `tables` reads.
 
-    The scraper's trailing marker is removed first. Rows that cannot be read, rows without text or
-    rating, and exact (text, rating) duplicates are dropped and counted; `copies` says how often
-    each row came. Columns are found by their usual names unless they are named. Raises
-    `ReviewDataError`, also for wrong ratings.
+    What scrapers leave is undone first. Rows that cannot be read, rows without text or rating,
+    rows that are neither negative nor positive, and exact (text, rating) duplicates are dropped and
+    counted; `copies` says how often each row came. Columns are found by their usual names unless
+    they are named; `labelling` says what ratings or labels mean. Raises `ReviewDataError`, also for
+    wrong ratings, and where most texts have no word of the letters a–z.
     """
     source = Path(path)
     # Rating and text, in the order they came first; a million pairs would slow the collector down
     counted: Counter[str] = Counter()
     unreadable, wrong = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
-    rows_read = without_text = without_rating = marked = 0
+    rows_read = without_text = without_rating = left_out = marked = 0
+    judged = LabelCells(labelling)
     with open_table(source, "--data", reading) as table:
-        columns = table.find(TEXTS, text_column), table.find(RATINGS, rating_column)
+        columns = table.find(TEXTS, text_column), judged.find(table, rating_column)
         for chunk in table.chunks(columns):
             torn = dict(chunk.problems)
             unreadable.add(chunk, torn)
             texts = texts_of(chunk)
             written, rated = map(cells, chunk.columns)
-            stars = to_ratings(rated)
+            stars = judged.stars(rated)
             rows_read += len(texts)
             without_text += len(chunk.problems) - len(torn)
             marked += sum(
@@ -148,25 +166,27 @@ def load_reviews(
                 if cell is not text and at not in torn
             )
             wrong.add(chunk, _wrong_ratings(chunk, rated, stars))
-            kept = [
-                f"{rating}{text}"
-                for text, rating in zip(texts, stars, strict=True)
-                if text is not None and rating != NO_RATING
-            ]
-            without_rating += len(texts) - len(chunk.problems) - len(kept)
-            counted.update(kept)
-    if wrong.count:
-        raise table.error(
-            f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
-            "correct or remove these rows"
-        )
+            rows = [pair for pair in zip(stars, texts, strict=True) if pair[1] is not None]
+            without_rating += sum(rating == NO_RATING for rating, _ in rows)
+            left_out += sum(rating == OTHER for rating, _ in rows)
+            counted.update([f"{rating}{text}" for rating, text in rows if rating > 0])
+    judged.check(table, wrong)
+    judged.check_classes(table, {int(review[0]) for review in counted})
+    ratings = [int(review[0]) for review in counted]
     frame = pd.DataFrame(
         {
             "text": pd.Series([review[1:] for review in counted], dtype=str),
-            "rating": [int(review[0]) for review in counted],
+            "rating": ratings,
+            "label": to_labels(ratings, judged.rule),
             "copies": list(counted.values()),
         }
     )
+    foreign = sum(_LATIN.search(text) is None for text in frame["text"])
+    share = foreign / max(len(frame), 1)
+    warnings = [table.warning()] if table.suspicious.count else []
+    if share > WARN_FOREIGN:
+        warnings.append(f"{share:.1%} of these texts have no a–z word; {_READS}")
+    what = "labels" if judged.by_labels else "ratings"
     loaded = LoadedReviews(
         frame=frame,
         source=source,
@@ -178,23 +198,29 @@ def load_reviews(
         unreadable=unreadable.count,
         first_unreadable=str(unreadable),
         suspicious=table.suspicious.count,
-        warning=table.warning(),
-        read_as=table.described(("texts", columns[0]), ("ratings", columns[1])),
+        warning="; ".join(warnings),
+        read_as=", ".join(
+            [table.described(("texts", columns[0]), (what, columns[1])), *judged.notes()]
+        ),
+        rule=judged.rule,
+        left_out=left_out,
+        others=judged.others() if left_out else "",
     )
     if not rows_read:
         raise table.error("has a header but no rows; expected one row per review")
     if frame.empty:
-        raise table.error(f"no row has a text and a rating: {loaded.dropped()}")
+        raise table.error(f"no row has a text and a {what[:-1]}: {loaded.dropped()}")
+    if share > MOST_FOREIGN:
+        raise table.error(f"{share:.0%} of these texts have no a–z word; {_READS}")
     return loaded
 
 
 def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
-    """Return the texts without marker and outer white space; None where there is none to read.
+    """Return the texts after `undo_scraping`; None where there is none to read.
 
     `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
     """
-    stripped = ((text or "").strip() for text in cells(chunk.columns[column]))
-    texts = [(remove_marker(t) if t.endswith(MARKERS) else t) or None for t in stripped]
+    texts = [undo_scraping(text) or None if text else None for text in cells(chunk.columns[column])]
     for at in chunk.problems:
         texts[at] = None
     if None in texts:
@@ -215,38 +241,9 @@ def _wrong_ratings(chunk: Chunk, written: Sequence[Any], stars: Sequence[int]) -
     }
 
 
-def to_ratings(written: Sequence[Any]) -> list[int]:
-    """Return stars 1–5 for cells such as `4`, `"4"` and `4.0`.
-
-    `NO_RATING` stands for a cell with nothing in it, `WRONG_RATING` for anything else.
-    """
-    known = {cell: _rating(cell) for cell in set(written)}
-    return [known[cell] for cell in written]
-
-
-def _rating(cell: Any) -> int:
-    if isinstance(cell, str):
-        cell = cell.strip() or None
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return NO_RATING
-    try:
-        stars = float(cell)
-    except ValueError:
-        return WRONG_RATING
-    return int(stars) if stars in (1, 2, 3, 4, 5) else WRONG_RATING
-
-
-def remove_marker(text: str) -> str:
-    """Return the text without the scraper's trailing markers and outer white space."""
-    text = text.strip()
-    while text.endswith(MARKERS):
-        text = text[: -len(MARKERS[0])].rstrip()
-    return text
-
-
-def to_labels(ratings: Sequence[int] | pd.Series) -> Labels:
-    """Turn ratings 1–5 into labels: 0 negative (1–2), 1 positive (3–5)."""
-    return (np.asarray(ratings) > NEGATIVE_UP_TO).astype(np.int64)
+def to_labels(stars: Sequence[int] | pd.Series, rule: LabelRule) -> Labels:
+    """Turn stars 1–5 into labels, 0 negative and 1 positive; none of them may be neither."""
+    return (np.asarray(stars) > rule.negative_up_to).astype(np.int64)
 
 
 def split_reviews(
@@ -267,15 +264,14 @@ def split_reviews(
 
     Raises `ReviewDataError` when a class is too small for `folds` folds of the training part.
     """
-    labels = to_labels(frame["rating"])
+    labels = frame["label"].to_numpy(dtype=np.int64)
     counts = np.bincount(labels, minlength=2)
     needed = math.ceil(folds / (1 - HOLDOUT_SHARE))
     for name, count in zip(CLASS_NAMES, counts, strict=True):
         if count < needed:
             raise ReviewDataError(
                 f"{count} {name} reviews left, expected at least {needed} so that each of {folds} "
-                f"folds has one; give a file with more ratings of "
-                f"{'1–2' if name == CLASS_NAMES[0] else '3–5'}"
+                f"folds has one; give a file with more of them"
             )
     if method == "hashed":
         train, test = _hashed_split(frame, cleaned, labels, seed)
@@ -310,12 +306,19 @@ def _hashed_split(
 
 
 def data_digest(frame: pd.DataFrame) -> str:
-    """Return 16 hexadecimal digits that change with any text or rating, not with the order."""
+    """Return 16 hexadecimal digits that change with any text, rating or label, not with the order.
+
+    Labels by the guide's rule add nothing, since they follow from the ratings.
+    """
     rows = []
-    for text, rating in zip(frame["text"], frame["rating"], strict=True):
+    guides = to_labels(frame["rating"], GUIDES)
+    for text, rating, label, usual in zip(
+        frame["text"], frame["rating"], frame["label"], guides, strict=True
+    ):
         # the length goes in as well, so that no two frames run together into the same bytes
         data = text.encode("utf-8", "surrogatepass")
-        rows.append(b"%d %d " % (rating, len(data)) + data)
+        own = b"" if label == usual else b"label %d " % label
+        rows.append(own + b"%d %d " % (rating, len(data)) + data)
     return hashlib.sha256(b"".join(sorted(rows))).hexdigest()[:16]
 
 
@@ -353,10 +356,12 @@ def audit_reviews(
         ),
         ("rows without text", loaded.without_text, loaded.rows_read, "rows read"),
         ("rows without a rating", loaded.without_rating, loaded.rows_read, "rows read"),
+        ("neither negative nor positive", loaded.left_out, loaded.rows_read, "rows read"),
         ("exact duplicates", loaded.exact_duplicates, loaded.rows_read, "rows read"),
         ("reviews left", kept, loaded.rows_read, "rows read"),
         ("duplicates after cleaning", kept - distinct, kept, "reviews left"),
         ("cleaned texts with both labels", int((both > 1).sum()), distinct, "cleaned texts"),
+        ("letters other than a–z, removed", *_removed_letters(split), "letters"),
         ("empty after cleaning", sum(text == "" for text in cleaned), kept, "reviews left"),
         ("holdout texts also in training", again, len(cleaned_test), "holdout"),
         ("negative reviews", int((labels == 0).sum()), kept, "reviews left"),
@@ -365,3 +370,10 @@ def audit_reviews(
     table = pd.DataFrame(rows, columns=["check", "count", "total", "of"])
     table.insert(2, "share", table["count"] / table.pop("total"))
     return table
+
+
+def _removed_letters(split: Split) -> tuple[int, int]:
+    """Return how many letters the cleaning removes from the texts, and how many they have."""
+    letters = [_NO_LETTER.sub("", text) for text in (*split.train_texts, *split.test_texts)]
+    removed = sum(len(_LATIN.sub("", text)) for text in letters if not text.isascii())
+    return removed, max(sum(map(len, letters)), 1)

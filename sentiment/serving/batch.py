@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from sentiment.data.reviews import CLASS_NAMES, TEXTS, texts_of
+from sentiment.data.labels import CLASS_NAMES
+from sentiment.data.reviews import TEXTS, texts_of
 from sentiment.data.sources import Reading
 from sentiment.data.tables import AS_WRITTEN, Unreadable, open_table, open_target, table_format
 from sentiment.errors import ReviewDataError

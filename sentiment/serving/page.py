@@ -22,7 +22,8 @@ from markupsafe import Markup, escape
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from sentiment.data.reviews import CLASS_NAMES, TEXTS, texts_of
+from sentiment.data.labels import CLASS_NAMES
+from sentiment.data.reviews import TEXTS, texts_of
 from sentiment.data.tables import NO_TEXT, read_table
 from sentiment.errors import ReviewDataError
 from sentiment.model.explanation import Contribution, Range

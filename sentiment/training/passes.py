@@ -51,6 +51,12 @@ class PassSettings:
     delimiter: str | None  # None: found out
     encoding: str | None
     max_bytes: int | None
+    label_column: str | None  # None: the file has ratings
+    positive: str | None
+    negative: str | None
+    scale: int | None  # None: as `Labelling` has it
+    negative_up_to: int | None
+    drop_neutral: bool | None
     data_digest: str
     split: SplitMethod
     cleaning: str

@@ -11,8 +11,10 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from sentiment.data import reviews
-from sentiment.data.reviews import load_reviews, remove_marker
+from sentiment.data.labels import GUIDES
+from sentiment.data.reviews import load_reviews
 from sentiment.errors import ReviewDataError
+from text_cleaning import undo_scraping
 
 HEADER = "Reviewer Name,Review text,Ratings\n"
 
@@ -29,7 +31,9 @@ def frame_of(positives: int, negatives: int) -> pd.DataFrame:
     words = [
         "q" + "".join("bcdfghjklm"[int(digit)] for digit in str(i)) for i in range(len(ratings))
     ]
-    return pd.DataFrame({"text": words, "rating": ratings})
+    return pd.DataFrame(
+        {"text": words, "rating": ratings, "label": reviews.to_labels(ratings, GUIDES)}
+    )
 
 
 # --- reading -------------------------------------------------------------------------------
@@ -51,6 +55,7 @@ def test_rows_are_checked_cleaned_of_the_marker_and_counted(tmp_path: Path) -> N
     assert loaded.frame.to_dict("list") == {
         "text": ["Fine, really", "good", "good"],
         "rating": [4, 5, 4],
+        "label": [1, 1, 1],
         "copies": [1, 2, 1],
     }
     assert (loaded.rows_read, loaded.without_text, loaded.exact_duplicates) == (7, 3, 1)
@@ -71,7 +76,7 @@ def test_rows_are_checked_cleaned_of_the_marker_and_counted(tmp_path: Path) -> N
     ],
 )
 def test_only_the_trailing_marker_goes(text: str, expected: str) -> None:
-    assert remove_marker(text) == expected
+    assert undo_scraping(text) == expected
 
 
 @pytest.mark.parametrize("kind", ["csv.gz", "tsv", "parquet", "bom"])
@@ -205,7 +210,7 @@ def test_an_index_of_pandas_is_a_column_like_another(tmp_path: Path) -> None:
 
 
 def test_split_is_70_30_and_keeps_the_class_shares() -> None:
-    assert reviews.to_labels([1, 2, 3, 4, 5]).tolist() == [0, 0, 1, 1, 1]
+    assert reviews.to_labels([1, 2, 3, 4, 5], GUIDES).tolist() == [0, 0, 1, 1, 1]
     split = reviews.split_reviews(frame_of(80, 20))
     assert (len(split.train_texts), len(split.test_texts)) == (70, 30)
     assert (split.y_train == 0).sum() == 14 and (split.y_test == 0).sum() == 6
@@ -279,10 +284,11 @@ def test_digest_changes_with_text_and_rating() -> None:
     assert digest == reviews.data_digest(frame.copy()) and len(digest) == 16
     others = [
         frame.assign(rating=[5, 5, 4, 1, 1]),
+        frame.assign(label=[1, 1, 0, 0, 0]),
         frame.assign(text=frame["text"] + "!"),
         frame.iloc[:-1],
     ]
-    assert len({digest, *(reviews.data_digest(other) for other in others)}) == 4
+    assert len({digest, *(reviews.data_digest(other) for other in others)}) == 5
 
 
 def test_text_hashes_are_sorted_distinct_and_stable() -> None:

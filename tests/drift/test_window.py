@@ -16,7 +16,6 @@ from support.drift_reviews import fitted, made_up
 from support.drift_store import NOON, champion, shared_drift_store, write_answers
 from support.serving import running_app
 
-from sentiment.data.reviews import remove_marker
 from sentiment.drift import window as drift_window
 from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, row_features
 from sentiment.drift.window import (
@@ -30,6 +29,7 @@ from sentiment.drift.window import (
 from sentiment.errors import PredictionLogError, ReviewDataError, WindowError
 from sentiment.model.predictor import LoadedVersion
 from sentiment.predictions.log import PredictionLog, open_log
+from text_cleaning import undo_scraping
 
 pytestmark = pytest.mark.xdist_group("drift")
 
@@ -351,7 +351,7 @@ def test_a_file_counts_the_same_when_it_is_uploaded_and_when_it_is_sent(
     pd.DataFrame({"Review text": texts}).to_csv(file, index=False)
     expected = window_of_file(FileWindow(file), version).features
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    sent = [text for text in texts if remove_marker(text)]  # the API refuses empty ones
+    sent = [text for text in texts if undo_scraping(text)]  # the API refuses empty ones
     assert len(expected) == len(sent) == 63
     assert expected.characters[60:].tolist() == [8, 8, 5]
     with running_app(shared_drift_store(tmp_path_factory), tmp_path) as app:

@@ -11,7 +11,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from sentiment.model.explanation import Contribution, Explainer, Terms, locate_words
-from text_cleaning import clean_text, stem_words
+from text_cleaning import clean_text, stem_words, undo_scraping
 
 
 def vectorizer(*terms: str, **settings: Any) -> TfidfVectorizer:
@@ -22,7 +22,7 @@ def vectorizer(*terms: str, **settings: Any) -> TfidfVectorizer:
 
 def marked(text: str) -> list[str]:
     """What a reader sees marked when every cleaned word is."""
-    cleaned = clean_text(text)
+    cleaned = clean_text(undo_scraping(text))
     return [text[start:end] for start, end in locate_words(text, cleaned, cleaned.split())]
 
 
@@ -81,7 +81,14 @@ def test_stop_words_of_the_vectorizer_are_no_words() -> None:
         ("WWW.X.EXAMPLE good", ["good"]),
         ("<b>good</b>! bad", ["good", "bad"]),
         ('<a href="good">fine</a> good', ["fine", "good"]),
-        ("good<br />bad sad", ["good<br />bad", "sad"]),  # no space is left between the two
+        ("good<p />bad sad", ["good<p />bad", "sad"]),  # no space is left between the two
+        ("good<br />bad sad", ["good", "bad", "sad"]),
+        ("It&#39;s &quot;terrible&quot; &amp; bad", ["terrible", "bad"]),
+        (
+            " I don&amp;#39;t&nbsp;mind&lt;br&gt;caf&eacute;s  good READ MORE",
+            ["don&amp;#39;t", "mind", "caf&eacute;s", "good"],
+        ),
+        ("&lt;b&gt;fine&lt;/b&gt; &good; sad READ MORE", ["fine", "good", "sad"]),
         ("<i>İyi</i> K\u0130 good", ["İyi", "Kİ", "good"]),  # small, it has one character more
         ("<b>1️⃣good2😍</b>", ["good2"]),  # an emoji, and a digit
     ],
