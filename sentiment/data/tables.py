@@ -166,21 +166,21 @@ class Table:
         """Return what `find` returns, or None where there is no such column."""
         if wanted is not None and self.names.count(wanted) == 1:
             return self.names.index(wanted)
-        joined = "".join if wanted is None else " ".join  # a name that is given is given exactly
-        plain = [
-            joined(_APART.split(name.strip().lower())) if wanted is None else name.strip().lower()
-            for name in self.names
-        ]
-        groups = column.usual if wanted is None else ((wanted.strip().lower(),),)
+        names = [name.strip().lower() for name in self.names]
+        groups = column.usual
+        if wanted is not None:
+            groups = ((wanted.strip().lower(),),)
+        else:
+            names = [_APART.sub("", name) for name in names]
         for group in groups:
-            alike = [name.replace(" ", "") if wanted is None else name for name in group]
-            found = [at for at, name in enumerate(plain) if name in alike]
-            if len({self.names[at].strip().lower() for at in found}) < len(found):
-                raise self.error(f"two columns are named {shown_names([group[0]])}; rename one")
+            alike = group if wanted is not None else [name.replace(" ", "") for name in group]
+            found = [at for at, name in enumerate(names) if name in alike]
             if len(found) > 1:
-                names = shown_names([self.names[at] for at in found])
+                quoted = shown_names([self.names[at] for at in found])
+                if len({names[at] for at in found}) == 1:
+                    raise self.error(f"two columns have one name: {quoted}; rename one")
                 hint = hint or f"name it with {column.option}"
-                raise self.error(f"two columns may hold the {column.what}: {names}; {hint}")
+                raise self.error(f"two columns may hold the {column.what}: {quoted}; {hint}")
             if found:
                 return found[0]
         return None
@@ -606,7 +606,7 @@ def _delimited_target(raw: IO[bytes], kind: str, names: Sequence[str]) -> Iterat
             # without name and time in it, the same rows give the same bytes
             packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
             raw = cast(IO[bytes], layers.enter_context(packed))
-            text = io.TextIOWrapper(raw, "utf-8", newline="")
+        text = io.TextIOWrapper(raw, "utf-8", newline="")
         # Lines end as RFC 4180 has it: with "\n" alone a cell with a "\r" would not be quoted
         delimiter = "\t" if kind.startswith(".tsv") else ","
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
