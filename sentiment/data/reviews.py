@@ -191,9 +191,10 @@ def load_reviews(
 def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
     """Return the texts without marker and outer white space; None where there is none to read.
 
+    NUL, which no database takes, is a blank.
     `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
     """
-    stripped = ((text or "").strip() for text in cells(chunk.columns[column]))
+    stripped = ((text or "").replace("\0", " ").strip() for text in cells(chunk.columns[column]))
     texts = [(remove_marker(t) if t.endswith(MARKERS) else t) or None for t in stripped]
     for at in chunk.problems:
         texts[at] = None

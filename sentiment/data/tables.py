@@ -52,7 +52,7 @@ NO_TEXT = "no text"
 
 TEXT, TEXT_OR_NUMBER, ANY = "text", "text or numbers", "anything"  # what a column may hold
 NAMES_SHOWN, NAME_SHOWN = 5, 30  # in a message: how many names, and characters of each
-LONGEST_MESSAGE = 290  # characters, whatever is in the file; the path comes on top
+LONGEST_MESSAGE = 230  # characters, whatever is in the file; the path comes on top
 PLACES_SHOWN = 3  # rows named in a message
 MOST_NAMES = 1_000  # of the objects of a JSON file, or a column for each row would fill memory
 LONGEST_LINE = 2**24  # bytes of a line of JSON
@@ -362,7 +362,8 @@ class _Json(Table):
         except orjson.JSONDecodeError as error:
             with suppress(UnicodeDecodeError):
                 data.decode()
-                return None, str(error)[:80]
+                fault = str(error)[:80]
+                return None, fault if self._source.kind == "array" else fault.split(": line")[0]
         raise self._source.stray(data, line)
 
     def _items(self) -> Iterator[tuple[int, dict[str, Any], str]]:
