@@ -188,7 +188,8 @@ def _told(
     elif head.startswith(codecs.BOM_UTF8):
         head = head.removeprefix(codecs.BOM_UTF8)
     kind: Kind = "text"
-    if _JSON_BEGIN.match(head) or name.lower().endswith(_JSON_NAMES):
+    is_json = _JSON_BEGIN.match(head) or plain_name(name).endswith(_JSON_NAMES)
+    if is_json and reading.delimiter is None:
         kind = "array" if head.lstrip().startswith(b"[") else "lines"
     if kind == "array":
         whole = limit // WHOLE_SHARE

@@ -51,7 +51,8 @@ PART = ".part"  # ends the name of a file that is not finished
 NO_TEXT = "no text"
 
 TEXT, TEXT_OR_NUMBER, ANY = "text", "text or numbers", "anything"  # what a column may hold
-NAMES_SHOWN, NAME_SHOWN = 5, 30  # in a message: how many names, and characters of each
+NAMES_SHOWN, NAME_SHOWN = 5, 24  # in a message: how many names, and characters of each
+MOST_WORDS = 4  # of the name of a column
 LONGEST_MESSAGE = 230  # characters, whatever is in the file; the path comes on top
 PLACES_SHOWN = 3  # rows named in a message
 MOST_NAMES = 1_000  # of the objects of a JSON file, or a column for each row would fill memory
@@ -209,8 +210,12 @@ class Table:
 
 
 def shown_names(names: Sequence[str]) -> str:
-    """Return the first names as a message quotes them."""
-    first = (repr(name[: NAME_SHOWN + 1]) for name in names[:NAMES_SHOWN])
+    """Return the first names as a message quotes them.
+
+    A name of many words may be a review, of a file without a header, and is not shown.
+    """
+    few = (name if len(name.split()) <= MOST_WORDS else "…" for name in names[:NAMES_SHOWN])
+    first = (repr(name[: NAME_SHOWN + 1]) for name in few)
     shown = ", ".join(
         name if len(name) <= NAME_SHOWN + 2 else f"{name[:NAME_SHOWN]}…'" for name in first
     )
