@@ -28,7 +28,7 @@ from sentiment.cli.options import EXPERIMENT, LABELLING, READING, parse_experime
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
-    parse_experiment()  # --help and wrong options answer before the libraries are imported
+    parse_experiment(look=True)  # wrong options answer before the libraries are imported
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
     gc.set_threshold(50_000)

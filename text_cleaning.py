@@ -53,6 +53,7 @@ MARKERS = ("READ MORE", "Read More")
 AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#0{0,5}38|#[xX]0{0,5}26);)+")
 # Only with its semicolon: browsers also read `&not` in `good&not bad` as an entity.
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+NUL = re.compile("\0")  # which no database takes
 LINE_BREAK = re.compile(r"</?br(?:[\s/][^<>]*+)?>", re.IGNORECASE)
 # Passes over a text whose entities stand for entities. Nobody's scraper needs more than two.
 MAX_PASSES = 8
@@ -104,16 +105,17 @@ REPLACEMENTS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (AMPERSANDS, "&"),
     (ENTITY, _character),
     (LINE_BREAK, " "),
+    (NUL, " "),
 )
 
 
 def undo_scraping(text: str) -> str:
     """Return `text` as a person saw it, without outer white space.
 
-    HTML entities become their characters, however often they were escaped, and `<br>` a blank;
-    trailing `MARKERS` go. Done twice it changes nothing more. Time is linear in the length.
+    HTML entities become their characters, however often they were escaped, `<br>` and NUL a
+    blank; trailing `MARKERS` go. Done twice it changes nothing more. Time is linear in the length.
     """
-    if "&" in text or "<" in text:
+    if "&" in text or "<" in text or "\0" in text:
         for _ in range(MAX_PASSES):
             before = text
             for pattern, replacement in REPLACEMENTS:

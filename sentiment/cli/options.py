@@ -163,16 +163,6 @@ def absolute(text: str) -> str:
     return str(Path(text).resolve())
 
 
-def existing(text: str) -> str:
-    """Return the path of a file, as it was given."""
-    path = Path(text)
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"{_end_of(text)}: no such file")
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{_end_of(text)}: is a folder, expected a file")
-    return text
-
-
 def delimiter(text: str) -> str:
     """Return the character that parts cells."""
     return _checked(checked_delimiter, text)
@@ -285,10 +275,13 @@ def _date(text: str, expected: str) -> datetime:
 # --- the command lines -----------------------------------------------------------------------
 
 
-def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_experiment(
+    arguments: Sequence[str] | None = None, *, look: bool = False
+) -> argparse.Namespace:
     """Parse the options of `sentiment_mlflow_optuna.py`; those of `EXPERIMENT` not given are None.
 
-    `models` is a string with the algorithms joined by commas.
+    `models` is a string with the algorithms joined by commas. With `look` a file that is not there
+    is refused too.
     """
     parser = Parser(
         prog="sentiment_mlflow_optuna.py",
@@ -296,7 +289,7 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
     )
     value, switch = parser.value, parser.switch
     about = "reviews: CSV, TSV, JSON, Excel, Parquet (default: data.csv)"
-    value("--data", "FILE", about, existing)
+    value("--data", "FILE", about)
     parser.columns()
     parser.labelling()
     parser.reading()
@@ -319,6 +312,8 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
     options = parser.parse_args(arguments)
     if options.promote and options.no_register:
         parser.error("--promote needs a version; leave --no-register out")
+    if look and options.data is not None and not Path(options.data).exists():
+        parser.error(f"--data {_end_of(options.data)}: no such file")
     return options
 
 

@@ -3,7 +3,8 @@ r"""Cut the text of a CSV or TSV file into records, block by block.
 The rules, which hold for every reader of the project:
 
 - A line ends at \n, \r\n or \r and has the number that an editor shows. Blank lines are skipped,
-  and the first record is the header. A NUL is a character like the rest, but not in the header.
+  and the first record is the header. A NUL is a character like the rest, but not in the header;
+  in a review it is read as a blank (`reviews.texts_of`).
 - Comma, semicolon, tab or pipe part the cells: the one that cuts the header into several cells and
   most of the first rows into as many; of equal ones that which the name tells.
 - A cell that begins with a quote ends at the next quote that is not doubled, and may hold
@@ -104,7 +105,7 @@ class _Shape:
 
     def _fits(self, row: Sequence[str]) -> bool:
         return len(row) == self.width and all(
-            _is_code(row[at]) if values is None else row[at] in values
+            (row[at] != "" and _is_code(row[at])) if values is None else row[at] in values
             for at, values in self.codes.items()
         )
 
@@ -123,31 +124,39 @@ class Records:
         block = self._next_block().removeprefix(codecs.BOM_UTF8)
         self.delimiter = delimiter or ""
         while True:
+            block = self._without_blank_lines(block)
             lines, texts, last = self._lines_of(block)
             if not self.delimiter and (texts or self._is_end):
                 self.delimiter = _found_delimiter(plain_name(name), texts, is_end=self._is_end)
             shape = _Shape(self.delimiter or ",", 1)
             part, used = _cut(texts, shape, is_end=self._is_end, most=1)
             self._rest = b"".join(lines[used:]) + last
-            if part.rows or self._is_end:
+            if part.rows or self._is_end or len(last) > 4 * LONGEST:
                 break
             self._line += used
             block = self._next_block()
-        if not part.rows:
+        if not part.rows and self._is_end:
             raise ReviewDataError(
                 f"{source.prefix}is empty, expected a header and one row per review"
             )
-        self.names = part.rows[0]
-        why = part.problems.get(0) or (
-            "it holds NUL, as UTF-16 does" if "\0" in "".join(self.names) else ""
-        )
+        self.names = part.rows[0] if part.rows else []
+        why = part.problems.get(0, "") if part.rows else TOO_LONG
+        if any("\0" in name for name in self.names):
+            why = "it holds NUL, as UTF-16 does"
+        self._line += part.places[0] if part.places else used
         if why:
             raise ReviewDataError(
-                f"{source.prefix}line {self._line + part.places[0]:,}: the header cannot be read "
-                f"({why}); expected the names of the columns"
+                f"{source.prefix}line {self._line:,}: the header cannot be read ({why}); "
+                "expected the names of the columns"
             )
-        self._line += used
+        self._line += used - part.places[0]
         self._shape = _shape_of(texts[used : used + SAMPLE], self.delimiter, len(self.names))
+
+    def _without_blank_lines(self, block: bytes) -> bytes:
+        """Skip the blank lines that a block begins with, at once: there may be millions."""
+        rest = block.lstrip(b"\r\n") or (b"" if self._is_end else block[-1:])
+        self._line += len(block[: len(block) - len(rest)].splitlines())
+        return rest
 
     def blocks(self, only: Sequence[int] | None = None) -> Iterator[Block]:
         """Read all records, once; with `only` these columns in this order."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import errno
 import gzip
 import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -147,12 +149,15 @@ def open_source(
             f"{prefix}is an old or a locked Excel file; save it as .xlsx without a password"
         )
     if magic.startswith(_ZIP):
-        archive = zipfile.ZipFile(raw)
-        if "xl/workbook.xml" in archive.namelist():
-            if sum(entry.file_size for entry in archive.infolist()) > limit // WHOLE_SHARE:
-                raise _too_much(prefix, limit // WHOLE_SHARE, most_bytes, WHOLE_SHARE)
-            return Source("excel", raw, prefix)
-        plain, name = _only_entry(archive, prefix)
+        try:
+            archive = zipfile.ZipFile(raw)
+            if "xl/workbook.xml" in archive.namelist():
+                if sum(entry.file_size for entry in archive.infolist()) > limit // WHOLE_SHARE:
+                    raise _too_much(prefix, limit // WHOLE_SHARE, most_bytes, WHOLE_SHARE)
+                return Source("excel", raw, prefix)
+            plain, name = _only_entry(archive, prefix)
+        except (ValueError, struct.error) as error:  # names and places that cannot be
+            raise _damaged(prefix, error) from None
     for begin, opened in _PACKINGS.items():
         if magic.startswith(begin):
             plain = cast(IO[bytes], opened(fileobj=raw) if opened is gzip.GzipFile else opened(raw))
@@ -183,7 +188,8 @@ def _told(
     elif head.startswith(codecs.BOM_UTF8):
         head = head.removeprefix(codecs.BOM_UTF8)
     kind: Kind = "text"
-    if _JSON_BEGIN.match(head) or name.lower().endswith(_JSON_NAMES):
+    is_json = _JSON_BEGIN.match(head) or plain_name(name).endswith(_JSON_NAMES)
+    if is_json and reading.delimiter is None:
         kind = "array" if head.lstrip().startswith(b"[") else "lines"
     if kind == "array":
         whole = limit // WHOLE_SHARE
@@ -282,9 +288,11 @@ def named_errors(prefix: str, option: str = "") -> Iterator[None]:
         raise ReviewDataError(f"{prefix}is a folder, expected a file") from None
     except UnicodeError as error:  # of an encoding that needs pairs or states, such as UTF-16
         name = getattr(error, "encoding", "text")
-        raise ReviewDataError(f"{prefix}is not {name}: give its --encoding") from None
+        raise ReviewDataError(
+            f"{prefix}is damaged, or not {name} throughout; name its encoding with --encoding"
+        ) from None
     except OSError as error:
-        if error.errno is None and not isinstance(error, ReviewReadError):
+        if error.errno in (None, errno.EINVAL):  # EINVAL: a place before the begin of the file
             raise _damaged(prefix, error) from None
         raise ReviewReadError(f"{prefix}cannot be read: {error.strerror or error}") from None
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:

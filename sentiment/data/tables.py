@@ -51,8 +51,9 @@ PART = ".part"  # ends the name of a file that is not finished
 NO_TEXT = "no text"
 
 TEXT, TEXT_OR_NUMBER, ANY = "text", "text or numbers", "anything"  # what a column may hold
-NAMES_SHOWN, NAME_SHOWN = 5, 30  # in a message: how many names, and characters of each
-LONGEST_MESSAGE = 290  # characters, whatever is in the file; the path comes on top
+NAMES_SHOWN, NAME_SHOWN = 5, 24  # in a message: how many names, and characters of each
+MOST_WORDS = 4  # of the name of a column
+LONGEST_MESSAGE = 230  # characters, whatever is in the file; the path comes on top
 PLACES_SHOWN = 3  # rows named in a message
 MOST_NAMES = 1_000  # of the objects of a JSON file, or a column for each row would fill memory
 LONGEST_LINE = 2**24  # bytes of a line of JSON
@@ -166,21 +167,21 @@ class Table:
         """Return what `find` returns, or None where there is no such column."""
         if wanted is not None and self.names.count(wanted) == 1:
             return self.names.index(wanted)
-        joined = "".join if wanted is None else " ".join  # a name that is given is given exactly
-        plain = [
-            joined(_APART.split(name.strip().lower())) if wanted is None else name.strip().lower()
-            for name in self.names
-        ]
-        groups = column.usual if wanted is None else ((wanted.strip().lower(),),)
+        names = [name.strip().lower() for name in self.names]
+        groups = column.usual
+        if wanted is not None:
+            groups = ((wanted.strip().lower(),),)
+        else:
+            names = [_APART.sub("", name) for name in names]
         for group in groups:
-            alike = [name.replace(" ", "") if wanted is None else name for name in group]
-            found = [at for at, name in enumerate(plain) if name in alike]
-            if len({self.names[at].strip().lower() for at in found}) < len(found):
-                raise self.error(f"two columns are named {shown_names([group[0]])}; rename one")
+            alike = group if wanted is not None else [name.replace(" ", "") for name in group]
+            found = [at for at, name in enumerate(names) if name in alike]
             if len(found) > 1:
-                names = shown_names([self.names[at] for at in found])
+                quoted = shown_names([self.names[at] for at in found])
+                if len({names[at] for at in found}) == 1:
+                    raise self.error(f"two columns have one name: {quoted}; rename one")
                 hint = hint or f"name it with {column.option}"
-                raise self.error(f"two columns may hold the {column.what}: {names}; {hint}")
+                raise self.error(f"two columns may hold the {column.what}: {quoted}; {hint}")
             if found:
                 return found[0]
         return None
@@ -209,8 +210,12 @@ class Table:
 
 
 def shown_names(names: Sequence[str]) -> str:
-    """Return the first names as a message quotes them."""
-    first = (repr(name[: NAME_SHOWN + 1]) for name in names[:NAMES_SHOWN])
+    """Return the first names as a message quotes them.
+
+    A name of many words may be a review, of a file without a header, and is not shown.
+    """
+    few = (name if len(name.split()) <= MOST_WORDS else "…" for name in names[:NAMES_SHOWN])
+    first = (repr(name[: NAME_SHOWN + 1]) for name in few)
     shown = ", ".join(
         name if len(name) <= NAME_SHOWN + 2 else f"{name[:NAME_SHOWN]}…'" for name in first
     )
@@ -362,7 +367,8 @@ class _Json(Table):
         except orjson.JSONDecodeError as error:
             with suppress(UnicodeDecodeError):
                 data.decode()
-                return None, str(error)[:80]
+                fault = str(error)[:80]
+                return None, fault if self._source.kind == "array" else fault.split(": line")[0]
         raise self._source.stray(data, line)
 
     def _items(self) -> Iterator[tuple[int, dict[str, Any], str]]:
@@ -606,7 +612,7 @@ def _delimited_target(raw: IO[bytes], kind: str, names: Sequence[str]) -> Iterat
             # without name and time in it, the same rows give the same bytes
             packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
             raw = cast(IO[bytes], layers.enter_context(packed))
-            text = io.TextIOWrapper(raw, "utf-8", newline="")
+        text = io.TextIOWrapper(raw, "utf-8", newline="")
         # Lines end as RFC 4180 has it: with "\n" alone a cell with a "\r" would not be quoted
         delimiter = "\t" if kind.startswith(".tsv") else ","
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")

@@ -162,9 +162,9 @@ def _rows_of_file(
         table = read_table(file.stream, file.filename or "", most_bytes=most)
         at = table.find(TEXTS, column.strip() or None, FILE_HINT)
         for chunk in table.chunks([at]):
-            texts_of(chunk)  # marks the rows without text
-            for row, text in enumerate(chunk.columns[0]):
-                yield text, chunk.problems.get(row, "")
+            texts = texts_of(chunk)  # and marks the rows without text
+            for row, (text, cell) in enumerate(zip(texts, chunk.columns[0], strict=True)):
+                yield text or cell, chunk.problems.get(row, "")
     except ReviewDataError as error:
         expected = "a CSV, TSV, JSON or Excel file with a column of reviews"
         raise RequestError(400, f"cannot be used: {error}", "The file", expected) from None

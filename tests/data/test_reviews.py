@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,8 @@ def test_rows_are_checked_cleaned_of_the_marker_and_counted(tmp_path: Path) -> N
     assert (loaded.rows_read, loaded.without_text, loaded.exact_duplicates) == (7, 3, 1)
     assert loaded.marker_removed == 4
     assert loaded.dropped() == (
-        "7 rows read: 3 without text and 1 exact duplicates dropped, 3 left"
+        "7 rows read (texts from 'Review text', ratings from 'Ratings'): "
+        "3 without text and 1 exact duplicates dropped, 3 left"
     )
 
 
@@ -109,7 +111,7 @@ def test_every_format_gives_the_same_frame(tmp_path: Path, kind: str) -> None:
     ],
 )
 def test_columns_are_found_by_their_usual_names_or_named(
-    tmp_path: Path, header: str, options: dict[str, str]
+    tmp_path: Path, header: str, options: dict[str, Any]
 ) -> None:
     loaded = load_reviews(write(tmp_path, f"{header}\n1,fine,5\n"), **options)
     assert loaded.frame[["text", "rating"]].to_numpy().tolist() == [["fine", 5]]
@@ -140,7 +142,7 @@ def test_rows_that_cannot_be_used_are_dropped_counted_and_named(tmp_path: Path) 
 # --- bad files -----------------------------------------------------------------------------
 
 
-def message(file: Path, **options: str) -> str:
+def message(file: Path, **options: Any) -> str:
     with pytest.raises(ReviewDataError) as caught:
         load_reviews(file, **options)
     text = str(caught.value).replace(f"{file.parent}/", "")
@@ -163,7 +165,7 @@ def test_files_without_usable_rows(tmp_path: Path) -> None:
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "latin.csv"
     file.write_bytes(gzip.compress(HEADER.encode() + b"A,fine,5\nA,caf\xe9,5\n"))
-    assert "line 3: byte 0xe9 is not UTF-8; save the file as UTF-8" in message(file)
+    assert "line 3: byte 0xe9 is not UTF-8; name its encoding with --encoding" in message(file)
 
 
 @pytest.mark.parametrize(
@@ -299,13 +301,14 @@ def test_text_hashes_are_sorted_distinct_and_stable() -> None:
 
 
 def test_audit_counts_by_hand(tmp_path: Path) -> None:
-    file = write(tmp_path, HEADER + "A,a,5\nA,a,5\nB,,3\nC,b,1\nD,c,2\nE,d,5\nF,f,\nG,g\n")
+    file = write(tmp_path, HEADER + 'A,a,5\nA,a,5\nB,,3\nC,"b,\nb",1\nD,c,2\nE,d,5\nF,f,\nG,g\n')
     loaded = load_reviews(file)
     rows = np.array([0, 1]), np.array([2, 3])
     split = reviews.Split(["a", "b"], ["c", "d"], np.array([1, 0]), np.array([0, 1]), *rows)
     table = reviews.audit_reviews(loaded, split, ["x", "x"], ["x", ""])
     assert dict(zip(table["check"], table["count"], strict=True)) == {
         "rows that cannot be read": 1,
+        "rows with several lines and delimiters": 1,
         "rows without text": 1,
         "rows without a rating": 1,
         "exact duplicates": 1,

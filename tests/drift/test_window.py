@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -302,6 +303,7 @@ def test_a_file_keeps_duplicates_and_its_ratings_are_labels(
     texts = ["good box", "good box", "bad box", "late box", "poor box", "fine box", "neat box"]
     assert window.features.probability.tolist() == fitted().predict_proba(texts)[:, 1].tolist()
     assert window.notes == (
+        "texts from 'Review text', true labels from 'Ratings'",
         "left out: 2 rows without a readable text (line 5: no text; line 6: no text)",
         "left out: 2 ratings that are not whole stars from 1 to 5",
     )
@@ -379,7 +381,7 @@ def test_a_file_that_cannot_be_compared(
     tmp_path: Path,
     version: LoadedVersion,
     text: str | None,
-    options: dict[str, str],
+    options: dict[str, Any],
     error: type[Exception],
     said: str,
 ) -> None:
