@@ -267,7 +267,7 @@ class LabelCells:
 
     def check(self, table: Table, wrong: Unreadable) -> None:
         """Raise `ReviewDataError` when ratings are wrong or labels can mean two things."""
-        if {"-1", "0"} <= self._seen and "1" not in self.rule.negative:
+        if {"-1", "0"} <= self._seen and self.rule.negative == NEGATIVE_NAMES:
             raise table.error(
                 "the labels -1 and 0 would both be negative; name the negative ones with "
                 "--negative=-1, or --negative=-1,0"

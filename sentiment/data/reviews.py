@@ -142,7 +142,7 @@ def load_reviews(
     rows that are neither negative nor positive, and exact (text, rating) duplicates are dropped and
     counted; `copies` says how often each row came. Columns are found by their usual names unless
     they are named; `labelling` says what ratings or labels mean. Raises `ReviewDataError`, also for
-    wrong ratings, and where most texts have no word of the letters a–z.
+    wrong ratings.
     """
     source = Path(path)
     # Rating and text, in the order they came first; a million pairs would slow the collector down
@@ -181,8 +181,7 @@ def load_reviews(
             "copies": list(counted.values()),
         }
     )
-    foreign = sum(_LATIN.search(text) is None for text in frame["text"])
-    share = foreign / max(len(frame), 1)
+    share = _foreign_share(frame)
     warnings = [table.warning()] if table.suspicious.count else []
     if share > WARN_FOREIGN:
         warnings.append(f"{share:.1%} of these texts have no a–z word; {_READS}")
@@ -210,8 +209,6 @@ def load_reviews(
         raise table.error("has a header but no rows; expected one row per review")
     if frame.empty:
         raise table.error(f"no row has a text and a {what[:-1]}: {loaded.dropped()}")
-    if share > MOST_FOREIGN:
-        raise table.error(f"{share:.0%} of these texts have no a–z word; {_READS}")
     return loaded
 
 
@@ -262,8 +259,15 @@ def split_reviews(
     `train_test_split(random_state=42)`. `cleaned` are the frame's texts after cleaning, which is
     done here when they are not given. Another `seed` gives another split.
 
-    Raises `ReviewDataError` when a class is too small for `folds` folds of the training part.
+    Raises `ReviewDataError` when a class is too small for `folds` folds of the training part, and
+    when most texts have no word of the letters a–z, of which nothing could be learnt.
     """
+    share = _foreign_share(frame)
+    if share > MOST_FOREIGN:
+        raise ReviewDataError(
+            f"{share:.0%} of these texts have no a–z word; {_READS}, so give reviews in a language "
+            "that is written with them"
+        )
     labels = frame["label"].to_numpy(dtype=np.int64)
     counts = np.bincount(labels, minlength=2)
     needed = math.ceil(folds / (1 - HOLDOUT_SHARE))
@@ -284,6 +288,11 @@ def split_reviews(
     texts = frame["text"].tolist()
     train_texts, test_texts = [texts[i] for i in train], [texts[i] for i in test]
     return Split(train_texts, test_texts, labels[train], labels[test], train, test)
+
+
+def _foreign_share(frame: pd.DataFrame) -> float:
+    """Return the share, 0–1, of the texts without a letter of a–z."""
+    return sum(_LATIN.search(text) is None for text in frame["text"]) / max(len(frame), 1)
 
 
 def _hashed_split(

@@ -171,7 +171,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ("4.5", "'4.5'"),
+        ("4.3", "'4.3'"),
         ("0", "'0'"),
         ("6", "'6'"),
         ("-1", "'-1'"),
@@ -185,8 +185,8 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_wrong_ratings_are_refused_and_the_first_three_shown(
     tmp_path: Path, value: str, shown: str
 ) -> None:
-    said = message(write(tmp_path, HEADER + 'A,"a\na",5\n' + f"B,b,{value}\n" * 4))
-    assert "4 ratings are not a whole number of stars from 1 to 5 (line 4: " in said
+    said = message(write(tmp_path, HEADER + 'A,"a\na",5\n' + f"B,b,{value}\n" * 4 + "C,c,5\n" * 40))
+    assert "4 ratings are not stars from 1 to 5, whole or half (line 4: " in said
     assert f"(line 4: {shown}; line 5: {shown}; line 6: {shown}; and 1 more)" in said
 
 
@@ -269,6 +269,24 @@ def test_another_seed_is_another_split() -> None:
     )
 
 
+def test_texts_of_another_script_are_refused_and_some_are_said(tmp_path: Path) -> None:
+    frame = frame_of(80, 20)
+    hindi = frame.assign(text="बढ़िया " + frame.index.astype(str))
+    with pytest.raises(ReviewDataError, match="51% of these texts have no a–z word; the cleaning"):
+        reviews.split_reviews(pd.concat([hindi[:51], frame[:49]], ignore_index=True))
+    mixed = pd.concat([hindi[:3], frame[3:]], ignore_index=True)
+    mixed.to_csv(tmp_path / "in.csv", index=False)
+    loaded = load_reviews(tmp_path / "in.csv")
+    assert "3.0% of these texts have no a–z word" in loaded.dropped()
+    split = reviews.split_reviews(loaded.frame)
+    audit = reviews.audit_reviews(loaded, split, [""] * 70, [""] * 30).set_index("check")
+    removed = audit.loc["letters other than a–z, removed"]
+    # by Unicode's categories: ब ढ य of each word; its other three signs are marks, not letters
+    assert removed["count"] == 9 and 0 < removed["share"] < 0.1
+    mixed[2:].to_csv(tmp_path / "in.csv", index=False)
+    assert "a–z" not in load_reviews(tmp_path / "in.csv").dropped()
+
+
 @pytest.mark.parametrize(
     ("positives", "negatives", "said"), [(50, 0, "0 negative"), (7, 50, "7 positive")]
 )
@@ -311,10 +329,12 @@ def test_audit_counts_by_hand(tmp_path: Path) -> None:
         "rows with several lines and delimiters": 1,
         "rows without text": 1,
         "rows without a rating": 1,
+        "neither negative nor positive": 0,
         "exact duplicates": 1,
         "reviews left": 4,
         "duplicates after cleaning": 2,
         "cleaned texts with both labels": 1,
+        "letters other than a–z, removed": 0,
         "empty after cleaning": 1,
         "holdout texts also in training": 1,
         "negative reviews": 2,
