@@ -321,6 +321,7 @@ _PROBE_TEXTS = (
     "\t two\n\nlines\r\nand\u2003wide\u3000spaces ",
     "Größe naïve café ﬁne Straße ΑΒΓ привет अच्छा 好",
     "&quot;bad&QUOT; it&amp;#39;s&nbsp;ok&lt;br /&gt;bad &amp;amp;amp;eacute; &unknown; &not R&D;",
+    "&" + "amp;" * 9 + "quot;worse not\0good bad",
     "not<br>good<BR/>x&l<br>t; &&#108;t;b&gt; <br<br>> Read More READ MORE ",
     "\u00a9 \u00ae \u2122 \u263a\ufe0f \u2764 \U0001f1ee\U0001f1f3 \U0001f621\U0001f621 ok",
     "not no nor NOT good",

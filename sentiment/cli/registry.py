@@ -212,7 +212,8 @@ def _reviews(
     if loaded.rule != rule:
         raise RegistryError(
             f"version {version.version} was trained with '{rule}', these reviews are labelled by "
-            f"'{loaded.rule}'; leave --negative-up-to and --drop-neutral out, or name --label-column"
+            f"'{loaded.rule}'; leave --negative-up-to and --drop-neutral out, or name "
+            "--label-column"
         )
     known = {version.tags.get("data_digest"), version.tags.get("file_digest")}
     if data_digest(loaded.frame) not in known:

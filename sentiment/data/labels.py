@@ -265,21 +265,24 @@ class LabelCells:
         neither = self.rule.drop_neutral and stars == NEUTRAL
         return OTHER if neither else stars, own
 
-    def check(self, table: Table, wrong: Unreadable) -> None:
-        """Raise `ReviewDataError` when ratings are wrong or labels can mean two things."""
+    def check(self, table: Table) -> None:
+        """Raise `ReviewDataError` for labels that may mean two things, and another scale."""
         if {"-1", "0"} <= self._seen and self.rule.negative == NEGATIVE_NAMES:
             raise table.error(
                 "the labels -1 and 0 would both be negative; name the negative ones with "
                 "--negative=-1, or --negative=-1,0"
             )
-        if not wrong.count:
-            return
         wider = [scale for scale in SCALES if scale >= self._highest]
-        if self._above >= MANY * self._rated and wider:
+        if self._above and self._above >= MANY * self._rated and wider:
             raise table.error(
                 f"ratings go up to {self._highest:g}, expected 1 to {self._scale}; say their scale "
                 f"with --scale {wider[0]}"
             )
+
+    def refuse(self, table: Table, wrong: Unreadable) -> None:
+        """Raise `ReviewDataError` when ratings are wrong."""
+        if not wrong.count:
+            return
         lowest = 1 if self._scale == SCALES[0] else 0
         raise table.error(
             f"{wrong.count:,} ratings are not stars from {lowest} to {self._scale}, whole or half "

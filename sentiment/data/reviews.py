@@ -170,7 +170,8 @@ def load_reviews(
             without_rating += sum(rating == NO_RATING for rating, _ in rows)
             left_out += sum(rating == OTHER for rating, _ in rows)
             counted.update([f"{rating}{text}" for rating, text in rows if rating > 0])
-    judged.check(table, wrong)
+    judged.check(table)
+    judged.refuse(table, wrong)
     judged.check_classes(table, {int(review[0]) for review in counted})
     ratings = [int(review[0]) for review in counted]
     frame = pd.DataFrame(

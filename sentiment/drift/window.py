@@ -205,7 +205,7 @@ def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
             wrong += int((stars == WRONG_RATING).sum())
             neither += int((stars == OTHER).sum())
             unreadable.add(chunk, chunk.problems)
-        judged.check(table, Unreadable(0))
+        judged.check(table)
     taken = zip(("texts", "true labels"), columns, strict=False)
     notes = [table.described(*taken)]
     if table.suspicious.count:

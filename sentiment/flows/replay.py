@@ -21,7 +21,7 @@ import pandas as pd
 
 from sentiment.data.labels import GUIDES, OTHER, LabelCells
 from sentiment.data.reviews import TEXTS, LoadedReviews, texts_of, to_labels
-from sentiment.data.tables import ANY, Column, Unreadable, cells, open_table
+from sentiment.data.tables import ANY, Column, cells, open_table
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import row_features
@@ -194,7 +194,7 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
             part = pd.DataFrame({"text": texts_of(chunk), "rating": judged.stars(ratings)})
             written = pd.Series(months, dtype=object)
             parts.append(part.assign(month=written.map(month_number)))
-        judged.check(table, Unreadable(0))
+        judged.check(table)
     if not parts:
         raise WindowError(f"{reviews.path}: has no reviews; expected one per row")
     frame = pd.concat(parts, ignore_index=True)

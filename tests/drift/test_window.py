@@ -6,6 +6,7 @@ import io
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from support.drift_reviews import fitted, made_up
 from support.drift_store import NOON, champion, shared_drift_store, write_answers
 from support.serving import running_app
 
+from sentiment.data.labels import Labelling, LabelRule
 from sentiment.drift import window as drift_window
 from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, row_features
 from sentiment.drift.window import (
@@ -295,7 +297,7 @@ def test_a_file_keeps_duplicates_and_its_ratings_are_labels(
     file = write(
         tmp_path / "in.csv",
         "Ratings,Review text\n5,good boxREAD MORE\n5,good box\n2,bad box\n1,\n3,\n0,late box\n"
-        "4.5,poor box\n,fine box\n4.0,neat box\n",
+        "4.3,poor box\n,fine box\n4.0,neat box\n",
     )
     window = window_of_file(FileWindow(file), version)
     assert window.true.tolist() == [1, 1, 0, NO_LABEL, NO_LABEL, NO_LABEL, 1]
@@ -305,9 +307,30 @@ def test_a_file_keeps_duplicates_and_its_ratings_are_labels(
     assert window.notes == (
         "texts from 'Review text', true labels from 'Ratings'",
         "left out: 2 rows without a readable text (line 5: no text; line 6: no text)",
-        "left out: 2 ratings that are not whole stars from 1 to 5",
+        "left out: 2 ratings that are not stars of the scale",
     )
     assert (window.source, window.reviews, window.times) == ("in.csv", 7, None)
+
+
+def test_true_labels_follow_the_version_s_rule_and_another_is_said(
+    tmp_path: Path, version: LoadedVersion
+) -> None:
+    file = write(tmp_path / "in.csv", "rating,review\n3,good box\n5,late box\n1,bad box\n")
+    neutral_out = replace(version, rule=LabelRule(drop_neutral=True))
+    window = window_of_file(FileWindow(file), neutral_out)
+    assert window.true.tolist() == [NO_LABEL, 1, 0]
+    assert window.notes[1:] == ("left out: 1 of 3 stars",)
+    wanted = FileWindow(file, labelling=Labelling(negative_up_to=3))
+    window = window_of_file(wanted, neutral_out)
+    assert window.true.tolist() == [0, 1, 0]
+    assert "1–3 negative, 4–5 positive, not 1–2 negative, 4–5 positive" in window.notes[1]
+    file = write(tmp_path / "in.csv", "mood,review\npos,good box\nmixed,late box\n-1,bad box\n")
+    window = window_of_file(FileWindow(file, labelling=Labelling("mood")), version)
+    assert window.true.tolist() == [1, NO_LABEL, 0]
+    assert window.notes[1] == "left out: 1 of other labels ('mixed')"
+    file = write(tmp_path / "in.csv", "rating,review\n8,good box\n3,late box\n")
+    with pytest.raises(ReviewDataError, match="--scale 10"):
+        window_of_file(FileWindow(file), version)
 
 
 def test_columns_may_have_other_names_and_ratings_may_be_missing(
