@@ -4,6 +4,8 @@
     cells.stars(["8", "3 / 10", "★★★★☆", ""])    # [4, 2, 4, NO_RATING]
     [cells.rule.label_of(4), cells.rule.label_of(2)]  # [1, 0]
 
+Only what is light is imported here, since every command line is parsed with it.
+
 `Labelling` is what the user says of a file, `LabelRule` what it comes to. The rule is kept with
 every version that is trained by it, as one tag: two versions are comparable if their rules are
 equal. Labels become 1 star or 5, which are negative and positive by any rule.
@@ -13,11 +15,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from sentiment.data.tables import ANY, TEXT_OR_NUMBER, Column, Table, Unreadable, shown_names
 from sentiment.errors import ReviewDataError
 
 CLASS_NAMES = ("negative", "positive")  # index = label
@@ -35,13 +36,6 @@ MANY = 0.1  # share of the ratings above 5 from which they are taken for another
 NAMES_KEPT = 5  # of other labels; with more of them it may be the column of texts
 LONGEST_NAME = 20
 LONGEST_RULE = 200  # characters of a tag
-
-_RATING_NAMES = (
-    ("ratings", "rating", "stars", "star rating", "review rating", "reviews rating"),
-    ("score", "rate", "overall"),
-)
-RATINGS = Column("ratings", _RATING_NAMES, TEXT_OR_NUMBER, "--rating-column")
-LABELS = Column("labels", (), ANY, "--label-column")
 
 # `4`, `4,5`, `4.0 out of 5 stars`, `4 stars`, `4/5`
 _WRITTEN = re.compile(
@@ -167,6 +161,8 @@ class Labelling:
 
     def following(self, known: LabelRule) -> Labelling:
         """Return this with a version's rule where nothing else was said."""
+        if known == self.rule:
+            return self
         if self.label_column is not None:
             if not known.negative or (self.negative, self.positive) != (None, None):
                 return self
@@ -193,21 +189,12 @@ class LabelCells:
     def __init__(self, labelling: Labelling = AS_RATED) -> None:
         self.rule = labelling.rule
         self.by_labels = labelling.label_column is not None
-        self._column = labelling.label_column
         self._scale = labelling.scale or SCALES[0]
         self._known: dict[Any, int] = {}
         self._others: set[str] = set()
         self._seen: set[str] = set()
         self._rated = self._above = self._halves = 0
         self._highest = 0.0
-
-    def find(self, table: Table, rating_column: str | None) -> int:
-        """Return the column of labels or ratings. Raises `ReviewDataError`."""
-        if not self.by_labels:
-            return table.find(RATINGS, rating_column)
-        if rating_column is not None:
-            raise ReviewDataError("--rating-column and --label-column: give one of them")
-        return table.find(LABELS, self._column)
 
     def stars(self, written: Sequence[Any]) -> list[int]:
         """Return stars 1–5 for each cell, or `NO_RATING`, `WRONG_RATING` or `OTHER`.
@@ -265,38 +252,36 @@ class LabelCells:
         neither = self.rule.drop_neutral and stars == NEUTRAL
         return OTHER if neither else stars, own
 
-    def check(self, table: Table) -> None:
-        """Raise `ReviewDataError` for labels that may mean two things, and another scale."""
+    def doubt(self) -> str:
+        """Return why labels may mean two things, or ratings have another scale; "" if not."""
         if {"-1", "0"} <= self._seen and self.rule.negative == NEGATIVE_NAMES:
-            raise table.error(
+            return (
                 "the labels -1 and 0 would both be negative; name the negative ones with "
                 "--negative=-1, or --negative=-1,0"
             )
         wider = [scale for scale in SCALES if scale >= self._highest]
         if self._above and self._above >= MANY * self._rated and wider:
-            raise table.error(
+            return (
                 f"ratings go up to {self._highest:g}, expected 1 to {self._scale}; say their scale "
                 f"with --scale {wider[0]}"
             )
+        return ""
 
-    def refuse(self, table: Table, wrong: Unreadable) -> None:
-        """Raise `ReviewDataError` when ratings are wrong."""
-        if not wrong.count:
-            return
-        lowest = 1 if self._scale == SCALES[0] else 0
-        raise table.error(
-            f"{wrong.count:,} ratings are not stars from {lowest} to {self._scale}, whole or half "
-            f"({wrong}); correct or remove these rows"
-        )
-
-    def check_classes(self, table: Table, stars: set[int]) -> None:
-        """Raise `ReviewDataError` when a class has no label but the file has other labels."""
+    def missing(self, stars: Iterable[int]) -> str:
+        """Return which class has no label among these stars, though there are other labels."""
         for label, names in enumerate((self.rule.negative, self.rule.positive)):
             if names and self._others and STARS[label] not in stars:
-                raise table.error(
+                return (
                     f"no row is labelled {CLASS_NAMES[label]} ({', '.join(names)}); there are "
                     f"{self.others()}; name them with --negative and --positive"
                 )
+        return ""
+
+    @property
+    def expected(self) -> str:
+        """What a rating should be."""
+        lowest = 1 if self._scale == SCALES[0] else 0
+        return f"stars from {lowest} to {self._scale}, whole or half"
 
     def others(self) -> str:
         """Return what is neither negative nor positive; more than a few names are not told."""
@@ -304,7 +289,7 @@ class LabelCells:
             return "3 stars"
         if len(self._others) > NAMES_KEPT or max(map(len, self._others)) > LONGEST_NAME:
             return "other labels"
-        return f"other labels ({shown_names(sorted(self._others))})"
+        return f"other labels ({', '.join(map(repr, sorted(self._others)))})"
 
     def notes(self) -> list[str]:
         """Return how the cells were read, where that is not as usual."""

@@ -37,12 +37,15 @@ from sentiment.data.labels import (
 )
 from sentiment.data.sources import Reading
 from sentiment.data.tables import (
+    ANY,
     AS_WRITTEN,
     NO_TEXT,
     PLACES_SHOWN,
     TEXT,
+    TEXT_OR_NUMBER,
     Chunk,
     Column,
+    Table,
     Unreadable,
     cells,
     open_table,
@@ -62,6 +65,12 @@ _TEXT_NAMES = (
     ("text", "body", "content"),
     ("review", "reviews", "comment", "comments", "summary"),
 )
+_RATING_NAMES = (
+    ("ratings", "rating", "stars", "star rating", "review rating", "reviews rating"),
+    ("score", "rate", "overall"),
+)
+RATINGS = Column("ratings", _RATING_NAMES, TEXT_OR_NUMBER, "--rating-column")
+LABELS = Column("labels", (), ANY, "--label-column")
 TEXTS = Column("reviews", _TEXT_NAMES, TEXT, "--text-column")
 HOLDOUT_SHARE = 0.3
 SPLIT_SEED = 42  # the published split; a search seed does not move it
@@ -151,7 +160,7 @@ def load_reviews(
     rows_read = without_text = without_rating = left_out = marked = 0
     judged = LabelCells(labelling)
     with open_table(source, "--data", reading) as table:
-        columns = table.find(TEXTS, text_column), judged.find(table, rating_column)
+        columns = table.find(TEXTS, text_column), find_judgement(table, labelling, rating_column)
         for chunk in table.chunks(columns):
             torn = dict(chunk.problems)
             unreadable.add(chunk, torn)
@@ -170,9 +179,13 @@ def load_reviews(
             without_rating += sum(rating == NO_RATING for rating, _ in rows)
             left_out += sum(rating == OTHER for rating, _ in rows)
             counted.update([f"{rating}{text}" for rating, text in rows if rating > 0])
-    judged.check(table)
-    judged.refuse(table, wrong)
-    judged.check_classes(table, {int(review[0]) for review in counted})
+    if doubt := judged.doubt():
+        raise table.error(doubt)
+    if wrong.count:
+        said = f"{wrong.count:,} ratings are not {judged.expected} ({wrong})"
+        raise table.error(f"{said}; correct or remove these rows")
+    if missing := judged.missing({int(review[0]) for review in counted}):
+        raise table.error(missing)
     ratings = [int(review[0]) for review in counted]
     frame = pd.DataFrame(
         {
@@ -211,6 +224,18 @@ def load_reviews(
     if frame.empty:
         raise table.error(f"no row has a text and a {what[:-1]}: {loaded.dropped()}")
     return loaded
+
+
+def find_judgement(table: Table, labelling: Labelling, rating_column: str | None) -> int:
+    """Return the column of labels, where one was named, or of ratings.
+
+    Raises `ReviewDataError`, also where both were named.
+    """
+    if labelling.label_column is None:
+        return table.find(RATINGS, rating_column)
+    if rating_column is not None:
+        raise ReviewDataError("--rating-column and --label-column: give one of them")
+    return table.find(LABELS, labelling.label_column)
 
 
 def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sentiment.data.labels import AS_RATED, OTHER, RATINGS, WRONG_RATING, LabelCells, Labelling
-from sentiment.data.reviews import TEXTS, texts_of, to_labels
+from sentiment.data.labels import AS_RATED, OTHER, WRONG_RATING, LabelCells, Labelling
+from sentiment.data.reviews import RATINGS, TEXTS, find_judgement, texts_of, to_labels
 from sentiment.data.sources import Reading
 from sentiment.data.tables import AS_WRITTEN, Chunk, Unreadable, cells, open_table
 from sentiment.drift.features import NO_LABEL, WindowFeatures, logged_features, row_features
@@ -198,14 +198,15 @@ def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
         columns = [table.find(TEXTS, wanted.text_column)]
         given = wanted.rating_column or judged.by_labels
         if given or table.look(RATINGS, None) is not None:
-            columns.append(judged.find(table, wanted.rating_column))
+            columns.append(find_judgement(table, wanted.labelling, wanted.rating_column))
         for chunk in table.chunks(columns):
             frame, stars = _labelled_texts(chunk, judged)
             reviews.add(frame)
             wrong += int((stars == WRONG_RATING).sum())
             neither += int((stars == OTHER).sum())
             unreadable.add(chunk, chunk.problems)
-        judged.check(table)
+        if doubt := judged.doubt():
+            raise table.error(doubt)
     taken = zip(("texts", "true labels"), columns, strict=False)
     notes = [table.described(*taken)]
     if table.suspicious.count:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from sentiment.data.labels import GUIDES, OTHER, LabelCells
-from sentiment.data.reviews import TEXTS, LoadedReviews, texts_of, to_labels
+from sentiment.data.reviews import TEXTS, LoadedReviews, find_judgement, texts_of, to_labels
 from sentiment.data.tables import ANY, Column, cells, open_table
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.compare import compare_reviews
@@ -186,7 +186,7 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
     with open_table(reviews.path, "--data", reviews.reading) as table:
         columns = [
             table.find(TEXTS, reviews.text_column),
-            judged.find(table, reviews.rating_column),
+            find_judgement(table, reviews.labelling, reviews.rating_column),
             table.find(Column("months", (), ANY, "--month-column"), column),
         ]
         for chunk in table.chunks(columns):
@@ -194,14 +194,15 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
             part = pd.DataFrame({"text": texts_of(chunk), "rating": judged.stars(ratings)})
             written = pd.Series(months, dtype=object)
             parts.append(part.assign(month=written.map(month_number)))
-        judged.check(table)
+        if doubt := judged.doubt():
+            raise table.error(doubt)
     if not parts:
         raise WindowError(f"{reviews.path}: has no reviews; expected one per row")
     frame = pd.concat(parts, ignore_index=True)
     usable = {
         "without text": frame["text"].notna(),
         f"without a month in '{column}'": frame["month"].notna(),
-        judged.others(): frame["rating"] != OTHER,
+        f"of {judged.others()}": frame["rating"] != OTHER,
         "without a rating or label": frame["rating"] > 0,
     }
     kept = np.ones(len(frame), dtype=bool)

@@ -170,7 +170,7 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> None:
             ("READ MORE", 5, "Feb 2021"),
             ("bad box", 1, "yesterday"),
             ("bad box", 1, None),
-            ("bad box", 7, "Mar 2021"),
+            ("bad box", 0, "Mar 2021"),
             (None, 7, "yesterday"),  # counted once, for its text
             ("poor box", 2, "2021-03-09"),
         ],
@@ -179,7 +179,8 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> None:
     write(tmp_path, frame)
     wanted = FileWindow(tmp_path / "in.csv", "body", "stars")
     kept, left_out = read_months(wanted, "when")
-    assert kept.to_numpy().tolist() == [
+    assert kept["label"].tolist() == [1, 1, 0]
+    assert kept[["text", "rating", "month"]].to_numpy().tolist() == [
         ["good box", 5, 12 * 2021 + 1],
         ["good box", 5, 12 * 2021 + 1],
         ["poor box", 2, 12 * 2021 + 2],
@@ -187,7 +188,7 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> None:
     assert left_out == {
         "without text": 3,
         "without a month in 'when'": 2,
-        "without a rating from 1 to 5": 1,
+        "without a rating or label": 1,
     }
     frame.assign(when=[date(2021, 2, 1)] * 9).to_parquet(tmp_path / "in.parquet")
     wanted = FileWindow(tmp_path / "in.parquet", "body", "stars")
