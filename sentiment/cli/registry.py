@@ -148,7 +148,6 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     loaded = load_reviews(
         options.data, options.text_column, options.rating_column, reading_of(options)
     )
-    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     split = split_reviews(loaded.frame)
     try:
         verdict = judge_version(store, version, split)
@@ -157,6 +156,7 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
             raise
         # production's version is broken: the very case that force is for
         verdict = Verdict(False, f"not compared: {error}", version, production_version(store))
+    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     verdict.show(terminal)
     if not (verdict.promoted or options.force):
         return EXIT_REFUSED

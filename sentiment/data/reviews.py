@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +127,7 @@ def load_reviews(
     `ReviewDataError`, also for wrong ratings.
     """
     source = Path(path)
-    # Rating and text, in the order they came first; a million pairs would slow the collector down
-    counted: Counter[str] = Counter()
+    reviews = _Distinct()
     unreadable, wrong = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
     rows_read = without_text = without_rating = marked = 0
     with open_table(source, "--data", reading) as table:
@@ -148,32 +146,21 @@ def load_reviews(
                 if cell is not text and at not in torn
             )
             wrong.add(chunk, _wrong_ratings(chunk, rated, stars))
-            kept = [
-                f"{rating}{text}"
-                for text, rating in zip(texts, stars, strict=True)
-                if text is not None and rating != NO_RATING
-            ]
-            without_rating += len(texts) - len(chunk.problems) - len(kept)
-            counted.update(kept)
+            kept = reviews.add(texts, stars)
+            without_rating += len(texts) - len(chunk.problems) - kept
     if wrong.count:
         raise table.error(
             f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
             "correct or remove these rows"
         )
-    frame = pd.DataFrame(
-        {
-            "text": pd.Series([review[1:] for review in counted], dtype=str),
-            "rating": [int(review[0]) for review in counted],
-            "copies": list(counted.values()),
-        }
-    )
+    frame = reviews.frame()
     loaded = LoadedReviews(
         frame=frame,
         source=source,
         rows_read=rows_read,
         without_text=without_text,
         marker_removed=marked,
-        exact_duplicates=counted.total() - len(counted),
+        exact_duplicates=int(frame["copies"].sum()) - len(frame),
         without_rating=without_rating,
         unreadable=unreadable.count,
         first_unreadable=str(unreadable),
@@ -188,14 +175,44 @@ def load_reviews(
     return loaded
 
 
+class _Distinct:
+    """Pairs of text and rating in the order they came first, and how often each came."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._ratings: list[int] = []
+        self._copies: list[int] = []
+        self._places: dict[int, dict[str, int]] = {}  # by rating and text
+
+    def add(self, texts: Sequence[str | None], ratings: Sequence[int]) -> int:
+        """Count those that have both, and return how many these are."""
+        count = 0
+        for text, rating in zip(texts, ratings, strict=True):
+            if text is None or rating == NO_RATING:
+                continue
+            count += 1
+            new = len(self._texts)
+            at = self._places.setdefault(rating, {}).setdefault(text, new)
+            if at < new:
+                self._copies[at] += 1
+            else:
+                self._texts.append(text)
+                self._ratings.append(rating)
+                self._copies.append(1)
+        return count
+
+    def frame(self) -> pd.DataFrame:
+        """Return the columns of `LoadedReviews.frame`."""
+        texts = pd.Series(self._texts, dtype=str)
+        return pd.DataFrame({"text": texts, "rating": self._ratings, "copies": self._copies})
+
+
 def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
     """Return the texts without marker and outer white space; None where there is none to read.
 
-    NUL, which no database takes, is a blank.
     `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
     """
-    stripped = ((text or "").replace("\0", " ").strip() for text in cells(chunk.columns[column]))
-    texts = [(remove_marker(t) if t.endswith(MARKERS) else t) or None for t in stripped]
+    texts = [remove_marker(text or "") or None for text in cells(chunk.columns[column])]
     for at in chunk.problems:
         texts[at] = None
     if None in texts:
@@ -238,8 +255,11 @@ def _rating(cell: Any) -> int:
 
 
 def remove_marker(text: str) -> str:
-    """Return the text without the scraper's trailing markers and outer white space."""
-    text = text.strip()
+    """Return the text without the scraper's trailing markers and outer white space.
+
+    NUL, which no database takes, is a blank.
+    """
+    text = text.replace("\0", " ").strip()
     while text.endswith(MARKERS):
         text = text[: -len(MARKERS[0])].rstrip()
     return text

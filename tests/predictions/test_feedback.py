@@ -73,7 +73,8 @@ def test_feedback_goes_below_the_file_as_rows_of_it_would(tmp_path: Path) -> Non
     # 4 rows of the file and 8 labels; without text one of the file, three that were not stored and
     # one that is the marker alone; twice the file's "good", once each of "good" and "Great grip"
     assert found.loaded.dropped() == (
-        "12 rows read: 5 without text and 3 exact duplicates dropped, 4 left"
+        "12 rows read (texts from 'Review text', ratings from 'Ratings'): "
+        "5 without text and 3 exact duplicates dropped, 4 left"
     )
     assert found.loaded.marker_removed == 2 and found.loaded.source == file
     assert found.file_digest == data_digest(loaded.frame)
