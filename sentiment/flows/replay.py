@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from sentiment.data.reviews import RATINGS, TEXTS, LoadedReviews, texts_of, to_labels, to_ratings
-from sentiment.data.tables import ANY, Column, cells, open_table
+from sentiment.data.tables import ANY, PLACES_SHOWN, Column, Unreadable, cells, open_table
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import row_features
@@ -72,7 +72,7 @@ def replay(
     store: Store,
     reviews: FileWindow,
     column: str,
-    read: tuple[pd.DataFrame, dict[str, int]] | None = None,
+    read: tuple[pd.DataFrame, dict[str, int], str] | None = None,
     *,
     min_reviews: int = MIN_WINDOW,
 ) -> Replay:
@@ -84,7 +84,7 @@ def replay(
     was read before. Nothing is written. Raises `WindowError`
     and `ReviewDataError`.
     """
-    frame, dropped = read or read_months(reviews, column)
+    frame, dropped, read_as = read or read_months(reviews, column)
     path = reviews.path
     so_far = frame.groupby("month").size().cumsum()
     last = so_far.index[so_far >= FIRST].min()  # NaN where there are fewer
@@ -107,7 +107,7 @@ def replay(
         f"trained on {_period([first, int(last)])}, {int(so_far[last]):,} reviews; configuration: "
         f"{origin}; the reference has {reference.reviews:,} reviews"
     )
-    notes = [f"left out: {count:,} rows {why}" for why, count in dropped.items()]
+    notes = [read_as, *(f"left out: {count:,} rows {why}" for why, count in dropped.items())]
     if joined:
         notes.append(f"{joined:,} windows join several months, to have {min_reviews:,} reviews")
     on_reference = report.performance.reference
@@ -172,14 +172,14 @@ def replay_figure(done: Replay) -> Figure:
     return figure
 
 
-def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the usable rows of a file, and how many others there are, by reason.
+def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[str, int], str]:
+    """Return the usable rows of a file, how many others there are, by reason, and how it was read.
 
     The frame has `text` without the scraper's marker, `rating` (1–5) and `month` (as in
     `month_number`), with duplicates, in the file's order. Raises `WindowError` and
     `ReviewDataError`.
     """
-    parts = []
+    parts, unreadable = [], Unreadable(PLACES_SHOWN)
     with open_table(reviews.path, "--data", reviews.reading) as table:
         columns = [
             table.find(TEXTS, reviews.text_column),
@@ -187,14 +187,18 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
             table.find(Column("months", (), ANY, "--month-column"), column),
         ]
         for chunk in table.chunks(columns):
+            torn = dict(chunk.problems)
+            unreadable.add(chunk, torn)
             _, ratings, months = (cells(column) for column in chunk.columns)
             part = pd.DataFrame({"text": texts_of(chunk), "rating": to_ratings(ratings)})
             written = pd.Series(months, dtype=object)
+            part["readable"] = ~part.index.isin([*torn])
             parts.append(part.assign(month=written.map(month_number)))
     if not parts:
         raise WindowError(f"{reviews.path}: has no reviews; expected one per row")
     frame = pd.concat(parts, ignore_index=True)
     usable = {
+        f"that cannot be read ({unreadable})": frame["readable"],
         "without text": frame["text"].notna(),
         f"without a month in '{column}'": frame["month"].notna(),
         "without a rating from 1 to 5": frame["rating"] > 0,
@@ -205,7 +209,10 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         dropped[why] = int((kept & ~fits).sum())
         kept &= fits.to_numpy()
     frame = frame[kept].astype({"rating": np.int64, "month": np.int64})
-    return frame.reset_index(drop=True), {why: n for why, n in dropped.items() if n}
+    dropped = {why: n for why, n in dropped.items() if n}
+    described = table.described(*zip(("texts", "ratings", "months"), columns, strict=True))
+    read_as = "; ".join(filter(None, (described, table.warning())))
+    return frame.drop(columns="readable").reset_index(drop=True), dropped, read_as
 
 
 def month_number(written: object) -> int | None:
