@@ -74,7 +74,7 @@ def by_drift(file: Path) -> tuple[Counter[str], int]:
 
 
 def by_replay(file: Path) -> Counter[tuple[str, int]]:
-    frame, _ = read_months(FileWindow(file), "Month")
+    frame, _, _ = read_months(FileWindow(file), "Month")
     return Counter(zip(frame["text"], frame["rating"], strict=True))
 
 

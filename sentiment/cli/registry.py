@@ -169,9 +169,16 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     if production_version(store) == version:
         terminal.say(f"version {version} is in production already")
         return 0
+<<<<<<< HEAD
     loaded = _reviews(options, store, registered, terminal)
     method: Any = registered.tags.get("split", "hashed")
     split = split_reviews(loaded.frame, method=method)
+=======
+    loaded = load_reviews(
+        options.data, options.text_column, options.rating_column, reading_of(options)
+    )
+    split = split_reviews(loaded.frame)
+>>>>>>> files
     try:
         verdict = judge_version(store, version, split)
     except VersionError as error:
@@ -179,6 +186,7 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
             raise
         # production's version is broken: the very case that force is for
         verdict = Verdict(False, f"not compared: {error}", version, production_version(store))
+    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     verdict.show(terminal)
     if not (verdict.promoted or options.force):
         return EXIT_REFUSED

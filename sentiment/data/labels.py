@@ -287,7 +287,8 @@ class LabelCells:
         """Return what is neither negative nor positive; more than a few names are not told."""
         if not self.by_labels:
             return "3 stars"
-        if len(self._others) > NAMES_KEPT or max(map(len, self._others)) > LONGEST_NAME:
+        longest = max(map(len, self._others), default=0)
+        if not 0 < len(self._others) <= NAMES_KEPT or longest > LONGEST_NAME:
             return "other labels"
         return f"other labels ({', '.join(map(repr, sorted(self._others)))})"
 

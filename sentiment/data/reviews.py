@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +153,7 @@ def load_reviews(
     wrong ratings.
     """
     source = Path(path)
-    # Rating and text, in the order they came first; a million pairs would slow the collector down
-    counted: Counter[str] = Counter()
+    reviews = _Distinct()
     unreadable, wrong = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
     rows_read = without_text = without_rating = left_out = marked = 0
     judged = LabelCells(labelling)
@@ -175,6 +173,7 @@ def load_reviews(
                 if cell is not text and at not in torn
             )
             wrong.add(chunk, _wrong_ratings(chunk, rated, stars))
+<<<<<<< HEAD
             rows = [pair for pair in zip(stars, texts, strict=True) if pair[1] is not None]
             without_rating += sum(rating == NO_RATING for rating, _ in rows)
             left_out += sum(rating == OTHER for rating, _ in rows)
@@ -200,13 +199,23 @@ def load_reviews(
     if share > WARN_FOREIGN:
         warnings.append(f"{share:.1%} of these texts have no a–z word; {_READS}")
     what = "labels" if judged.by_labels else "ratings"
+=======
+            kept = reviews.add(texts, stars)
+            without_rating += len(texts) - len(chunk.problems) - kept
+    if wrong.count:
+        raise table.error(
+            f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
+            "correct or remove these rows"
+        )
+    frame = reviews.frame()
+>>>>>>> files
     loaded = LoadedReviews(
         frame=frame,
         source=source,
         rows_read=rows_read,
         without_text=without_text,
         marker_removed=marked,
-        exact_duplicates=counted.total() - len(counted),
+        exact_duplicates=int(frame["copies"].sum()) - len(frame),
         without_rating=without_rating,
         unreadable=unreadable.count,
         first_unreadable=str(unreadable),
@@ -226,6 +235,7 @@ def load_reviews(
     return loaded
 
 
+<<<<<<< HEAD
 def find_judgement(table: Table, labelling: Labelling, rating_column: str | None) -> int:
     """Return the column of labels, where one was named, or of ratings.
 
@@ -244,6 +254,46 @@ def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
     `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
     """
     texts = [undo_scraping(text) or None if text else None for text in cells(chunk.columns[column])]
+=======
+class _Distinct:
+    """Pairs of text and rating in the order they came first, and how often each came."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._ratings: list[int] = []
+        self._copies: list[int] = []
+        self._places: dict[int, dict[str, int]] = {}  # by rating and text
+
+    def add(self, texts: Sequence[str | None], ratings: Sequence[int]) -> int:
+        """Count those that have both, and return how many these are."""
+        count = 0
+        for text, rating in zip(texts, ratings, strict=True):
+            if text is None or rating == NO_RATING:
+                continue
+            count += 1
+            new = len(self._texts)
+            at = self._places.setdefault(rating, {}).setdefault(text, new)
+            if at < new:
+                self._copies[at] += 1
+            else:
+                self._texts.append(text)
+                self._ratings.append(rating)
+                self._copies.append(1)
+        return count
+
+    def frame(self) -> pd.DataFrame:
+        """Return the columns of `LoadedReviews.frame`."""
+        texts = pd.Series(self._texts, dtype=str)
+        return pd.DataFrame({"text": texts, "rating": self._ratings, "copies": self._copies})
+
+
+def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
+    """Return the texts without marker and outer white space; None where there is none to read.
+
+    `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
+    """
+    texts = [remove_marker(text or "") or None for text in cells(chunk.columns[column])]
+>>>>>>> files
     for at in chunk.problems:
         texts[at] = None
     if None in texts:
@@ -264,9 +314,47 @@ def _wrong_ratings(chunk: Chunk, written: Sequence[Any], stars: Sequence[int]) -
     }
 
 
+<<<<<<< HEAD
 def to_labels(stars: Sequence[int] | pd.Series, rule: LabelRule) -> Labels:
     """Turn stars 1–5 into labels, 0 negative and 1 positive; none of them may be neither."""
     return (np.asarray(stars) > rule.negative_up_to).astype(np.int64)
+=======
+def to_ratings(written: Sequence[Any]) -> list[int]:
+    """Return stars 1–5 for cells such as `4`, `"4"` and `4.0`.
+
+    `NO_RATING` stands for a cell with nothing in it, `WRONG_RATING` for anything else.
+    """
+    known = {cell: _rating(cell) for cell in set(written)}
+    return [known[cell] for cell in written]
+
+
+def _rating(cell: Any) -> int:
+    if isinstance(cell, str):
+        cell = cell.strip() or None
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return NO_RATING
+    try:
+        stars = float(cell)
+    except ValueError:
+        return WRONG_RATING
+    return int(stars) if stars in (1, 2, 3, 4, 5) else WRONG_RATING
+
+
+def remove_marker(text: str) -> str:
+    """Return the text without the scraper's trailing markers and outer white space.
+
+    NUL, which no database takes, is a blank.
+    """
+    text = text.replace("\0", " ").strip()
+    while text.endswith(MARKERS):
+        text = text[: -len(MARKERS[0])].rstrip()
+    return text
+
+
+def to_labels(ratings: Sequence[int] | pd.Series) -> Labels:
+    """Turn ratings 1–5 into labels: 0 negative (1–2), 1 positive (3–5)."""
+    return (np.asarray(ratings) > NEGATIVE_UP_TO).astype(np.int64)
+>>>>>>> files
 
 
 def split_reviews(

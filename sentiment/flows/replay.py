@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+<<<<<<< HEAD
 from sentiment.data.labels import GUIDES, OTHER, LabelCells
 from sentiment.data.reviews import TEXTS, LoadedReviews, find_judgement, texts_of, to_labels
 from sentiment.data.tables import ANY, Column, cells, open_table
+=======
+from sentiment.data.reviews import RATINGS, TEXTS, LoadedReviews, texts_of, to_labels, to_ratings
+from sentiment.data.tables import ANY, PLACES_SHOWN, Column, Unreadable, cells, open_table
+>>>>>>> files
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import row_features
@@ -73,7 +78,7 @@ def replay(
     store: Store,
     reviews: FileWindow,
     column: str,
-    read: tuple[pd.DataFrame, dict[str, int]] | None = None,
+    read: tuple[pd.DataFrame, dict[str, int], str] | None = None,
     *,
     min_reviews: int = MIN_WINDOW,
 ) -> Replay:
@@ -85,7 +90,7 @@ def replay(
     was read before. Nothing is written. Raises `WindowError`
     and `ReviewDataError`.
     """
-    frame, dropped = read or read_months(reviews, column)
+    frame, dropped, read_as = read or read_months(reviews, column)
     path = reviews.path
     so_far = frame.groupby("month").size().cumsum()
     last = so_far.index[so_far >= FIRST].min()  # NaN where there are fewer
@@ -108,9 +113,13 @@ def replay(
         f"trained on {_period([first, int(last)])}, {int(so_far[last]):,} reviews; configuration: "
         f"{origin}; the reference has {reference.reviews:,} reviews"
     )
+<<<<<<< HEAD
     notes = [f"left out: {count:,} rows {why}" for why, count in dropped.items()]
     if reviews.labelling.rule != GUIDES:
         notes.append(f"labels: {reviews.labelling.rule}")
+=======
+    notes = [read_as, *(f"left out: {count:,} rows {why}" for why, count in dropped.items())]
+>>>>>>> files
     if joined:
         notes.append(f"{joined:,} windows join several months, to have {min_reviews:,} reviews")
     on_reference = report.performance.reference
@@ -175,14 +184,18 @@ def replay_figure(done: Replay) -> Figure:
     return figure
 
 
-def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the usable rows of a file, and how many others there are, by reason.
+def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[str, int], str]:
+    """Return the usable rows of a file, how many others there are, by reason, and how it was read.
 
     The frame has `text` after `undo_scraping`, `rating` (1–5), `month` (as in `month_number`) and
     `label` (0 or 1), with duplicates, in the file's order. Raises `WindowError` and
     `ReviewDataError`.
     """
+<<<<<<< HEAD
     parts, judged = [], LabelCells(reviews.labelling)
+=======
+    parts, unreadable = [], Unreadable(PLACES_SHOWN)
+>>>>>>> files
     with open_table(reviews.path, "--data", reviews.reading) as table:
         columns = [
             table.find(TEXTS, reviews.text_column),
@@ -190,9 +203,12 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
             table.find(Column("months", (), ANY, "--month-column"), column),
         ]
         for chunk in table.chunks(columns):
+            torn = dict(chunk.problems)
+            unreadable.add(chunk, torn)
             _, ratings, months = (cells(column) for column in chunk.columns)
             part = pd.DataFrame({"text": texts_of(chunk), "rating": judged.stars(ratings)})
             written = pd.Series(months, dtype=object)
+            part["readable"] = ~part.index.isin([*torn])
             parts.append(part.assign(month=written.map(month_number)))
         if doubt := judged.doubt():
             raise table.error(doubt)
@@ -200,6 +216,7 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         raise WindowError(f"{reviews.path}: has no reviews; expected one per row")
     frame = pd.concat(parts, ignore_index=True)
     usable = {
+        f"that cannot be read ({unreadable})": frame["readable"],
         "without text": frame["text"].notna(),
         f"without a month in '{column}'": frame["month"].notna(),
         f"of {judged.others()}": frame["rating"] != OTHER,
@@ -211,8 +228,15 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         dropped[why] = int((kept & ~fits).sum())
         kept &= fits.to_numpy()
     frame = frame[kept].astype({"rating": np.int64, "month": np.int64})
+<<<<<<< HEAD
     frame["label"] = to_labels(frame["rating"], judged.rule)
     return frame.reset_index(drop=True), {why: n for why, n in dropped.items() if n}
+=======
+    dropped = {why: n for why, n in dropped.items() if n}
+    described = table.described(*zip(("texts", "ratings", "months"), columns, strict=True))
+    read_as = "; ".join(filter(None, (described, table.warning())))
+    return frame.drop(columns="readable").reset_index(drop=True), dropped, read_as
+>>>>>>> files
 
 
 def month_number(written: object) -> int | None:
