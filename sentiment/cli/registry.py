@@ -169,16 +169,9 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     if production_version(store) == version:
         terminal.say(f"version {version} is in production already")
         return 0
-<<<<<<< HEAD
     loaded = _reviews(options, store, registered, terminal)
     method: Any = registered.tags.get("split", "hashed")
     split = split_reviews(loaded.frame, method=method)
-=======
-    loaded = load_reviews(
-        options.data, options.text_column, options.rating_column, reading_of(options)
-    )
-    split = split_reviews(loaded.frame)
->>>>>>> files
     try:
         verdict = judge_version(store, version, split)
     except VersionError as error:

@@ -189,6 +189,7 @@ class LabelCells:
     def __init__(self, labelling: Labelling = AS_RATED) -> None:
         self.rule = labelling.rule
         self.by_labels = labelling.label_column is not None
+        self.what = "labels" if self.by_labels else "ratings"
         self._scale = labelling.scale or SCALES[0]
         self._known: dict[Any, int] = {}
         self._others: set[str] = set()

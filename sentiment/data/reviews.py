@@ -173,42 +173,22 @@ def load_reviews(
                 if cell is not text and at not in torn
             )
             wrong.add(chunk, _wrong_ratings(chunk, rated, stars))
-<<<<<<< HEAD
-            rows = [pair for pair in zip(stars, texts, strict=True) if pair[1] is not None]
-            without_rating += sum(rating == NO_RATING for rating, _ in rows)
-            left_out += sum(rating == OTHER for rating, _ in rows)
-            counted.update([f"{rating}{text}" for rating, text in rows if rating > 0])
+            with_text = [star for star, text in zip(stars, texts, strict=True) if text is not None]
+            without_rating += with_text.count(NO_RATING)
+            left_out += with_text.count(OTHER)
+            reviews.add(texts, stars)
     if doubt := judged.doubt():
         raise table.error(doubt)
     if wrong.count:
         said = f"{wrong.count:,} ratings are not {judged.expected} ({wrong})"
         raise table.error(f"{said}; correct or remove these rows")
-    if missing := judged.missing({int(review[0]) for review in counted}):
+    frame = reviews.frame(judged.rule)
+    if missing := judged.missing(set(frame["rating"])):
         raise table.error(missing)
-    ratings = [int(review[0]) for review in counted]
-    frame = pd.DataFrame(
-        {
-            "text": pd.Series([review[1:] for review in counted], dtype=str),
-            "rating": ratings,
-            "label": to_labels(ratings, judged.rule),
-            "copies": list(counted.values()),
-        }
-    )
     share = _foreign_share(frame)
     warnings = [table.warning()] if table.suspicious.count else []
     if share > WARN_FOREIGN:
         warnings.append(f"{share:.1%} of these texts have no a–z word; {_READS}")
-    what = "labels" if judged.by_labels else "ratings"
-=======
-            kept = reviews.add(texts, stars)
-            without_rating += len(texts) - len(chunk.problems) - kept
-    if wrong.count:
-        raise table.error(
-            f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
-            "correct or remove these rows"
-        )
-    frame = reviews.frame()
->>>>>>> files
     loaded = LoadedReviews(
         frame=frame,
         source=source,
@@ -222,7 +202,7 @@ def load_reviews(
         suspicious=table.suspicious.count,
         warning="; ".join(warnings),
         read_as=", ".join(
-            [table.described(("texts", columns[0]), (what, columns[1])), *judged.notes()]
+            [table.described(("texts", columns[0]), (judged.what, columns[1])), *judged.notes()]
         ),
         rule=judged.rule,
         left_out=left_out,
@@ -231,11 +211,10 @@ def load_reviews(
     if not rows_read:
         raise table.error("has a header but no rows; expected one row per review")
     if frame.empty:
-        raise table.error(f"no row has a text and a {what[:-1]}: {loaded.dropped()}")
+        raise table.error(f"no row has a text and a {judged.what[:-1]}: {loaded.dropped()}")
     return loaded
 
 
-<<<<<<< HEAD
 def find_judgement(table: Table, labelling: Labelling, rating_column: str | None) -> int:
     """Return the column of labels, where one was named, or of ratings.
 
@@ -248,13 +227,6 @@ def find_judgement(table: Table, labelling: Labelling, rating_column: str | None
     return table.find(LABELS, labelling.label_column)
 
 
-def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
-    """Return the texts after `undo_scraping`; None where there is none to read.
-
-    `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
-    """
-    texts = [undo_scraping(text) or None if text else None for text in cells(chunk.columns[column])]
-=======
 class _Distinct:
     """Pairs of text and rating in the order they came first, and how often each came."""
 
@@ -264,13 +236,11 @@ class _Distinct:
         self._copies: list[int] = []
         self._places: dict[int, dict[str, int]] = {}  # by rating and text
 
-    def add(self, texts: Sequence[str | None], ratings: Sequence[int]) -> int:
-        """Count those that have both, and return how many these are."""
-        count = 0
+    def add(self, texts: Sequence[str | None], ratings: Sequence[int]) -> None:
+        """Count those that have both."""
         for text, rating in zip(texts, ratings, strict=True):
-            if text is None or rating == NO_RATING:
+            if text is None or rating <= 0:
                 continue
-            count += 1
             new = len(self._texts)
             at = self._places.setdefault(rating, {}).setdefault(text, new)
             if at < new:
@@ -279,21 +249,25 @@ class _Distinct:
                 self._texts.append(text)
                 self._ratings.append(rating)
                 self._copies.append(1)
-        return count
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self, rule: LabelRule) -> pd.DataFrame:
         """Return the columns of `LoadedReviews.frame`."""
-        texts = pd.Series(self._texts, dtype=str)
-        return pd.DataFrame({"text": texts, "rating": self._ratings, "copies": self._copies})
+        return pd.DataFrame(
+            {
+                "text": pd.Series(self._texts, dtype=str),
+                "rating": self._ratings,
+                "label": to_labels(self._ratings, rule),
+                "copies": self._copies,
+            }
+        )
 
 
 def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
-    """Return the texts without marker and outer white space; None where there is none to read.
+    """Return the texts after `undo_scraping`; None where there is none to read.
 
     `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
     """
-    texts = [remove_marker(text or "") or None for text in cells(chunk.columns[column])]
->>>>>>> files
+    texts = [undo_scraping(text) or None if text else None for text in cells(chunk.columns[column])]
     for at in chunk.problems:
         texts[at] = None
     if None in texts:
@@ -314,47 +288,9 @@ def _wrong_ratings(chunk: Chunk, written: Sequence[Any], stars: Sequence[int]) -
     }
 
 
-<<<<<<< HEAD
 def to_labels(stars: Sequence[int] | pd.Series, rule: LabelRule) -> Labels:
     """Turn stars 1–5 into labels, 0 negative and 1 positive; none of them may be neither."""
     return (np.asarray(stars) > rule.negative_up_to).astype(np.int64)
-=======
-def to_ratings(written: Sequence[Any]) -> list[int]:
-    """Return stars 1–5 for cells such as `4`, `"4"` and `4.0`.
-
-    `NO_RATING` stands for a cell with nothing in it, `WRONG_RATING` for anything else.
-    """
-    known = {cell: _rating(cell) for cell in set(written)}
-    return [known[cell] for cell in written]
-
-
-def _rating(cell: Any) -> int:
-    if isinstance(cell, str):
-        cell = cell.strip() or None
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return NO_RATING
-    try:
-        stars = float(cell)
-    except ValueError:
-        return WRONG_RATING
-    return int(stars) if stars in (1, 2, 3, 4, 5) else WRONG_RATING
-
-
-def remove_marker(text: str) -> str:
-    """Return the text without the scraper's trailing markers and outer white space.
-
-    NUL, which no database takes, is a blank.
-    """
-    text = text.replace("\0", " ").strip()
-    while text.endswith(MARKERS):
-        text = text[: -len(MARKERS[0])].rstrip()
-    return text
-
-
-def to_labels(ratings: Sequence[int] | pd.Series) -> Labels:
-    """Turn ratings 1–5 into labels: 0 negative (1–2), 1 positive (3–5)."""
-    return (np.asarray(ratings) > NEGATIVE_UP_TO).astype(np.int64)
->>>>>>> files
 
 
 def split_reviews(

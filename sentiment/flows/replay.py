@@ -19,14 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-<<<<<<< HEAD
-from sentiment.data.labels import GUIDES, OTHER, LabelCells
+from sentiment.data.labels import OTHER, LabelCells
 from sentiment.data.reviews import TEXTS, LoadedReviews, find_judgement, texts_of, to_labels
-from sentiment.data.tables import ANY, Column, cells, open_table
-=======
-from sentiment.data.reviews import RATINGS, TEXTS, LoadedReviews, texts_of, to_labels, to_ratings
 from sentiment.data.tables import ANY, PLACES_SHOWN, Column, Unreadable, cells, open_table
->>>>>>> files
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import row_features
@@ -113,13 +108,7 @@ def replay(
         f"trained on {_period([first, int(last)])}, {int(so_far[last]):,} reviews; configuration: "
         f"{origin}; the reference has {reference.reviews:,} reviews"
     )
-<<<<<<< HEAD
-    notes = [f"left out: {count:,} rows {why}" for why, count in dropped.items()]
-    if reviews.labelling.rule != GUIDES:
-        notes.append(f"labels: {reviews.labelling.rule}")
-=======
     notes = [read_as, *(f"left out: {count:,} rows {why}" for why, count in dropped.items())]
->>>>>>> files
     if joined:
         notes.append(f"{joined:,} windows join several months, to have {min_reviews:,} reviews")
     on_reference = report.performance.reference
@@ -191,11 +180,7 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
     `label` (0 or 1), with duplicates, in the file's order. Raises `WindowError` and
     `ReviewDataError`.
     """
-<<<<<<< HEAD
-    parts, judged = [], LabelCells(reviews.labelling)
-=======
-    parts, unreadable = [], Unreadable(PLACES_SHOWN)
->>>>>>> files
+    parts, judged, unreadable = [], LabelCells(reviews.labelling), Unreadable(PLACES_SHOWN)
     with open_table(reviews.path, "--data", reviews.reading) as table:
         columns = [
             table.find(TEXTS, reviews.text_column),
@@ -228,15 +213,12 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         dropped[why] = int((kept & ~fits).sum())
         kept &= fits.to_numpy()
     frame = frame[kept].astype({"rating": np.int64, "month": np.int64})
-<<<<<<< HEAD
     frame["label"] = to_labels(frame["rating"], judged.rule)
-    return frame.reset_index(drop=True), {why: n for why, n in dropped.items() if n}
-=======
     dropped = {why: n for why, n in dropped.items() if n}
-    described = table.described(*zip(("texts", "ratings", "months"), columns, strict=True))
+    described = table.described(*zip(("texts", judged.what, "months"), columns, strict=True))
+    described = ", ".join([described, *judged.notes()])
     read_as = "; ".join(filter(None, (described, table.warning())))
     return frame.drop(columns="readable").reset_index(drop=True), dropped, read_as
->>>>>>> files
 
 
 def month_number(written: object) -> int | None:

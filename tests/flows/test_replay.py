@@ -179,15 +179,10 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> None:
     )
     write(tmp_path, frame)
     wanted = FileWindow(tmp_path / "in.csv", "body", "stars")
-<<<<<<< HEAD
-    kept, left_out = read_months(wanted, "when")
-    assert kept["label"].tolist() == [1, 1, 0]
-    assert kept[["text", "rating", "month"]].to_numpy().tolist() == [
-=======
     kept, left_out, read_as = read_months(wanted, "when")
     assert read_as == "texts from 'body', ratings from 'stars', months from 'when'"
-    assert kept.to_numpy().tolist() == [
->>>>>>> files
+    assert kept["label"].tolist() == [1, 1, 0]
+    assert kept[["text", "rating", "month"]].to_numpy().tolist() == [
         ["good box", 5, 12 * 2021 + 1],
         ["good box", 5, 12 * 2021 + 1],
         ["poor box", 2, 12 * 2021 + 2],
