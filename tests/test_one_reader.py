@@ -20,6 +20,7 @@ from werkzeug.datastructures import FileStorage
 import sentiment_mlflow_optuna as script
 from sentiment.__main__ import main
 from sentiment.console import Terminal
+from sentiment.data.labels import GUIDES
 from sentiment.data.reviews import load_reviews
 from sentiment.drift import window as drift_window
 from sentiment.drift.window import FileWindow, window_of_file
@@ -30,7 +31,7 @@ from sentiment.serving.page import _rows_of_file
 from sentiment.serving.schemas import RequestError
 
 Read = list[str | None]  # the texts, or None where there is none to read
-VERSION: Any = SimpleNamespace(version="1", pipeline=None)
+VERSION: Any = SimpleNamespace(version="1", pipeline=None, rule=GUIDES)
 
 
 def by_scoring(file: Path) -> Read:

@@ -209,7 +209,6 @@ def _reviews(
     columns, rule = (options.text_column, options.rating_column), LabelRule.of_tags(version.tags)
     labelling = labelling_of(options).following(rule)
     loaded = load_reviews(path, *columns, reading_of(options), labelling)
-    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     if loaded.rule != rule:
         raise RegistryError(
             f"version {version.version} was trained with '{rule}', these reviews are labelled by "
