@@ -310,6 +310,7 @@ def parse_experiment(
     switch("--promote", "put the best version through the gate")
     switch("--quiet", "print the final summary only")
     options = parser.parse_args(arguments)
+    _check_labelling(options, parser)
     if options.promote and options.no_register:
         parser.error("--promote needs a version; leave --no-register out")
     if look and options.data is not None and not Path(options.data).exists():
@@ -358,7 +359,9 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     about = "runs of each flow to keep, in Prefect and in MLflow (default: 2000)"
     value("--keep-runs", "N", about, count, KEEP_RUNS)
     parser.store()
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    _check_labelling(options, parser)
+    return options
 
 
 def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -473,8 +476,20 @@ def _replay_options(parser: Parser) -> None:
     parser.switch("--quiet", "print the verdicts only")
 
 
+def _check_labelling(options: argparse.Namespace, parser: Parser) -> None:
+    """Complain of options of labels and ratings that do not go together."""
+    if options.label_column is not None and options.rating_column is not None:
+        parser.error("--rating-column and --label-column: give one of them")
+    try:
+        labelling_of(options)
+    except UserError as error:
+        parser.error(str(error))
+
+
 def _check(options: argparse.Namespace, parser: Parser) -> None:
     """Complain of options that do not go together."""
+    if options.command in {"promote", "drift", "replay"}:
+        _check_labelling(options, parser)
     if options.command == "promote" and options.force:
         if not options.reason.strip():
             parser.error('--force needs --reason "…", which is kept')
