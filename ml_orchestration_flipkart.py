@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from sentiment.cli.options import DATA, KEEP, parse_flow
+from sentiment.cli.options import DATA, KEEP, labelling_of, parse_flow, reading_of
 from sentiment.flows import terminal
 
 if __name__ == "__main__":
@@ -39,7 +39,9 @@ from pydantic import Field
 
 from sentiment import errors
 from sentiment.data import reviews
+from sentiment.data.labels import Labelling
 from sentiment.data.reviews import LoadedReviews
+from sentiment.data.sources import Reading
 from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.flows import retraining, service
 from sentiment.flows.drift import (
@@ -56,7 +58,12 @@ from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.flows.service import FLOW, RETRIED, STEP
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
 from sentiment.predictions.log import default_log_url
-from sentiment.registry.lifecycle import production_version, retire_versions
+from sentiment.registry.lifecycle import (
+    production_rule,
+    production_version,
+    retire_versions,
+    rule_in_production,
+)
 from sentiment.tracking.store import PROJECT, Store, open_store, store_errors
 from sentiment.training import report as training
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
@@ -76,9 +83,17 @@ def open_tracking_store(store: str | None) -> Store:
 
 
 @task(**RETRIED)
-def load_data(data: str, text_column: str | None, rating_column: str | None) -> LoadedReviews:
-    """Read and check the file of reviews."""
-    loaded = reviews.load_reviews(data, text_column, rating_column)
+def load_data(
+    store: Store,
+    data: str,
+    text_column: str | None,
+    rating_column: str | None,
+    reading: Reading,
+    labelling: Labelling,
+) -> LoadedReviews:
+    """Read and check the file of reviews; what counts as negative is as in production."""
+    labelling = labelling.following(production_rule(store))
+    loaded = reviews.load_reviews(data, text_column, rating_column, reading, labelling)
     print(f"{loaded.source.name}: {loaded.dropped()}")
     return loaded
 
@@ -199,11 +214,20 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     drift_window: Annotated[int, Field(ge=1)] = NEWEST,
     drift_days: Annotated[float, Field(gt=0)] | None = None,
     min_reviews: Annotated[int, Field(ge=1)] = MIN_WINDOW,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    max_bytes: int | None = None,
+    label_column: str | None = None,
+    positive: str | None = None,
+    negative: str | None = None,
+    scale: Literal[5, 10, 100] | None = None,
+    negative_up_to: Annotated[int, Field(ge=1, le=4)] | None = None,
+    drop_neutral: bool | None = None,
 ) -> str:
     """Retrain the model if that is due; the gate decides on its promotion.
 
     Args:
-        data: file of reviews (CSV, TSV or Parquet).
+        data: file of reviews (CSV, TSV, JSON, Excel or Parquet).
         config: `champion` takes algorithm and parameters of production, `published` the guide's.
         promote: let the gate promote; otherwise its verdict is only reported.
         promote_during_ab: promote also while an A/B test runs, which ends it.
@@ -216,13 +240,24 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         drift_window: newest answers that a drift check compares at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict on drift.
+        delimiter: the character between the file's cells, or `tab`; found out when empty.
+        encoding: the file's encoding; UTF-8 when empty, or as its first bytes say.
+        max_bytes: what a packed file may unpack to; 1 GiB when empty.
+        label_column: the file's column of labels, instead of one of ratings.
+        positive: names of positive labels, by comma; positive, pos, 1, true when empty.
+        negative: names of negative labels, by comma; negative, neg, 0, -1, false when empty.
+        scale: the highest rating; 5 when empty.
+        negative_up_to: stars that count as negative; as in production, or 2, when empty.
+        drop_neutral: leave 3 stars out; as in production, or no, when empty.
 
     """
     check = drift == "check"
     window = (drift_window, drift_days, min_reviews)
     found = check_drift(store, log_url, *window) if check else NOT_ASKED
     opened = open_tracking_store(store)
-    loaded = load_data(data, text_column, rating_column)
+    reading = Reading(delimiter, encoding, max_bytes)
+    labelling = Labelling(label_column, positive, negative, scale, negative_up_to, drop_neutral)
+    loaded = load_data(opened, data, text_column, rating_column, reading, labelling)
     labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)
     cleaned = preprocess_data(labelled.loaded)
     prepared = split_train_test(labelled.loaded, cleaned)
@@ -279,7 +314,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service.check_cron("--cron", options.cron)
         service.check_cron("--drift-cron", options.drift_cron)
         # refuse at once, in one line, a schedule whose runs could only fail
-        loaded = reviews.load_reviews(options.data, options.text_column, options.rating_column)
+        columns = options.text_column, options.rating_column
+        labelling = labelling_of(options).following(rule_in_production(options.store))
+        loaded = reviews.load_reviews(options.data, *columns, reading_of(options), labelling)
         reviews.split_reviews(loaded.frame)
         store = open_store(options.store)
         with store_errors():

@@ -24,18 +24,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sentiment.cli.options import EXPERIMENT, parse_experiment
+from sentiment.cli.options import EXPERIMENT, LABELLING, READING, parse_experiment
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
-    parse_experiment()  # --help and wrong options answer before the libraries are imported
+    parse_experiment(look=True)  # wrong options answer before the libraries are imported
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
     gc.set_threshold(50_000)
     EARLY = Worker()  # imports on the other core what it needs, while this process does the same
 
 from sentiment.console import Terminal
+from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
+from sentiment.data.sources import Reading
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS
@@ -99,9 +101,12 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     this_pass = take_up(options, asked, terminal) if options.resume is not None else None
     chosen = {**EXPERIMENT, **asked} if this_pass is None else vars(this_pass.settings)
 
-    loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"])
-    worker.open_store(options.store)  # a new one takes seconds
+    reading = Reading(chosen["delimiter"], chosen["encoding"], chosen["max_bytes"])
+    labelling = Labelling(**{name: chosen[name] for name in LABELLING})
+    columns = chosen["text_column"], chosen["rating_column"]
+    loaded = load_reviews(chosen["data"], *columns, reading, labelling)
     data = prepare_reviews(loaded, method=chosen["split"])
+    worker.open_store(options.store)  # a new one takes seconds, and is for reviews that can be used
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     terminal.table("Data audit", data.audit)
     store = open_store(options.store)
@@ -241,8 +246,8 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
     if production == version:
         terminal.say(f"Version {version} is in production.", always=True)
         return
-    columns = settings.text_column, settings.rating_column
-    command = promotion_command(store, version, *columns)
+    how = {name: getattr(settings, name) for name in (*READING, *LABELLING)}
+    command = promotion_command(store, version, how)
     now = f"version {production} is" if production else "no version is"
     terminal.say(
         f"Version {version} is the challenger; {now} in production{'' if production else ' yet'}. "

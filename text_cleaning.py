@@ -14,6 +14,9 @@ consequences worth knowing:
 * Clean raw text, once: a stem is not always a fixed point of the stemmer (`purchase` → `purchas`
   → `purcha`), and can be a stop word (`others` → `other`, dropped the second time).
 
+What scrapers leave in a text is undone before that, by `undo_scraping`: on loading a file, and as
+the first thing that a model's `TextCleaner` does.
+
 `clean_text` gives what the steps give one after another. It is faster because every word is
 taken through the word steps once and then looked up.
 
@@ -25,6 +28,8 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
+from html import unescape
+from html.entities import html5
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -39,6 +44,19 @@ URL = re.compile(r"https?://\S+|www\.\S+")
 # A letter has to follow the bracket, so that "<3" and "a < b > c" are not taken for a tag. The
 # possessive `*+` never gives a character back, which keeps the search linear.
 HTML_TAG = re.compile(r"</?[a-z][^<>]*+>")
+
+# The scraper keeps the label of Flipkart's "read on" link, glued to the last word. Lower case is
+# left alone: a person may well end a sentence on it.
+MARKERS = ("READ MORE", "Read More")
+# An ampersand that was escaped once or many times over; taken at once, since a level a pass would
+# be quadratic
+AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#0{0,5}38|#[xX]0{0,5}26);)+")
+# Only with its semicolon: browsers also read `&not` in `good&not bad` as an entity.
+ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+NUL = re.compile("\0")  # which no database takes
+LINE_BREAK = re.compile(r"</?br(?:[\s/][^<>]*+)?>", re.IGNORECASE)
+# Passes over a text whose entities stand for entities. Nobody's scraper needs more than two.
+MAX_PASSES = 8
 
 NOT_LETTER_OR_SPACE = re.compile(r"[^a-z\s]+")
 
@@ -75,6 +93,41 @@ EMOJI_RUN = re.compile(
     "[#*0-9\u00a9\u00ae\u200d\u203c-\u3299\ufe0e\ufe0f"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]{1,128}"
 )
+
+
+def _character(entity: re.Match[str]) -> str:
+    known = entity[0][1] == "#" or entity[0][1:] in html5
+    return unescape(entity[0]) if known else entity[0]
+
+
+# What `undo_scraping` replaces by what, in this order, over and over until nothing changes
+REPLACEMENTS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (AMPERSANDS, "&"),
+    (ENTITY, _character),
+    (LINE_BREAK, " "),
+    (NUL, " "),
+)
+
+
+def undo_scraping(text: str) -> str:
+    """Return `text` as a person saw it, without outer white space.
+
+    HTML entities become their characters, however often they were escaped, `<br>` and NUL a
+    blank; trailing `MARKERS` go. Done twice it changes nothing more. Time is linear in the length.
+    """
+    if "&" in text or "<" in text or "\0" in text:
+        for _ in range(MAX_PASSES):
+            before = text
+            for pattern, replacement in REPLACEMENTS:
+                text = pattern.sub(replacement, text)
+            if text == before:
+                break
+        else:  # crafted: make an end of it
+            text = text.replace("&", " ").replace("<", " ")
+    text = text.strip()
+    while text.endswith(MARKERS):
+        text = text[: -len(MARKERS[0])].rstrip()
+    return text
 
 
 def lowercase(text: str) -> str:
@@ -211,7 +264,10 @@ def clean_texts(texts: Iterable[str]) -> list[str]:
 
 
 class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """`clean_texts` as the first step of a scikit-learn pipeline: no parameters, nothing learnt."""
+    """`undo_scraping` and `clean_texts` as the first step of a scikit-learn pipeline.
+
+    It has no parameters and learns nothing.
+    """
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Return self; `X` and `y` are not looked at."""
@@ -228,7 +284,9 @@ class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
             if shape[1] != 1:
                 raise ValueError(f"expected one column of reviews, got {shape[1]}")
             X = X.iloc[:, 0] if hasattr(X, "iloc") else X[:, 0]
-        return clean_texts(X)
+        if isinstance(X, str):
+            return clean_texts(X)  # refused
+        return clean_texts(undo_scraping(text) if isinstance(text, str) else text for text in X)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -262,6 +320,9 @@ _PROBE_TEXTS = (
     "good.bad good,bad good-bad good/bad 2/5 5* 10% #1 v2.0",
     "\t two\n\nlines\r\nand\u2003wide\u3000spaces ",
     "Größe naïve café ﬁne Straße ΑΒΓ привет अच्छा 好",
+    "&quot;bad&QUOT; it&amp;#39;s&nbsp;ok&lt;br /&gt;bad &amp;amp;amp;eacute; &unknown; &not R&D;",
+    "&" + "amp;" * 9 + "quot;worse not\0good bad",
+    "not<br>good<BR/>x&l<br>t; &&#108;t;b&gt; <br<br>> Read More READ MORE ",
     "\u00a9 \u00ae \u2122 \u263a\ufe0f \u2764 \U0001f1ee\U0001f1f3 \U0001f621\U0001f621 ok",
     "not no nor NOT good",
     "ying" * 11,
@@ -276,13 +337,14 @@ _PROBE_TEXTS = (
 def cleaning_fingerprint() -> str:
     """Return 12 hex digits that change when the cleaning does; logged with every model.
 
-    Taken over what `CLEANING_STEPS` make of some hundred texts: every stop word, words for the
-    rules of the stemmer, and whatever else a step acts on. So another release of a package, or a
-    comment that is edited, changes nothing unless it changes what comes out.
+    Taken over what `undo_scraping` and each of `CLEANING_STEPS` make of some hundred texts: every
+    stop word, words for the rules of the stemmer, and whatever else a step acts on. So another
+    release of a package, or a comment that is edited, changes nothing unless it changes what comes
+    out.
     """
     outcomes = []
     for outcome in (*_PROBE_TEXTS, *sorted(STOP_WORDS), *_PROBE_WORDS.split()):
-        for step in CLEANING_STEPS:
+        for step in (undo_scraping, *CLEANING_STEPS):
             outcome = step(outcome)  # noqa: PLW2901
         outcomes.append(outcome)
     return hashlib.sha256(json.dumps(outcomes).encode()).hexdigest()[:12]

@@ -210,7 +210,7 @@ def test_the_artifact_is_whole_and_answers_alone_in_another_folder(
         expected = "MLmodel model.skops conda.yaml python_env.yaml requirements.txt"
         assert {*expected.split(), "input_example.json"} <= {file.name for file in copy.iterdir()}
         assert (copy / "model.skops").stat().st_size == run.data.metrics["model_size_bytes"]
-    texts = ["Not good at all, broke at once", "Superb quality READ MORE", "ok", ""]
+    texts = ["Not good at all, broke at once", "Superb quality&lt;br&gt;fine READ MORE", "ok", ""]
     code = (
         "import sys, mlflow, pandas as pd\n"
         "model = mlflow.pyfunc.load_model(sys.argv[1])\n"

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,15 @@ from nltk.stem.porter import PorterStemmer
 from sklearn.utils.validation import check_is_fitted
 
 import text_cleaning as cleaning
-from text_cleaning import CLEANING_STEPS, STOP_WORDS, TextCleaner, clean_text, clean_texts
+from text_cleaning import (
+    CLEANING_STEPS,
+    REPLACEMENTS,
+    STOP_WORDS,
+    TextCleaner,
+    clean_text,
+    clean_texts,
+    undo_scraping,
+)
 
 THUMB = "\U0001f44d"
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
@@ -105,6 +114,52 @@ def test_whole_by_hand(text: str, expected: str) -> None:
 def test_stop_words_are_nltks_without_negations_and_apostrophes() -> None:
     listed = {word for word in NLTK_STOP_WORDS if "'" not in word}
     assert listed - {"not", "no", "nor"} == STOP_WORDS and len(STOP_WORDS) == 150
+
+
+# --- what scrapers leave ---
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It&#39;s &quot;terrible&quot;", 'It\'s "terrible"'),
+        ("a &amp;amp;lt;3 &AMP;nbsp;b", "a <3 \u00a0b"),
+        ("good&not bad &unknown; R&D; &#xD800; &", "good&not bad &unknown; R&D; \ufffd &"),
+        ("ok<br>fine<BR/>so<br class='x'>so&lt;br /&gt;bad</br>", "ok fine so so bad"),
+        ("<brand> <b>r</b>", "<brand> <b>r</b>"),
+        ("goodREAD&#77;ORE READ MORE", "goodREADMORE"),
+        (" goodREAD MORE Read More\n", "good"),
+        ("a\0b &amp;READ MORE", "a b &"),
+        ("&&#108;t;b&gt; <br<br>>", "<b>"),
+        ("", ""),
+    ],
+)
+def test_undo_scraping_by_hand(text: str, expected: str) -> None:
+    assert undo_scraping(text) == expected
+
+
+SCRAPED = [
+    *("&", "amp;", "&amp;", "#38;", "lt;", "&#", "l", "t;", "<br", ">", "/", " ", "<", "READ"),
+    *(" MORE", "Read More", "&#108;", "&#x26;", "x", "\0", "not", "&nbsp;", "&num;", "&semi;"),
+    *("br", "&quot;"),
+]
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(st.lists(st.sampled_from(SCRAPED), max_size=40).map("".join))
+def test_done_twice_undoing_changes_nothing_more(text: str) -> None:
+    once = undo_scraping(text)
+    assert undo_scraping(once) == once
+    # so a model answers alike before and after loading
+    assert TextCleaner().transform([text, once])[0] == clean_text(once)
+
+
+@pytest.mark.parametrize("unit", ["&amp;", "&#38;", "&", "&&#35;", "<br", "<br<br>>", "READ MORE"])
+def test_undoing_is_linear_and_ends(unit: str) -> None:
+    began = time.process_time()
+    crafted = unit * (2**20 // len(unit))
+    assert undo_scraping(undo_scraping(crafted)) == undo_scraping(crafted)
+    assert time.process_time() - began < 10  # of three runs over a megabyte, on a busy machine
 
 
 # --- fast path against plain ---
@@ -264,6 +319,9 @@ def swapped(first: int) -> tuple[Callable[[str], str], ...]:
         ("STOP_WORDS", STOP_WORDS - {"ourselves"}),
         ("STOP_WORDS", STOP_WORDS | {"badly"}),
         ("MAX_STEM_LENGTH", 46),
+        ("undo_scraping", str),
+        ("MARKERS", ("READ MORE",)),
+        *(("REPLACEMENTS", REPLACEMENTS[:i] + REPLACEMENTS[i + 1 :]) for i in range(4)),
         ("URL", re.compile(r"http\S+")),
         ("HTML_TAG", re.compile(r"<.*?>")),
         ("_porter_stem", lambda: PorterStemmer(mode=PorterStemmer.ORIGINAL_ALGORITHM).stem),

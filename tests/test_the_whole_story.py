@@ -30,7 +30,7 @@ from support.webhook import receiving
 
 import ml_orchestration_flipkart as script
 from sentiment.__main__ import main as command
-from sentiment.data.reviews import CLASS_NAMES
+from sentiment.data.labels import CLASS_NAMES
 from sentiment.errors import EXIT_DRIFTED
 from sentiment.flows.prefect_server import server_for
 from sentiment.metrics import score

@@ -38,7 +38,7 @@ if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on 
 from drift_shifts import misspelling, other_product, rows_of_share, turned_topic  # noqa: E402
 
 from sentiment import metrics as evaluation  # noqa: E402
-from sentiment.data.reviews import load_reviews, split_reviews, to_labels  # noqa: E402
+from sentiment.data.reviews import load_reviews, split_reviews  # noqa: E402
 from sentiment.drift.compare import compare_reviews  # noqa: E402
 from sentiment.drift.features import WindowFeatures, row_features  # noqa: E402
 from sentiment.drift.performance import estimated_f1  # noqa: E402
@@ -111,18 +111,18 @@ def one_half_as_it_comes(rows: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     """
     order = np.random.default_rng([8, seed]).permutation(len(rows))
     half, other = np.array_split(order, 2)
-    grouped = rows.iloc[half].groupby(["text", "rating"], sort=False)
+    grouped = rows.iloc[half].groupby(["text", "rating", "label"], sort=False)
     frame = grouped.size().reset_index(name="copies")
     split = split_reviews(frame)
     pipeline = fit_pipeline(split.train_texts, split.y_train)
-    texts, labels, copies = (frame[name].tolist() for name in ("text", "rating", "copies"))
-    chosen = reference_reviews(texts, to_labels(labels), np.array(copies), split, seed=seed)
+    texts, labels, copies = (frame[name].tolist() for name in ("text", "label", "copies"))
+    chosen = reference_reviews(texts, np.array(labels), np.array(copies), split, seed=seed)
     reference = Reference.build(pipeline, *chosen, seed=seed)
     found = []
     for size in WINDOWS:
         window = rows.iloc[other[:size]]
         features = row_features(window["text"].tolist(), pipeline)
-        found.append(_outcome(AS_IT_COMES, 0.0, reference, features, to_labels(window["rating"])))
+        found.append(_outcome(AS_IT_COMES, 0.0, reference, features, window["label"].to_numpy()))
     return found
 
 
@@ -187,7 +187,7 @@ def _alarms(report: DriftReport) -> dict[str, bool]:
 def measure(options: argparse.Namespace) -> pd.DataFrame:
     """Return all checks, one row each."""
     frame = load_reviews(options.data, options.text_column, options.rating_column).frame
-    labels = to_labels(frame["rating"])
+    labels = frame["label"].to_numpy()
     order = np.random.default_rng(42).permutation(len(frame))
     train, rest = np.split(order, [int(MODEL_SHARE * len(frame))])
     if len(rest) // 2 < max(WINDOWS):
@@ -201,7 +201,7 @@ def measure(options: argparse.Namespace) -> pd.DataFrame:
     reviews = Reviews(
         pipeline, unseen, labels[rest], row_features(unseen, pipeline), common_terms(pipeline)
     )
-    rows = frame.loc[frame.index.repeat(frame["copies"]), ["text", "rating"]]
+    rows = frame.loc[frame.index.repeat(frame["copies"]), ["text", "rating", "label"]]
     work = [
         delayed(one_half)(reviews, seed, shifted=seed < options.repeats)
         for seed in range(options.halves)

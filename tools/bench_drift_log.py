@@ -26,7 +26,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on the path
     sys.path.insert(0, str(PROJECT))
 
-from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, load_reviews, to_labels  # noqa: E402
+from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, load_reviews  # noqa: E402
 from sentiment.errors import ReviewDataError  # noqa: E402
 from sentiment.metrics import Ints  # noqa: E402
 from sentiment.model.predictor import LoadedVersion, load_version  # noqa: E402
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # as often as they came, in random order
     rows = frame.loc[frame.index.repeat(frame["copies"])].sample(frac=1, random_state=SEED)
     before, after = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-    texts, true = after["text"].tolist(), to_labels(after["rating"])
+    texts, true = after["text"].tolist(), after["label"].to_numpy()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         named = {"text": TEXT_COLUMN, "rating": RATING_COLUMN}

@@ -34,12 +34,13 @@ from sklearn.base import clone  # noqa: E402
 from sklearn.pipeline import Pipeline  # noqa: E402
 
 from sentiment.data import reviews  # noqa: E402
+from sentiment.data.labels import GUIDES  # noqa: E402
 from sentiment.errors import ReviewDataError  # noqa: E402
 from sentiment.metrics import CONFIDENCE, Floats, corrected_error, score  # noqa: E402
 from sentiment.model.algorithms import RANDOM_STATE, Candidate, build_candidate, suggest_candidate  # noqa: E402
 from sentiment.training.folds import FoldMatrices  # noqa: E402
 from sentiment.training.studies import TrialSeededSampler  # noqa: E402
-from text_cleaning import clean_texts  # noqa: E402
+from text_cleaning import MARKERS, clean_texts  # noqa: E402
 
 DECIMALS = 6  # to which the guide's train and test scores come out again
 SEARCH_TRIALS = 20  # as the project's search and the guide's
@@ -74,7 +75,7 @@ def cleaned_by_method(loaded: reviews.LoadedReviews) -> dict[str, list[str]]:
     does it, unless no row had it. Where every row has it, as in the guide's file, that gives the
     texts of the file, and as many unique reviews; elsewhere too the methods see the same rows.
     """
-    marker = reviews.MARKERS[0] if loaded.marker_removed else ""
+    marker = MARKERS[0] if loaded.marker_removed else ""
     texts = loaded.frame["text"].tolist()
     marked = clean_texts(text + marker for text in texts)
     return {"guide": marked, "code": marked, "ours": clean_texts(texts)}
@@ -84,7 +85,8 @@ def cut(
     texts: Sequence[str], ratings: pd.Series, seed: int, method: reviews.SplitMethod = "published"
 ) -> reviews.Split:
     """The 70/30 split of cleaned texts by that seed; at `reviews.SPLIT_SEED` the published one."""
-    frame = pd.DataFrame({"text": texts, "rating": ratings})
+    labels = reviews.to_labels(ratings, GUIDES)
+    frame = pd.DataFrame({"text": texts, "rating": ratings, "label": labels})
     return reviews.split_reviews(frame, texts, method=method, seed=seed)
 
 

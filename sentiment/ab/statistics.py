@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sentiment.data.reviews import CLASS_NAMES
+from sentiment.data.labels import CLASS_NAMES
 from sentiment.metrics import Bools, Floats, Interval
 from sentiment.registry.gate import MAX_RECALL_FALL
 

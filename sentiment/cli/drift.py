@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import warnings
 from argparse import Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from sentiment.cli.options import labelling_of, reading_of
 from sentiment.console import Terminal
 from sentiment.drift import LATEST
 from sentiment.drift.page import render_page
@@ -24,6 +26,7 @@ from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import EXIT_DRIFTED, WindowError
 from sentiment.metrics import Interval
 from sentiment.predictions.log import COUNTED_SOURCES, SOURCES
+from sentiment.registry.lifecycle import rule_in_production
 from sentiment.tracking.store import open_existing_store, open_store, store_errors
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ def _check(options: Namespace, terminal: Terminal) -> int:
         options.log_url, options.since, options.window, sources
     )
     if options.data is not None:
-        wanted = FileWindow(options.data, options.text_column, options.rating_column)
+        wanted = _file(options)
     check = run_check(store, wanted, version=options.version, min_reviews=options.min_reviews)
     if options.html is not None:
         write_whole(options.html, render_page(check))
@@ -65,14 +68,26 @@ def _check(options: Namespace, terminal: Terminal) -> int:
 
 
 def _replay(options: Namespace, terminal: Terminal) -> int:
-    from sentiment.flows.replay import log_replay, replay  # what trains is slow to import
+    from sentiment.flows.replay import (
+        log_replay,
+        read_months,
+        replay,
+    )  # what trains is slow to import
 
+    wanted = _file(options)
+    labelling = wanted.labelling.following(rule_in_production(options.store))
+    wanted = replace(wanted, labelling=labelling)
+    read = read_months(wanted, options.month_column)  # before a store is made for a bad file
     store = open_store(options.store)
-    wanted = FileWindow(options.data, options.text_column, options.rating_column)
-    done = replay(store, wanted, options.month_column, min_reviews=options.min_reviews)
+    done = replay(store, wanted, options.month_column, read, min_reviews=options.min_reviews)
     show_replay(done, terminal)
     terminal.say(f"Figure: {log_replay(store, done)}")
     return 0
+
+
+def _file(options: Namespace) -> FileWindow:
+    columns = options.text_column, options.rating_column
+    return FileWindow(options.data, *columns, reading_of(options), labelling_of(options))
 
 
 def show_check(check: DriftCheck, terminal: Terminal) -> None:

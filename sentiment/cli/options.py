@@ -13,10 +13,13 @@ import sys
 import time
 import zoneinfo
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from sentiment.data.labels import SCALES, Labelling
+from sentiment.data.sources import Reading, checked_delimiter, checked_encoding
 from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
@@ -24,11 +27,14 @@ from sentiment.tracking.artifact import FORMATS
 from sentiment.tracking.store import PROJECT
 
 DATA = str(PROJECT / "data.csv")
+# How a file is read; what is None is found out
+READING = ("text_column", "rating_column", "delimiter", "encoding", "max_bytes")
+# What its ratings or labels mean; the same
+LABELLING = tuple(one.name for one in fields(Labelling))
 # Of the experiment; an option that was not given is None, so that `--resume` can tell.
 EXPERIMENT = {
     "data": DATA,
-    "text_column": None,
-    "rating_column": None,
+    **dict.fromkeys((*READING, *LABELLING)),
     "split": "hashed",
     "trials": 20,  # more gain nothing: 120 trials moved the test score by -.001
     "models": ",".join(ALGORITHMS),
@@ -89,6 +95,28 @@ class Parser(argparse.ArgumentParser):
         self.text_column()
         self.value("--rating-column", "NAME", "column of ratings (default: found by its name)")
 
+    def labelling(self) -> None:
+        """Add the options of which `labelling_of` makes one."""
+        self.value("--label-column", "NAME", "column of labels, instead of one of ratings")
+        about = "its labels, by comma (default: positive, pos, 1, true)"
+        self.value("--positive", "NAMES", about)
+        about = "its labels, by comma (default: negative, neg, 0, -1, false)"
+        self.value("--negative", "NAMES", about)
+        about = "highest rating: 5, 10 or 100 (default: 5)"
+        self.value("--scale", None, about, int, choices=SCALES)
+        about = "stars that count as negative (default: 2, or as the version's)"
+        self.value("--negative-up-to", "N", about, int, choices=(1, 2, 3, 4))
+        about = "leave 3 stars out: 1–2 are negative, 4–5 positive"
+        self.add_argument("--drop-neutral", action="store_true", default=None, help=about)
+
+    def reading(self) -> None:
+        """Add `--delimiter`, `--encoding` and `--max-bytes`, of which `reading_of` makes one."""
+        self.value("--delimiter", "CHAR", "between cells, or tab (default: found out)", delimiter)
+        about = "of a text, such as cp1252 (default: UTF-8, or as its first bytes say)"
+        self.value("--encoding", "NAME", about, encoding)
+        about = "bytes that a packed file may unpack to (default: 1073741824)"
+        self.value("--max-bytes", "N", about, count)
+
     def log_url(self) -> None:
         """Add `--log-url`."""
         about = "prediction log, SQLite or PostgreSQL (default: beside the store)"
@@ -103,6 +131,16 @@ class Parser(argparse.ArgumentParser):
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26)
+
+
+def reading_of(options: argparse.Namespace) -> Reading:
+    """Return how the user said that the file is to be read."""
+    return Reading(options.delimiter, options.encoding, options.max_bytes)
+
+
+def labelling_of(options: argparse.Namespace) -> Labelling:
+    """Return what the user said of ratings and labels. Raises `ReviewDataError`."""
+    return Labelling(**{name: getattr(options, name) for name in LABELLING})
 
 
 def run_command(program: str, run: Callable[[], int]) -> int:
@@ -123,6 +161,16 @@ def run_command(program: str, run: Callable[[], int]) -> int:
 def absolute(text: str) -> str:
     """Return the path as an absolute one."""
     return str(Path(text).resolve())
+
+
+def delimiter(text: str) -> str:
+    """Return the character that parts cells."""
+    return _checked(checked_delimiter, text)
+
+
+def encoding(text: str) -> str:
+    """Return the name of an encoding of text."""
+    return _checked(checked_encoding, text)
 
 
 def whole(text: str) -> int:
@@ -199,6 +247,17 @@ def _expect(what: str, text: str, found: object) -> None:
         raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
 
 
+def _checked(check: Callable[[str], str], text: str) -> str:
+    try:
+        return check(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _end_of(path: str) -> str:
+    return path if len(path) <= 100 else f"…{path[-100:]}"
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -216,18 +275,24 @@ def _date(text: str, expected: str) -> datetime:
 # --- the command lines -----------------------------------------------------------------------
 
 
-def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_experiment(
+    arguments: Sequence[str] | None = None, *, look: bool = False
+) -> argparse.Namespace:
     """Parse the options of `sentiment_mlflow_optuna.py`; those of `EXPERIMENT` not given are None.
 
-    `models` is a string with the algorithms joined by commas.
+    `models` is a string with the algorithms joined by commas. With `look` a file that is not there
+    is refused too.
     """
     parser = Parser(
         prog="sentiment_mlflow_optuna.py",
         description="Tune, evaluate and register the sentiment models; log every trial to MLflow.",
     )
     value, switch = parser.value, parser.switch
-    value("--data", "FILE", "reviews: CSV, TSV, Parquet (default: data.csv)")
+    about = "reviews: CSV, TSV, JSON, Excel, Parquet (default: data.csv)"
+    value("--data", "FILE", about)
     parser.columns()
+    parser.labelling()
+    parser.reading()
     about = "published is the guide's: random, by the order of the rows (default: hashed)"
     value("--split", None, about, choices=("hashed", "published"))
     value("--trials", "N", "trials of each algorithm (default: 20)", count)
@@ -245,8 +310,11 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
     switch("--promote", "put the best version through the gate")
     switch("--quiet", "print the final summary only")
     options = parser.parse_args(arguments)
+    _check_labelling(options, parser)
     if options.promote and options.no_register:
         parser.error("--promote needs a version; leave --no-register out")
+    if look and options.data is not None and not Path(options.data).exists():
+        parser.error(f"--data {_end_of(options.data)}: no such file")
     return options
 
 
@@ -265,6 +333,8 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     value("--timezone", "ZONE", "of both schedules, as Europe/Berlin (default: local)", zone)
     value("--data", "FILE", "reviews (default: data.csv)", absolute, DATA)
     parser.columns()
+    parser.labelling()
+    parser.reading()
     about = "parameters of the production version, or the published ones (default: champion)"
     value("--config", None, about, default="champion", choices=("champion", "published"))
     about = (
@@ -289,7 +359,9 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     about = "runs of each flow to keep, in Prefect and in MLflow (default: 2000)"
     value("--keep-runs", "N", about, count, KEEP_RUNS)
     parser.store()
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    _check_labelling(options, parser)
+    return options
 
 
 def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -355,9 +427,11 @@ def _serve_options(parser: Parser) -> None:
 
 def _score_options(parser: Parser) -> None:
     value = parser.value
-    value("--in", "FILE", "CSV, TSV or Parquet", Path, dest="source", required=True)
-    value("--out", "FILE", "the same, by name", Path, dest="target", required=True)
+    about = "CSV, TSV, JSON, Excel or Parquet"
+    value("--in", "FILE", about, Path, dest="source", required=True)
+    value("--out", "FILE", "CSV, TSV or Parquet, by name", Path, dest="target", required=True)
     parser.text_column()
+    parser.reading()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
     parser.switch("--quiet", "print errors only")
 
@@ -367,6 +441,8 @@ def _promote_options(parser: Parser) -> None:
     parser.value("--to", None, "where to", choices=("staging", "production"), required=True)
     parser.value("--data", "FILE", "reviews to compare on (default: those it was trained on)")
     parser.columns()
+    parser.labelling()
+    parser.reading()
     parser.switch("--force", "promote whatever the gate says; needs --reason")
     parser.value("--reason", "TEXT", "why, for the ledger", default="")
 
@@ -375,6 +451,8 @@ def _drift_options(parser: Parser) -> None:
     value, switch = parser.value, parser.switch
     value("--data", "FILE", "reviews, instead of those of the log", Path)
     parser.columns()
+    parser.labelling()
+    parser.reading()
     parser.log_url()
     value("--since", "TIME", "a date and time, or a span such as 7d or 12h", since)
     value("--window", "N", f"newest reviews ({NEWEST}; with --since: all)", count)
@@ -390,14 +468,28 @@ def _drift_options(parser: Parser) -> None:
 def _replay_options(parser: Parser) -> None:
     parser.value("--data", "FILE", "reviews (default: data.csv)", Path, Path(DATA))
     parser.columns()
+    parser.labelling()
+    parser.reading()
     about = "its column of months (default: Month)"
     parser.value("--month-column", "NAME", about, default="Month")
     parser.min_reviews()
     parser.switch("--quiet", "print the verdicts only")
 
 
+def _check_labelling(options: argparse.Namespace, parser: Parser) -> None:
+    """Complain of options of labels and ratings that do not go together."""
+    if options.label_column is not None and options.rating_column is not None:
+        parser.error("--rating-column and --label-column: give one of them")
+    try:
+        labelling_of(options)
+    except UserError as error:
+        parser.error(str(error))
+
+
 def _check(options: argparse.Namespace, parser: Parser) -> None:
     """Complain of options that do not go together."""
+    if options.command in {"promote", "drift", "replay"}:
+        _check_labelling(options, parser)
     if options.command == "promote" and options.force:
         if not options.reason.strip():
             parser.error('--force needs --reason "…", which is kept')
@@ -408,7 +500,8 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         if options.data is not None and any(value is not None for value in of_log):
             said = "--since, --window, --source and --log-url are for the log"
             parser.error(f"{said}; leave them or --data")
-        if options.data is None and (options.text_column or options.rating_column):
-            parser.error("--text-column and --rating-column need a file: --data FILE")
+        for given in (*READING, *LABELLING) if options.data is None else ():
+            if getattr(options, given) is not None:
+                parser.error(f"--{given.replace('_', '-')} needs a file: --data FILE")
     if options.command == "serve" and options.debug and options.host not in LOOPBACK:
         parser.error(f"--debug runs code for whoever asks: not on {options.host}")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sentiment.cli.options import DATA
+from sentiment.cli.options import DATA, labelling_of, reading_of
 from sentiment.console import Terminal
+from sentiment.data.labels import LabelRule
 from sentiment.data.reviews import LoadedReviews, data_digest, load_reviews, split_reviews
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import EXIT_REFUSED, RegistryError, VersionError
@@ -178,6 +179,7 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
             raise
         # production's version is broken: the very case that force is for
         verdict = Verdict(False, f"not compared: {error}", version, production_version(store))
+    terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     verdict.show(terminal)
     if not (verdict.promoted or options.force):
         return EXIT_REFUSED
@@ -193,7 +195,7 @@ def _reviews(
     """Read the reviews that are named, else those the version was trained on, else `data.csv`.
 
     Says which file it is, unless it was named, and whether it is not what the version was trained
-    on. Raises `ReviewDataError`.
+    on. Raises `ReviewDataError`, and `RegistryError` where they are labelled by another rule.
     """
     path, tags = options.data, {}
     if version.run_id:
@@ -204,7 +206,15 @@ def _reviews(
         gone = f"; {path}, which version {version.version} was trained on, is not there"
         path, why = (path, "") if there else (DATA, gone if path else "")
         terminal.say(f"reviews: {path}{why}")
-    loaded = load_reviews(path, options.text_column, options.rating_column)
+    columns, rule = (options.text_column, options.rating_column), LabelRule.of_tags(version.tags)
+    labelling = labelling_of(options).following(rule)
+    loaded = load_reviews(path, *columns, reading_of(options), labelling)
+    if loaded.rule != rule:
+        raise RegistryError(
+            f"version {version.version} was trained with '{rule}', these reviews are labelled by "
+            f"'{loaded.rule}'; leave --negative-up-to and --drop-neutral out, or name "
+            "--label-column"
+        )
     known = {version.tags.get("data_digest"), version.tags.get("file_digest")}
     if data_digest(loaded.frame) not in known:
         terminal.say(f"{loaded.source.name} is not what version {version.version} was trained on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from sentiment.cli.options import reading_of
 from sentiment.console import Terminal
 from sentiment.serving.batch import score_file
 from sentiment.tracking.store import open_existing_store
@@ -17,6 +18,7 @@ def run(options: Namespace) -> int:
         options.target,
         version=options.version,
         text_column=options.text_column,
+        reading=reading_of(options),
         terminal=Terminal(quiet=options.quiet),
     )
     return 0

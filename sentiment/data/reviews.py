@@ -1,11 +1,12 @@
 """Turn a file of reviews into checked reviews, labels and the split, and audit it.
 
-    loaded = load_reviews("data.csv")        # frame of text and rating, and what was dropped
+    loaded = load_reviews("data.csv")        # frame of texts and labels, and what was dropped
     split = split_reviews(loaded.frame)      # 70 % training part, 30 % holdout of each class
 
-`tables` reads the file. Which columns are meant, which rows have a text and what a rating is are
-decided here, for training, scoring, the page and the drift check alike. Whatever is wrong with a
-file ends in a `ReviewDataError` of one line; rows that are dropped are counted by reason.
+`tables` reads the file, and `labels` says what a rating or a label is. Which columns are meant and
+which rows have a text is decided here, for training, scoring, the page and the drift check alike.
+Whatever is wrong with a file ends in a `ReviewDataError` of one line; rows that are dropped are
+counted by reason.
 """
 
 from __future__ import annotations
@@ -22,46 +23,73 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sentiment.data.records import NOT_UTF8
+from sentiment.data.labels import (
+    AS_RATED,
+    CLASS_NAMES,
+    GUIDES,
+    NO_RATING,
+    OTHER,
+    WRONG_RATING,
+    LabelCells,
+    Labelling,
+    LabelRule,
+)
+from sentiment.data.sources import Reading
 from sentiment.data.tables import (
+    ANY,
+    AS_WRITTEN,
     NO_TEXT,
+    PLACES_SHOWN,
     TEXT,
     TEXT_OR_NUMBER,
     Chunk,
     Column,
+    Table,
     Unreadable,
     cells,
     open_table,
 )
 from sentiment.errors import ReviewDataError
 from sentiment.metrics import Labels
-from text_cleaning import clean_texts
+from text_cleaning import MARKERS, clean_texts, undo_scraping
 
 # `hashed` keeps its holdout when rows are added or reordered; `published` is the guide's
 SplitMethod = Literal["hashed", "published"]
 TEXT_COLUMN = "Review text"  # the scraped file's own names
 RATING_COLUMN = "Ratings"
-_TEXT_NAMES = "review text,text,review,reviews,body,review body,comment,comments,content,summary"
-_RATING_NAMES = "ratings,rating,stars,star rating,score,rate"
-TEXTS = Column("reviews", tuple(_TEXT_NAMES.split(",")), TEXT, "--text-column")
-RATINGS = Column("ratings", tuple(_RATING_NAMES.split(",")), TEXT_OR_NUMBER, "--rating-column")
-# The scraper keeps the label of Flipkart's "read on" link, glued to the last word. Lower case is
-# left alone: a person may well end a sentence on it.
-MARKERS = ("READ MORE", "Read More")
-NEGATIVE_UP_TO = 2  # ratings 1–2 are negative, 3–5 positive, as in the guide
-CLASS_NAMES = ("negative", "positive")  # index = label
+# Groups, best first. A table with two of a group is asked about, not guessed at: beside a `text` a
+# `summary` or a `review` is a title, but of `review` and `summary` either may be.
+_TEXT_NAMES = (
+    ("review text", "reviews text", "review body"),
+    ("text", "body", "content"),
+    ("review", "reviews", "comment", "comments", "summary"),
+)
+_RATING_NAMES = (
+    ("ratings", "rating", "stars", "star rating", "review rating", "reviews rating"),
+    ("score", "rate", "overall"),
+)
+RATINGS = Column("ratings", _RATING_NAMES, TEXT_OR_NUMBER, "--rating-column")
+LABELS = Column("labels", (), ANY, "--label-column")
+TEXTS = Column("reviews", _TEXT_NAMES, TEXT, "--text-column")
 HOLDOUT_SHARE = 0.3
 SPLIT_SEED = 42  # the published split; a search seed does not move it
-NO_RATING, WRONG_RATING = 0, -1  # what `to_ratings` says of other cells
 TEXT_HASHES = "training_text_hashes.npy"  # artifact of a run: `text_hashes` of the training part
-PLACES_SHOWN = 3  # rows named in a message
+# Share of texts without a word of a–z from which it is said, and from which the file is refused
+WARN_FOREIGN, MOST_FOREIGN = 0.02, 0.5
+_LATIN = re.compile("[A-Za-z]")
+_NO_LETTER = re.compile(r"[\W\d_]+")
+_READS = "the cleaning reads Latin letters"
 # What a message quotes of a wrong rating: never words, which may be a customer's
 _QUOTABLE = re.compile(r"[-+.,/\d ]{1,20}")
 
 
 @dataclass(frozen=True)
 class LoadedReviews:
-    """A checked file: `frame` has `text` (str, never blank), `rating` (1–5) and `copies` (1 up)."""
+    """A checked file.
+
+    `frame` has `text` (str, never blank), `rating` (1–5), `label` (0 or 1, by the `rule`) and
+    `copies` (1 up). Where the file has labels and no ratings, a rating is 1 or 5.
+    """
 
     frame: pd.DataFrame
     source: Path
@@ -72,6 +100,12 @@ class LoadedReviews:
     without_rating: int = 0
     unreadable: int = 0
     first_unreadable: str = ""  # where and why
+    suspicious: int = 0  # rows with a cell of several lines and delimiters
+    warning: str = ""  # of these, in a sentence
+    read_as: str = ""  # which columns were taken, and what of the file was not as usual
+    rule: LabelRule = GUIDES
+    left_out: int = 0  # rows that are neither negative nor positive
+    others: str = ""  # what these are
 
     def dropped(self) -> str:
         """Return what was left out and why, in a sentence."""
@@ -79,10 +113,15 @@ class LoadedReviews:
         if self.unreadable:
             reasons.insert(0, f"{self.unreadable:,} that cannot be read ({self.first_unreadable})")
         if self.without_rating:
-            reasons.append(f"{self.without_rating:,} without a rating")
+            what = "label" if self.rule.negative else "rating"
+            reasons.append(f"{self.without_rating:,} without a {what}")
+        if self.left_out:
+            reasons.append(f"{self.left_out:,} of {self.others}")
+        read_as = f" ({self.read_as})" if self.read_as else ""
+        kept = f"; {self.warning}" if self.warning else ""
         return (
-            f"{self.rows_read:,} rows read: {', '.join(reasons)} and "
-            f"{self.exact_duplicates:,} exact duplicates dropped, {len(self.frame):,} left"
+            f"{self.rows_read:,} rows read{read_as}: {', '.join(reasons)} and "
+            f"{self.exact_duplicates:,} exact duplicates dropped, {len(self.frame):,} left{kept}"
         )
 
 
@@ -99,80 +138,136 @@ class Split:
 
 
 def load_reviews(
-    path: str | Path, text_column: str | None = None, rating_column: str | None = None
+    path: str | Path,
+    text_column: str | None = None,
+    rating_column: str | None = None,
+    reading: Reading = AS_WRITTEN,
+    labelling: Labelling = AS_RATED,
 ) -> LoadedReviews:
-    """Read and check a CSV, TSV or Parquet file of reviews, gzipped or not, UTF-8.
+    """Read and check a file of reviews of any format that `tables` reads.
 
-    The scraper's trailing marker is removed first. Rows that cannot be read, rows without text or
-    rating, and exact (text, rating) duplicates are dropped and counted; `copies` says how often
-    each row came. Columns are found by their usual names unless they are named. Raises
-    `ReviewDataError`, also for wrong ratings and for bytes that are not UTF-8.
+    What scrapers leave is undone first. Rows that cannot be read, rows without text or rating,
+    rows that are neither negative nor positive, and exact (text, rating) duplicates are dropped and
+    counted; `copies` says how often each row came. Columns are found by their usual names unless
+    they are named; `labelling` says what ratings or labels mean. Raises `ReviewDataError`, also for
+    wrong ratings.
     """
     source = Path(path)
-    texts: list[str | None] = []
-    ratings: list[int] = []
+    reviews = _Distinct()
     unreadable, wrong = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
-    without_text = marked = 0
-    with open_table(source, "--data") as table:
-        columns = table.find(TEXTS, text_column), table.find(RATINGS, rating_column)
+    rows_read = without_text = without_rating = left_out = marked = 0
+    judged = LabelCells(labelling)
+    with open_table(source, "--data", reading) as table:
+        columns = table.find(TEXTS, text_column), find_judgement(table, labelling, rating_column)
         for chunk in table.chunks(columns):
             torn = dict(chunk.problems)
-            for at, why in torn.items():
-                if why.endswith(NOT_UTF8):  # in another encoding, so most rows may be wrong
-                    said = f"{chunk.place(at)}: {why}; save the file as UTF-8 and run again"
-                    raise table.error(said)
             unreadable.add(chunk, torn)
-            texts += texts_of(chunk)
-            without_text += len(chunk.problems) - len(torn)
+            texts = texts_of(chunk)
             written, rated = map(cells, chunk.columns)
+            stars = judged.stars(rated)
+            rows_read += len(texts)
+            without_text += len(chunk.problems) - len(torn)
             marked += sum(
-                (text or "").rstrip().endswith(MARKERS)
-                for at, text in enumerate(written)
-                if at not in torn
+                (cell or "").rstrip().endswith(MARKERS)
+                for at, (cell, text) in enumerate(zip(written, texts, strict=True))
+                if cell is not text and at not in torn
             )
-            stars = to_ratings(rated)
-            ratings += stars
-            wrong.add(
-                chunk,
-                {
-                    at: f"'{rated[at]}'" if _QUOTABLE.fullmatch(str(rated[at])) else "no number"
-                    for at, rating in enumerate(stars)
-                    if rating == WRONG_RATING and at not in chunk.problems
-                },
-            )
+            wrong.add(chunk, _wrong_ratings(chunk, rated, stars))
+            with_text = [star for star, text in zip(stars, texts, strict=True) if text is not None]
+            without_rating += with_text.count(NO_RATING)
+            left_out += with_text.count(OTHER)
+            reviews.add(texts, stars)
+    if doubt := judged.doubt():
+        raise table.error(doubt)
     if wrong.count:
-        raise table.error(
-            f"{wrong.count:,} ratings are not a whole number of stars from 1 to 5 ({wrong}); "
-            "correct or remove these rows"
-        )
-    rows = pd.DataFrame({"text": pd.Series(texts, dtype=str), "rating": ratings})
-    with_text = rows[rows["text"].notna()]
-    kept = with_text[with_text["rating"] != NO_RATING]
-    frame = kept.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
+        said = f"{wrong.count:,} ratings are not {judged.expected} ({wrong})"
+        raise table.error(f"{said}; correct or remove these rows")
+    frame = reviews.frame(judged.rule)
+    if missing := judged.missing(set(frame["rating"])):
+        raise table.error(missing)
+    share = _foreign_share(frame)
+    warnings = [table.warning()] if table.suspicious.count else []
+    if share > WARN_FOREIGN:
+        warnings.append(f"{share:.1%} of these texts have no a–z word; {_READS}")
     loaded = LoadedReviews(
         frame=frame,
         source=source,
-        rows_read=len(rows),
+        rows_read=rows_read,
         without_text=without_text,
         marker_removed=marked,
-        exact_duplicates=len(kept) - len(frame),
-        without_rating=len(with_text) - len(kept),
+        exact_duplicates=int(frame["copies"].sum()) - len(frame),
+        without_rating=without_rating,
         unreadable=unreadable.count,
         first_unreadable=str(unreadable),
+        suspicious=table.suspicious.count,
+        warning="; ".join(warnings),
+        read_as=", ".join(
+            [table.described(("texts", columns[0]), (judged.what, columns[1])), *judged.notes()]
+        ),
+        rule=judged.rule,
+        left_out=left_out,
+        others=judged.others() if left_out else "",
     )
-    if not texts:
+    if not rows_read:
         raise table.error("has a header but no rows; expected one row per review")
     if frame.empty:
-        raise table.error(f"no row has a text and a rating: {loaded.dropped()}")
+        raise table.error(f"no row has a text and a {judged.what[:-1]}: {loaded.dropped()}")
     return loaded
 
 
+def find_judgement(table: Table, labelling: Labelling, rating_column: str | None) -> int:
+    """Return the column of labels, where one was named, or of ratings.
+
+    Raises `ReviewDataError`, also where both were named.
+    """
+    if labelling.label_column is None:
+        return table.find(RATINGS, rating_column)
+    if rating_column is not None:
+        raise ReviewDataError("--rating-column and --label-column: give one of them")
+    return table.find(LABELS, labelling.label_column)
+
+
+class _Distinct:
+    """Pairs of text and rating in the order they came first, and how often each came."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._ratings: list[int] = []
+        self._copies: list[int] = []
+        self._places: dict[int, dict[str, int]] = {}  # by rating and text
+
+    def add(self, texts: Sequence[str | None], ratings: Sequence[int]) -> None:
+        """Count those that have both."""
+        for text, rating in zip(texts, ratings, strict=True):
+            if text is None or rating <= 0:
+                continue
+            new = len(self._texts)
+            at = self._places.setdefault(rating, {}).setdefault(text, new)
+            if at < new:
+                self._copies[at] += 1
+            else:
+                self._texts.append(text)
+                self._ratings.append(rating)
+                self._copies.append(1)
+
+    def frame(self, rule: LabelRule) -> pd.DataFrame:
+        """Return the columns of `LoadedReviews.frame`."""
+        return pd.DataFrame(
+            {
+                "text": pd.Series(self._texts, dtype=str),
+                "rating": self._ratings,
+                "label": to_labels(self._ratings, rule),
+                "copies": self._copies,
+            }
+        )
+
+
 def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
-    """Return the texts without marker and outer white space; None where there is none to read.
+    """Return the texts after `undo_scraping`; None where there is none to read.
 
     `chunk.problems` gets `NO_TEXT` for the rows that could be read and have none.
     """
-    texts = [remove_marker(text or "") or None for text in cells(chunk.columns[column])]
+    texts = [undo_scraping(text) or None if text else None for text in cells(chunk.columns[column])]
     for at in chunk.problems:
         texts[at] = None
     if None in texts:
@@ -182,38 +277,20 @@ def texts_of(chunk: Chunk, column: int = 0) -> list[str | None]:
     return texts
 
 
-def to_ratings(written: Sequence[Any]) -> list[int]:
-    """Return stars 1–5 for cells such as `4`, `"4"` and `4.0`.
-
-    `NO_RATING` stands for a cell with nothing in it, `WRONG_RATING` for anything else.
-    """
-    known = {cell: _rating(cell) for cell in set(written)}
-    return [known[cell] for cell in written]
-
-
-def _rating(cell: Any) -> int:
-    if isinstance(cell, str):
-        cell = cell.strip() or None
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return NO_RATING
-    try:
-        stars = float(cell)
-    except ValueError:
-        return WRONG_RATING
-    return int(stars) if stars in (1, 2, 3, 4, 5) else WRONG_RATING
+def _wrong_ratings(chunk: Chunk, written: Sequence[Any], stars: Sequence[int]) -> dict[int, str]:
+    """Return what is written where rows that can be read have no rating but something else."""
+    if WRONG_RATING not in stars:
+        return {}
+    return {
+        at: f"'{written[at]}'" if _QUOTABLE.fullmatch(str(written[at])) else "no number"
+        for at, rating in enumerate(stars)
+        if rating == WRONG_RATING and at not in chunk.problems
+    }
 
 
-def remove_marker(text: str) -> str:
-    """Return the text without the scraper's trailing markers and outer white space."""
-    text = text.strip()
-    while text.endswith(MARKERS):
-        text = text[: -len(MARKERS[0])].rstrip()
-    return text
-
-
-def to_labels(ratings: Sequence[int] | pd.Series) -> Labels:
-    """Turn ratings 1–5 into labels: 0 negative (1–2), 1 positive (3–5)."""
-    return (np.asarray(ratings) > NEGATIVE_UP_TO).astype(np.int64)
+def to_labels(stars: Sequence[int] | pd.Series, rule: LabelRule) -> Labels:
+    """Turn stars 1–5 into labels, 0 negative and 1 positive; none of them may be neither."""
+    return (np.asarray(stars) > rule.negative_up_to).astype(np.int64)
 
 
 def split_reviews(
@@ -232,17 +309,23 @@ def split_reviews(
     `train_test_split(random_state=42)`. `cleaned` are the frame's texts after cleaning, which is
     done here when they are not given. Another `seed` gives another split.
 
-    Raises `ReviewDataError` when a class is too small for `folds` folds of the training part.
+    Raises `ReviewDataError` when a class is too small for `folds` folds of the training part, and
+    when most texts have no word of the letters a–z, of which nothing could be learnt.
     """
-    labels = to_labels(frame["rating"])
+    share = _foreign_share(frame)
+    if share > MOST_FOREIGN:
+        raise ReviewDataError(
+            f"{share:.0%} of these texts have no a–z word; {_READS}, so give reviews in a language "
+            "that is written with them"
+        )
+    labels = frame["label"].to_numpy(dtype=np.int64)
     counts = np.bincount(labels, minlength=2)
     needed = math.ceil(folds / (1 - HOLDOUT_SHARE))
     for name, count in zip(CLASS_NAMES, counts, strict=True):
         if count < needed:
             raise ReviewDataError(
                 f"{count} {name} reviews left, expected at least {needed} so that each of {folds} "
-                f"folds has one; give a file with more ratings of "
-                f"{'1–2' if name == CLASS_NAMES[0] else '3–5'}"
+                f"folds has one; give a file with more of them"
             )
     if method == "hashed":
         train, test = _hashed_split(frame, cleaned, labels, seed)
@@ -255,6 +338,11 @@ def split_reviews(
     texts = frame["text"].tolist()
     train_texts, test_texts = [texts[i] for i in train], [texts[i] for i in test]
     return Split(train_texts, test_texts, labels[train], labels[test], train, test)
+
+
+def _foreign_share(frame: pd.DataFrame) -> float:
+    """Return the share, 0–1, of the texts without a letter of a–z."""
+    return sum(_LATIN.search(text) is None for text in frame["text"]) / max(len(frame), 1)
 
 
 def _hashed_split(
@@ -277,12 +365,19 @@ def _hashed_split(
 
 
 def data_digest(frame: pd.DataFrame) -> str:
-    """Return 16 hexadecimal digits that change with any text or rating, not with the order."""
+    """Return 16 hexadecimal digits that change with any text, rating or label, not with the order.
+
+    Labels by the guide's rule add nothing, since they follow from the ratings.
+    """
     rows = []
-    for text, rating in zip(frame["text"], frame["rating"], strict=True):
+    guides = to_labels(frame["rating"], GUIDES)
+    for text, rating, label, usual in zip(
+        frame["text"], frame["rating"], frame["label"], guides, strict=True
+    ):
         # the length goes in as well, so that no two frames run together into the same bytes
         data = text.encode("utf-8", "surrogatepass")
-        rows.append(b"%d %d " % (rating, len(data)) + data)
+        own = b"" if label == usual else b"label %d " % label
+        rows.append(own + b"%d %d " % (rating, len(data)) + data)
     return hashlib.sha256(b"".join(sorted(rows))).hexdigest()[:16]
 
 
@@ -312,12 +407,20 @@ def audit_reviews(
     again = len(cleaned_test) - int(unseen(cleaned_test, cleaned_train).sum())
     rows = [
         ("rows that cannot be read", loaded.unreadable, loaded.rows_read, "rows read"),
+        (
+            "rows with several lines and delimiters",
+            loaded.suspicious,
+            loaded.rows_read,
+            "rows read",
+        ),
         ("rows without text", loaded.without_text, loaded.rows_read, "rows read"),
         ("rows without a rating", loaded.without_rating, loaded.rows_read, "rows read"),
+        ("neither negative nor positive", loaded.left_out, loaded.rows_read, "rows read"),
         ("exact duplicates", loaded.exact_duplicates, loaded.rows_read, "rows read"),
         ("reviews left", kept, loaded.rows_read, "rows read"),
         ("duplicates after cleaning", kept - distinct, kept, "reviews left"),
         ("cleaned texts with both labels", int((both > 1).sum()), distinct, "cleaned texts"),
+        ("letters other than a–z, removed", *_removed_letters(split), "letters"),
         ("empty after cleaning", sum(text == "" for text in cleaned), kept, "reviews left"),
         ("holdout texts also in training", again, len(cleaned_test), "holdout"),
         ("negative reviews", int((labels == 0).sum()), kept, "reviews left"),
@@ -326,3 +429,10 @@ def audit_reviews(
     table = pd.DataFrame(rows, columns=["check", "count", "total", "of"])
     table.insert(2, "share", table["count"] / table.pop("total"))
     return table
+
+
+def _removed_letters(split: Split) -> tuple[int, int]:
+    """Return how many letters the cleaning removes from the texts, and how many they have."""
+    letters = [_NO_LETTER.sub("", text) for text in (*split.train_texts, *split.test_texts)]
+    removed = sum(len(_LATIN.sub("", text)) for text in letters if not text.isascii())
+    return removed, max(sum(map(len, letters)), 1)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import HOLDOUT_SHARE, Split, data_digest, to_labels
+from sentiment.data.reviews import HOLDOUT_SHARE, Split, data_digest
 from sentiment.drift.features import (
     BINS,
     COUNTED,
@@ -222,7 +222,7 @@ def ensure_reference(
     It can only be made of the reviews the version was trained on: it may know those of another
     holdout, and every later window would seem drifted.
 
-    `frame` has checked reviews, with `text`, `rating` and `copies`; `split` is of this frame. With
+    `frame` has checked reviews, with `text`, `label` and `copies`; `split` is of this frame. With
     `trust_pickle` a model is loaded though it is a pickle: whoever calls has just written it.
     """
     registered = store.client.get_model_version(store.settings.registered_model, version)
@@ -232,7 +232,8 @@ def ensure_reference(
     if registered.tags.get("data_digest") != data_digest(frame):
         return f"version {version} has no drift reference: it was trained on other reviews"
     texts, copies = frame["text"].tolist(), frame["copies"].to_numpy()
-    reference = reference_reviews(texts, to_labels(frame["rating"]), copies, split)
+    labels = frame["label"].to_numpy(dtype=np.int64)
+    reference = reference_reviews(texts, labels, copies, split)
     try:
         pipeline = load_pipeline(store, str(registered.source), trust_pickle=trust_pickle)
         store.client.log_text(run_id, Reference.build(pipeline, *reference).to_json(), ARTIFACT)

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import RATINGS, TEXTS, WRONG_RATING, texts_of, to_labels, to_ratings
-from sentiment.data.tables import Chunk, Unreadable, cells, open_table
+from sentiment.data.labels import AS_RATED, OTHER, WRONG_RATING, LabelCells, Labelling
+from sentiment.data.reviews import RATINGS, TEXTS, find_judgement, texts_of, to_labels
+from sentiment.data.sources import Reading
+from sentiment.data.tables import AS_WRITTEN, Chunk, Unreadable, cells, open_table
 from sentiment.drift.features import NO_LABEL, WindowFeatures, logged_features, row_features
 from sentiment.errors import WindowError
 from sentiment.metrics import Ints
@@ -89,6 +91,8 @@ class FileWindow:
     path: Path
     text_column: str | None = None
     rating_column: str | None = None
+    reading: Reading = AS_WRITTEN
+    labelling: Labelling = AS_RATED
 
 
 class RandomSample:
@@ -180,44 +184,60 @@ def window_of_log(
 
 
 def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:
-    """Return the reviews in a CSV, TSV or Parquet file, answered by the version; duplicates stay.
+    """Return the reviews in a file, answered by the version; duplicates stay.
 
-    A rating of 1–5 gives the true label; without a column of ratings there are no true labels.
-    Rows that cannot be read are left out and counted in the notes. Raises `WindowError` and
+    A rating or label gives the true label, by the version's rule unless another was said, which a
+    note tells; without a column of either there are no true labels. Rows that cannot be read are
+    left out and counted in the notes. Raises `WindowError` and
     `ReviewDataError`.
     """
-    reviews, unreadable, wrong = RandomSample(SAMPLE), Unreadable(PLACES_SHOWN), 0
-    with open_table(wanted.path, "--data") as table:
+    reviews, unreadable = RandomSample(SAMPLE), Unreadable(PLACES_SHOWN)
+    judged = LabelCells(wanted.labelling.following(version.rule))
+    wrong = neither = 0
+    with open_table(wanted.path, "--data", wanted.reading) as table:
         columns = [table.find(TEXTS, wanted.text_column)]
-        if wanted.rating_column or table.look(RATINGS, None) is not None:
-            columns.append(table.find(RATINGS, wanted.rating_column))
+        given = wanted.rating_column or judged.by_labels
+        if given or table.look(RATINGS, None) is not None:
+            columns.append(find_judgement(table, wanted.labelling, wanted.rating_column))
         for chunk in table.chunks(columns):
-            frame, wrong_here = _labelled_texts(chunk)
+            frame, stars = _labelled_texts(chunk, judged)
             reviews.add(frame)
-            wrong += wrong_here
+            wrong += int((stars == WRONG_RATING).sum())
+            neither += int((stars == OTHER).sum())
             unreadable.add(chunk, chunk.problems)
-    notes = []
+        if doubt := judged.doubt():
+            raise table.error(doubt)
+    taken = zip(("texts", "true labels"), columns, strict=False)
+    notes = [table.described(*taken)]
+    if table.suspicious.count:
+        notes.append(table.warning())
     if unreadable.count:
-        notes.append(f"{unreadable.count:,} rows without a readable text ({unreadable})")
+        notes.append(f"left out: {unreadable.count:,} rows without a readable text ({unreadable})")
     if wrong:
-        notes.append(f"{wrong:,} ratings that are not whole stars from 1 to 5")
+        notes.append(f"left out: {wrong:,} ratings that are not stars of the scale")
+    if neither:
+        notes.append(f"left out: {neither:,} of {judged.others()}")
+    if len(columns) > 1 and judged.rule != version.rule:
+        notes.append(
+            f"true labels by another rule than the version's: {judged.rule}, not {version.rule}"
+        )
     if not reviews.count:
         raise WindowError(f"{wanted.path}: has no reviews; expected one per row")
     return _window(
         wanted.path.name,
         reviews,
         lambda rows: row_features(rows["text"].tolist(), version.pipeline),
-        [f"left out: {note}" for note in notes],
+        notes,
     )
 
 
-def _labelled_texts(chunk: Chunk) -> tuple[pd.DataFrame, int]:
-    """Return the readable texts with their true labels, and how many of their ratings are wrong."""
+def _labelled_texts(chunk: Chunk, judged: LabelCells) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the readable texts with their true labels, and what stands for a rating of each."""
     texts = pd.Series(texts_of(chunk), dtype=object)
     frame = pd.DataFrame({"text": texts, "true_label": pd.Series(pd.NA, texts.index, "Int64")})
     frame = frame[texts.notna()]
     if len(chunk.columns) == 1:
-        return frame, 0
-    stars = pd.Series(to_ratings(cells(chunk.columns[1])))[frame.index]
-    frame.loc[stars > 0, "true_label"] = to_labels(stars[stars > 0])
-    return frame, int((stars == WRONG_RATING).sum())
+        return frame, pd.Series(dtype=int)
+    stars = pd.Series(judged.stars(cells(chunk.columns[1])))[frame.index]
+    frame.loc[stars > 0, "true_label"] = to_labels(stars[stars > 0], judged.rule)
+    return frame, stars

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sentiment.data.reviews import RATINGS, TEXTS, LoadedReviews, texts_of, to_labels, to_ratings
-from sentiment.data.tables import ANY, Column, cells, open_table
+from sentiment.data.labels import OTHER, LabelCells
+from sentiment.data.reviews import TEXTS, LoadedReviews, find_judgement, texts_of, to_labels
+from sentiment.data.tables import ANY, PLACES_SHOWN, Column, Unreadable, cells, open_table
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import row_features
@@ -69,16 +70,22 @@ class Replay:
 
 
 def replay(
-    store: Store, reviews: FileWindow, column: str, *, min_reviews: int = MIN_WINDOW
+    store: Store,
+    reviews: FileWindow,
+    column: str,
+    read: tuple[pd.DataFrame, dict[str, int], str] | None = None,
+    *,
+    min_reviews: int = MIN_WINDOW,
 ) -> Replay:
     """Train on the first months of the file that have `FIRST` reviews, and check the later ones.
 
     The configuration is the one that the flow would train (`retraining.choose`). Duplicates are
     dropped for training; the windows and the reference keep them. Months with fewer than
-    `min_reviews` reviews are joined with the next ones. Nothing is written. Raises `WindowError`
+    `min_reviews` reviews are joined with the next ones. `read` is what `read_months` gave, where it
+    was read before. Nothing is written. Raises `WindowError`
     and `ReviewDataError`.
     """
-    frame, dropped = read_months(reviews, column)
+    frame, dropped, read_as = read or read_months(reviews, column)
     path = reviews.path
     so_far = frame.groupby("month").size().cumsum()
     last = so_far.index[so_far >= FIRST].min()  # NaN where there are fewer
@@ -88,11 +95,11 @@ def replay(
             f"{path}: {len(frame):,} reviews have a month in column '{column}'; expected at least "
             f"{FIRST:,} to train on and later months to compare"
         )
-    pipeline, reference, origin = _train(store, path, frame[frame["month"] <= last])
+    pipeline, reference, origin = _train(store, reviews, frame[frame["month"] <= last])
     rows, joined = [], 0
     for months, window in _windows(later, min_reviews):
         features = row_features(window["text"].tolist(), pipeline)
-        labels = to_labels(window["rating"])
+        labels = window["label"].to_numpy(dtype=np.int64)
         report = compare_reviews(reference, features, labels, min_reviews=min_reviews)
         rows.append({"window": _period(months), **_outcome(report)})
         joined += len(months) > 1
@@ -101,7 +108,7 @@ def replay(
         f"trained on {_period([first, int(last)])}, {int(so_far[last]):,} reviews; configuration: "
         f"{origin}; the reference has {reference.reviews:,} reviews"
     )
-    notes = [f"left out: {count:,} rows {why}" for why, count in dropped.items()]
+    notes = [read_as, *(f"left out: {count:,} rows {why}" for why, count in dropped.items())]
     if joined:
         notes.append(f"{joined:,} windows join several months, to have {min_reviews:,} reviews")
     on_reference = report.performance.reference
@@ -166,32 +173,39 @@ def replay_figure(done: Replay) -> Figure:
     return figure
 
 
-def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the usable rows of a file, and how many others there are, by reason.
+def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[str, int], str]:
+    """Return the usable rows of a file, how many others there are, by reason, and how it was read.
 
-    The frame has `text` without the scraper's marker, `rating` (1–5) and `month` (as in
-    `month_number`), with duplicates, in the file's order. Raises `WindowError` and
+    The frame has `text` after `undo_scraping`, `rating` (1–5), `month` (as in `month_number`) and
+    `label` (0 or 1), with duplicates, in the file's order. Raises `WindowError` and
     `ReviewDataError`.
     """
-    parts = []
-    with open_table(reviews.path, "--data") as table:
+    parts, judged, unreadable = [], LabelCells(reviews.labelling), Unreadable(PLACES_SHOWN)
+    with open_table(reviews.path, "--data", reviews.reading) as table:
         columns = [
             table.find(TEXTS, reviews.text_column),
-            table.find(RATINGS, reviews.rating_column),
+            find_judgement(table, reviews.labelling, reviews.rating_column),
             table.find(Column("months", (), ANY, "--month-column"), column),
         ]
         for chunk in table.chunks(columns):
+            torn = dict(chunk.problems)
+            unreadable.add(chunk, torn)
             _, ratings, months = (cells(column) for column in chunk.columns)
-            part = pd.DataFrame({"text": texts_of(chunk), "rating": to_ratings(ratings)})
+            part = pd.DataFrame({"text": texts_of(chunk), "rating": judged.stars(ratings)})
             written = pd.Series(months, dtype=object)
+            part["readable"] = ~part.index.isin([*torn])
             parts.append(part.assign(month=written.map(month_number)))
+        if doubt := judged.doubt():
+            raise table.error(doubt)
     if not parts:
         raise WindowError(f"{reviews.path}: has no reviews; expected one per row")
     frame = pd.concat(parts, ignore_index=True)
     usable = {
+        f"that cannot be read ({unreadable})": frame["readable"],
         "without text": frame["text"].notna(),
         f"without a month in '{column}'": frame["month"].notna(),
-        "without a rating from 1 to 5": frame["rating"] > 0,
+        f"of {judged.others()}": frame["rating"] != OTHER,
+        "without a rating or label": frame["rating"] > 0,
     }
     kept = np.ones(len(frame), dtype=bool)
     dropped = {}
@@ -199,7 +213,12 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
         dropped[why] = int((kept & ~fits).sum())
         kept &= fits.to_numpy()
     frame = frame[kept].astype({"rating": np.int64, "month": np.int64})
-    return frame.reset_index(drop=True), {why: n for why, n in dropped.items() if n}
+    frame["label"] = to_labels(frame["rating"], judged.rule)
+    dropped = {why: n for why, n in dropped.items() if n}
+    described = table.described(*zip(("texts", judged.what, "months"), columns, strict=True))
+    described = ", ".join([described, *judged.notes()])
+    read_as = "; ".join(filter(None, (described, table.warning())))
+    return frame.drop(columns="readable").reset_index(drop=True), dropped, read_as
 
 
 def month_number(written: object) -> int | None:
@@ -218,22 +237,24 @@ def month_number(written: object) -> int | None:
     return None
 
 
-def _train(store: Store, path: Path, rows: pd.DataFrame) -> tuple[Any, Reference, str]:
+def _train(store: Store, reviews: FileWindow, rows: pd.DataFrame) -> tuple[Any, Reference, str]:
     """Train as the flow would; return the pipeline, its reference and the configuration."""
-    frame = rows.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
+    frame = rows.groupby(["text", "rating", "label"], sort=False).size().reset_index(name="copies")
     loaded = LoadedReviews(
         frame=frame,
-        source=path,
+        source=reviews.path,
         rows_read=len(rows),
         without_text=0,
         marker_removed=0,
         exact_duplicates=len(rows) - len(frame),
+        rule=reviews.labelling.rule,
     )
     data = prepare_reviews(loaded)
     chosen = choose(store, "champion", data)
     fitted = fit_and_evaluate(chosen.algorithm, chosen.candidate, data, folds_of(data))
     texts, copies = frame["text"].tolist(), frame["copies"].to_numpy()
-    like_later = reference_reviews(texts, to_labels(frame["rating"]), copies, data.split)
+    labels = frame["label"].to_numpy(dtype=np.int64)
+    like_later = reference_reviews(texts, labels, copies, data.split)
     return fitted.pipeline, Reference.build(fitted.pipeline, *like_later), chosen.origin
 
 

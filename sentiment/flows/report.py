@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging.loggers import flow_run_logger
 
-from sentiment.data.reviews import CLASS_NAMES
+from sentiment.data.labels import CLASS_NAMES
 from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.metrics import confusion
 from sentiment.predictions.feedback import LabelledReviews

@@ -185,10 +185,11 @@ def unchanged_since(
     Every version counts, whoever registered it and whatever became of it. With `exactly` all data
     must be the same; without it, new labels up to a share of `GROWTH` are no change.
     """
+    rule = labelled.loaded.rule
     for number, version in reversed(registry.registered_versions(store).items()):
         tags = version.tags
         digest = tags.get("data_digest", "")
-        if tags.get(FINGERPRINT) != report.training_fingerprint(digest, candidate):
+        if tags.get(FINGERPRINT) != report.training_fingerprint(digest, candidate, rule=rule):
             continue  # another configuration or other code
         if digest == labelled.digest:
             return Outcome(version.run_id or "", number, new=False)
@@ -220,7 +221,9 @@ def log_retraining(
     a second attempt finds the MLflow run of the first by this id.
     """
     flow_run_id, flow_run_url = flow_run
-    fingerprint = report.training_fingerprint(labelled.digest, chosen.candidate)
+    fingerprint = report.training_fingerprint(
+        labelled.digest, chosen.candidate, rule=labelled.loaded.rule
+    )
     # with the fingerprint: a run that is retried after the data changed is another run
     tags = {KIND: RETRAINING_KIND, RUN_TAG: flow_run_id, TAG + FINGERPRINT: fingerprint}
     earlier = find_runs(store, store.settings.ledger, tags)

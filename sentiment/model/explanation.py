@@ -6,8 +6,9 @@ log, the drift reference and a file that is checked for drift all count what it 
 A term contributes its TF-IDF value times its weight. Added up in alphabetical order of the terms,
 with the intercept last, contributions give the decision value to the last bit.
 
-The cleaning only deletes characters until it looks at words one by one. So every cleaned word can
-be traced to the characters that are left of it, by the cleaning's own steps. Words that cannot be
+What scrapers leave is undone first, and then the cleaning only deletes characters until it looks at
+words one by one. So every cleaned word can be traced to the characters that are left of it in the
+text as it was sent, by the cleaning's own steps. Words that cannot be
 traced for certain are left out: a mark in the wrong place would be a false reason.
 """
 
@@ -19,11 +20,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sentiment.data.reviews import remove_marker
 from sentiment.metrics import Floats
 from text_cleaning import (
     EMOJI_RUN,
     HTML_TAG,
+    MAX_PASSES,
+    REPLACEMENTS,
     URL,
     clean_text,
     clean_texts,
@@ -32,6 +34,7 @@ from text_cleaning import (
     remove_emoji,
     remove_html_tags,
     remove_urls,
+    undo_scraping,
 )
 
 Range = tuple[int, int]  # of characters, the second one excluded
@@ -78,18 +81,14 @@ class Terms:
 class ReadText:
     """A raw text as a model reads it.
 
-    `text` goes up to the scraper's trailing marker; what stands before keeps its place. `cleaned`
-    is what the cleaning makes of it, `terms` what the vectorizer sees of that.
+    `text` is the text as it was sent, `body` what `undo_scraping` makes of it, of which characters
+    are counted. `cleaned` is what the cleaning makes of that, `terms` what the vectorizer sees.
     """
 
     text: str
+    body: str
     cleaned: str
     terms: Terms
-
-    @property
-    def body(self) -> str:
-        """The text without outer white space, of which characters are counted."""
-        return self.text.strip()
 
 
 class Explainer:
@@ -111,10 +110,14 @@ class Explainer:
 
     def read(self, texts: Sequence[str]) -> list[ReadText]:
         """Return raw texts as the model reads them. Raises TypeError as `clean_texts` does."""
-        bodies = texts if isinstance(texts, str) else [_without_marker(text) for text in texts]
+        bodies = (
+            texts  # refused, as are items that are none, by the cleaning
+            if isinstance(texts, str)
+            else [undo_scraping(text) if isinstance(text, str) else text for text in texts]
+        )
         return [
-            ReadText(body, cleaned, self.terms(cleaned))
-            for body, cleaned in zip(bodies, clean_texts(bodies), strict=True)
+            ReadText(text, body, cleaned, self.terms(cleaned))
+            for text, body, cleaned in zip(texts, bodies, clean_texts(bodies), strict=True)
         ]
 
     def terms(self, cleaned: str) -> Terms:
@@ -133,8 +136,8 @@ class Explainer:
     ) -> tuple[Contribution, ...]:
         """Return what each term of a text contributes, the weightiest first.
 
-        `cleaned` is what `clean_text` makes of the raw text, `terms` what the method makes of that.
-        `columns` and `values`, shape (known terms,), are the text's TF-IDF row. Ties are in
+        `cleaned` is what a model's cleaning makes of the raw text, `terms` what the method makes of
+        that. `columns` and `values`, shape (known terms,), are the text's TF-IDF row. Ties are in
         alphabetical order.
         """
         if self._weights is None:
@@ -152,27 +155,52 @@ class Explainer:
         return tuple(sorted(found, key=lambda contribution: -abs(contribution.weight)))
 
 
-def _without_marker(text: str) -> str:
-    """Return the text up to the scraper's trailing marker; what goes before keeps its place."""
-    if not isinstance(text, str):
-        return text  # refused, with its position, by the cleaning
-    return text[: len(text) - len(text.lstrip()) + len(remove_marker(text))]
-
-
 def locate_words(text: str, cleaned: str, words: Sequence[str]) -> list[Range]:
     """Return where the words of a cleaned text stand in the raw one, without outer punctuation.
 
     `words` are those that a vectorizer takes for words. There is a range for each, in order; none
     when they cannot be traced.
     """
-    traced = list(_trace(text))
+    body = undo_scraping(text)
+    traced = list(_trace(body))
     if " ".join([stem for stem, _ in traced]) != cleaned:
         return []
     ranges: list[Range] = []
     for stem, place in traced:
         if len(ranges) < len(words) and stem == words[len(ranges)]:
             ranges.append(place)
-    return ranges if len(ranges) == len(words) else []
+    return _as_sent(ranges, text, body) if len(ranges) == len(words) else []
+
+
+def _as_sent(ranges: list[Range], text: str, body: str) -> list[Range]:
+    """Return where ranges of a text's body stand in the text; none when that is not certain."""
+    first = len(text) - len(text.lstrip())
+    if text.startswith(body, first):  # nothing was replaced
+        return [(start + first, end + first) for start, end in ranges]
+    starts, ends = array("l", range(len(text))), array("l", range(1, len(text) + 1))
+    for _ in range(MAX_PASSES):
+        before = text
+        for pattern, replacement in REPLACEMENTS:
+            parts, kept_starts, kept_ends, end = [], array("l"), array("l"), 0
+            for found in pattern.finditer(text):
+                new = replacement if isinstance(replacement, str) else replacement(found)
+                if new == found[0]:  # no such entity
+                    continue
+                parts += [text[end : found.start()], new]
+                kept_starts += starts[end : found.start()]
+                kept_ends += ends[end : found.start()]
+                # each new character stands for all that was replaced
+                kept_starts.extend([starts[found.start()]] * len(new))
+                kept_ends.extend([ends[found.end() - 1]] * len(new))
+                end = found.end()
+            text = "".join([*parts, text[end:]])
+            starts, ends = kept_starts + starts[end:], kept_ends + ends[end:]
+        if text == before:
+            break
+    first = len(text) - len(text.lstrip())
+    if not text.startswith(body, first):
+        return []
+    return [(starts[start + first], ends[end + first - 1]) for start, end in ranges]
 
 
 def _trace(text: str) -> Iterator[tuple[str, Range]]:

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 
+from sentiment.data.labels import GUIDES, LabelRule
 from sentiment.errors import CalibrationError, ServingError, UnknownVersionError
 from sentiment.model.calibration import Calibration, read_calibration
 from sentiment.model.explanation import Contribution, Explainer, Terms
@@ -43,8 +44,8 @@ class Prediction:
 
     `label` is 1 (positive) where `probability` (of positive, 0–1) is at least the version's
     threshold, and 0 (negative) where it is below. A review without a known word gets no label but
-    a `reason`, and the prior as probability. `characters` are those of the text without marker and
-    outer white space, `words` those the vectorizer sees; `contributions`, the weightiest first, add
+    a `reason`, and the prior as probability. `characters` are those of the text after
+    `undo_scraping`, `words` those the vectorizer sees; `contributions`, the weightiest first, add
     up to `decision` less the intercept.
     """
 
@@ -75,6 +76,12 @@ class LoadedVersion:
     training_fingerprint: str
     run_id: str
     since: datetime | None
+    rule: LabelRule = GUIDES
+
+    @property
+    def label_rule(self) -> str:
+        """Return what counts as negative and positive, as the version's tag has it."""
+        return str(self.rule)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -99,7 +106,7 @@ class LoadedVersion:
     def predict(self, texts: Sequence[str], *, explain: bool = True) -> list[Prediction]:
         """Predict raw texts, in their order; without `explain` no contributions are worked out.
 
-        The scraper's trailing marker is cut off first, as it is before training. Probabilities of
+        What scrapers leave is undone first, as it is before training. Probabilities of
         reviews with a known word are those of `pipeline.predict_proba`, to the last bit. Threads
         may share a version. Raises TypeError as `text_cleaning.clean_texts` does.
         """
@@ -191,6 +198,7 @@ def load_version(store: Store, name: str) -> LoadedVersion:
             training_fingerprint=found.tags.get("training_fingerprint", ""),
             run_id=found.run_id or "",
             since=_in_production_since(store, version),
+            rule=LabelRule.of_tags(found.tags),
         )
         _try_out(loaded)
     except ServingError:

@@ -3,7 +3,8 @@
     feedback = read_feedback("sqlite:///predictions.db")
     labelled = with_feedback(load_reviews("data.csv"), feedback)
 
-A label without a rating counts as 5 stars or as 1, because training only uses the label.
+A rating counts by the rule of the file it is put below. A label without one counts as 5 stars or
+as 1, which are positive and negative by any rule.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from sentiment.data.reviews import MARKERS, LoadedReviews, data_digest, remove_marker
+from sentiment.data.labels import STARS
+from sentiment.data.reviews import LoadedReviews, data_digest, to_labels
 from sentiment.errors import WindowError
 from sentiment.predictions.log import existing_log
-
-STARS = {0: 1, 1: 5}  # label → rating, where none was given
+from text_cleaning import MARKERS, undo_scraping
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,36 @@ def read_feedback(url: str) -> Feedback:
 def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> LabelledReviews:
     """Put the feedback's reviews below the file's, treated as `load_reviews` treats rows.
 
-    The scraper's marker is cut off, texts that are blank then are dropped, and exact duplicates
-    (text and rating) become one row with more `copies`. Without feedback it is the file.
+    What scrapers leave is undone, texts that are blank then and ratings that are neither negative
+    nor positive are dropped, and exact duplicates (text and rating) become one row with more
+    `copies`. Without feedback it is the file.
     """
     file_digest = data_digest(loaded.frame)
     if feedback is None or not feedback.labels:
         return LabelledReviews(loaded, file_digest, file_digest)
     raw = feedback.frame["text"]
-    texts = raw.map(remove_marker)
-    sent = feedback.frame.assign(text=texts, copies=1)[texts != ""]
+    texts, stars = raw.map(undo_scraping), feedback.frame["rating"]
+    neither = stars.map(loaded.rule.label_of).isna()
+    labels = to_labels(stars, loaded.rule)
+    sent = feedback.frame.assign(text=texts, label=labels, copies=1)[(texts != "") & ~neither]
     both = pd.concat([loaded.frame, sent], ignore_index=True)
-    frame = both.groupby(["text", "rating"], sort=False)["copies"].sum().reset_index()
-    added, unusable = len(frame) - len(loaded.frame), feedback.labels - len(sent)
+    frame = both.groupby(["text", "rating", "label"], sort=False)["copies"].sum().reset_index()
+    left_out = int((neither & (texts != "")).sum())
+    added = len(frame) - len(loaded.frame)
+    unusable = feedback.labels - len(sent) - left_out
     merged = replace(
         loaded,
         frame=frame,
         rows_read=loaded.rows_read + feedback.labels,
         without_text=loaded.without_text + unusable,
         marker_removed=loaded.marker_removed + int(raw.str.rstrip().str.endswith(MARKERS).sum()),
+        left_out=loaded.left_out + left_out,
+        others=loaded.others or ("3 stars" if left_out else ""),
         exact_duplicates=loaded.exact_duplicates + len(sent) - added,
     )
+    neutral = f"{left_out:,} of 3 stars, " if left_out else ""
     note = (
-        f"{feedback.labels:,} labels in the prediction log: {unusable:,} without a stored text and "
-        f"{len(sent) - added:,} exact duplicates left out, {added:,} added"
+        f"{feedback.labels:,} labels in the prediction log: {neutral}{unusable:,} without a "
+        f"stored text and {len(sent) - added:,} exact duplicates left out, {added:,} added"
     )
     return LabelledReviews(merged, data_digest(frame), file_digest, added, note)

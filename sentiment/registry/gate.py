@@ -23,7 +23,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from sentiment.console import Terminal
-from sentiment.data.reviews import CLASS_NAMES, TEXT_HASHES, Split, text_hashes
+from sentiment.data.labels import CLASS_NAMES, LabelRule
+from sentiment.data.reviews import TEXT_HASHES, Split, text_hashes
 from sentiment.errors import TrackingError, VersionError
 from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_difference, score
 from sentiment.model.predictor import one_line
@@ -144,10 +145,11 @@ def compare_versions(
 ) -> Verdict:
     """Let the versions answer the holdout of `split`, the current data, and judge them.
 
-    With `production` None the candidate is judged as the first version. `best` is the best version
-    that was ever in production. Reviews are left out when one of two versions that are compared was
-    trained on their cleaned texts. Raises `VersionError` when the candidate or production cannot be
-    scored, and `TrackingError` when the store does not answer.
+    Versions that were trained with another rule of what is negative are not compared: that is
+    refused. With `production` None the candidate is judged as the first version. `best` is the best
+    version that was ever in production. Reviews are left out when one of two versions that are
+    compared was trained on their cleaned texts. Raises `VersionError` when the candidate or
+    production cannot be scored, and `TrackingError` when the store does not answer.
     """
     mine, other = _load(store, candidate), None
     if mine.fingerprint != cleaning_fingerprint():
@@ -159,6 +161,15 @@ def compare_versions(
     best, notes = best or production or candidate, []
     if production is not None:
         other = _load(store, production)
+        if mine.rule != other.rule:
+            return Verdict(
+                False,
+                f"not comparable: version {candidate} was trained with '{mine.rule}', version "
+                f"{production} in production with '{other.rule}'; --force changes the rule",
+                candidate,
+                production,
+                best=best,
+            )
         if other.fingerprint != cleaning_fingerprint():
             # some of its training texts may stay in; that favours production: the gate stays strict
             notes.append(
@@ -170,7 +181,7 @@ def compare_versions(
     floor = None
     if best not in {candidate, production}:
         try:
-            floor = best, _difference(mine, _load_best(store, best), split, hashes)
+            floor = best, _difference(mine, _load_best(store, best, mine.rule), split, hashes)
         except VersionError as error:
             notes.append(f"not compared with the best version so far: {error}")
             best = production or candidate
@@ -390,6 +401,7 @@ class _LoadedVersion:
     hashes: TextHashes  # of its training texts, as of `text_hashes`
     digest: str
     fingerprint: str
+    rule: LabelRule
 
 
 def _load(store: Store, version: str) -> _LoadedVersion:
@@ -418,7 +430,8 @@ def _load(store: Store, version: str) -> _LoadedVersion:
                 ) from None
             raise VersionError(version, f"{said}: {one_line(error)}") from None
     digest, fingerprint = (found.tags.get(x, "") for x in ("data_digest", "cleaning_fingerprint"))
-    return _LoadedVersion(version, pipeline, hashes, digest, fingerprint)
+    rule = LabelRule.of_tags(found.tags)
+    return _LoadedVersion(version, pipeline, hashes, digest, fingerprint, rule)
 
 
 def is_outage(error: Exception) -> bool:
@@ -441,11 +454,16 @@ def _may_pass(status: int) -> bool:
     return status >= 500 or status in {408, 429}  # timeout, too many requests
 
 
-def _load_best(store: Store, version: str) -> _LoadedVersion:
-    """Load the best version so far, which must know its training texts as today's cleaning does."""
+def _load_best(store: Store, version: str, rule: LabelRule) -> _LoadedVersion:
+    """Load the best version so far.
+
+    It must know its training texts as today's cleaning does, and be trained with the same rule.
+    """
     loaded = _load(store, version)
     if loaded.fingerprint != cleaning_fingerprint():
         raise VersionError(version, "trained with another cleaning, which would favour it")
+    if loaded.rule != rule:
+        raise VersionError(version, f"trained with '{loaded.rule}', not '{rule}'")
     return loaded
 
 

@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentiment.data.reviews import RATING_COLUMN, TEXT_COLUMN, Split
-from sentiment.errors import ConflictError, RegistryError
+from sentiment.data.labels import GUIDES, LabelRule
+from sentiment.data.reviews import Split
+from sentiment.errors import ConflictError, RegistryError, TrackingError
 from sentiment.model.predictor import one_line
 from sentiment.registry.gate import Verdict, compare_versions
 from sentiment.tracking.ledger import (
@@ -32,7 +33,7 @@ from sentiment.tracking.ledger import (
     read_events,
     replay,
 )
-from sentiment.tracking.store import PROJECT, Store
+from sentiment.tracking.store import PROJECT, Store, open_existing_store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -83,6 +84,24 @@ def production_version(store: Store) -> str | None:
     A deletion in MLflow's UI is no event of the ledger: it leaves the place vacant.
     """
     return _present(registry_state(store), registered_versions(store))
+
+
+def rule_in_production(folder: str | Path | None) -> LabelRule:
+    """Return by which rule production tells negative from positive; the guide's without one.
+
+    A store that is not there is not made.
+    """
+    try:
+        store = open_existing_store(folder)
+    except TrackingError:
+        return GUIDES
+    return production_rule(store)
+
+
+def production_rule(store: Store) -> LabelRule:
+    """Return the rule of the version in production, or the guide's."""
+    production = registered_versions(store).get(production_version(store) or "")
+    return GUIDES if production is None else LabelRule.of_tags(production.tags)
 
 
 def vacancy(store: Store) -> str:
@@ -320,20 +339,21 @@ def _is_ours(store: Store, place: str, root: str) -> bool:
     return store.artifacts.resolve() in folder.parents
 
 
-def promotion_command(
-    store: Store, version: str, text_column: str | None, rating_column: str | None
-) -> str:
+def promotion_command(store: Store, version: str, how: Mapping[str, str | int | None]) -> str:
     """Return the command that puts the version through the gate, on the reviews it was trained on.
 
-    The file is known to the version's run, its columns are not.
+    The file is known to the version's run. `how` are the options by which it was read; what is None
+    was not given.
     """
     words = ["python", "-m", "sentiment", "promote", version, "--to", "production"]
     for flag, value, default in (
-        ("--text-column", text_column, TEXT_COLUMN),
-        ("--rating-column", rating_column, RATING_COLUMN),
+        *((f"--{name.replace('_', '-')}", value, None) for name, value in how.items()),
         ("--store", str(store.folder), str(PROJECT)),
     ):
-        words += [] if value in {default, None} else [flag, str(value)]
+        if value is True:
+            words.append(flag)
+        elif value not in {default, None}:  # with "=", a name such as -1 is no option
+            words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
     return shlex.join(words)
 
 

@@ -21,7 +21,7 @@ from flask import render_template, request
 from sentiment.ab import comparison as ab_test
 from sentiment.ab.comparison import ARMS, CHAMPION, SHADOW, Comparison, ShadowAgreement
 from sentiment.ab.statistics import MISMATCH
-from sentiment.data.reviews import CLASS_NAMES
+from sentiment.data.labels import CLASS_NAMES
 from sentiment.metrics import Interval
 from sentiment.predictions.log import AB, COUNTED_SOURCES, LoggedComparison, PredictionLog
 from sentiment.serving.config import ServingConfig
@@ -48,7 +48,8 @@ class RunningComparison:
     """One experiment so far.
 
     With arms that share the answers `comparison` and `history` are set, with a shadow `agreement`
-    and `disagreements`. `complete` is false where there were more than `MAX_ROWS` rows.
+    and `disagreements`. `note` says what makes the two hard to compare. `complete` is false where
+    there were more than `MAX_ROWS` rows.
     """
 
     experiment: str
@@ -60,6 +61,7 @@ class RunningComparison:
     history: pd.DataFrame | None = None
     agreement: ShadowAgreement | None = None
     disagreements: pd.DataFrame | None = None
+    note: str = ""
 
     @property
     def sentence(self) -> str:
@@ -112,7 +114,8 @@ class Comparisons:
                 or time.monotonic() > self._fresh_until
             ):
                 begun = time.monotonic()
-                last = self._last = self._read(wanted)
+                last = replace(self._read(wanted), note=_rules_differ(arms))
+                self._last = last
                 now = time.monotonic()
                 self._fresh_until = now + max(FRESH_SECONDS, FRESH_FACTOR * (now - begun))
             return last
@@ -219,6 +222,17 @@ class Comparisons:
             return replace(so_far, agreement=agreement, disagreements=table)
         comparison = ab_test.compare_arms(answers, share=wanted.share)
         return replace(so_far, comparison=comparison, history=ab_test.history(answers))
+
+
+def _rules_differ(arms: Arms) -> str:
+    """Say so where the two versions were trained with different rules of what is negative."""
+    one, other = arms.champion, arms.challenger
+    if other is None or one.rule == other.rule:
+        return ""
+    return (
+        f"Not comparable: version {one.version} was trained with “{one.rule}”, version "
+        f"{other.version} with “{other.rule}”; true labels follow the champion’s rule"
+    )
 
 
 # --- the page --------------------------------------------------------------------------------

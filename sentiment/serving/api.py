@@ -15,7 +15,7 @@ from flask import Blueprint, Request, Response, request
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from sentiment.data.reviews import CLASS_NAMES
+from sentiment.data.labels import CLASS_NAMES, GUIDES
 from sentiment.drift import LATEST
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import render_ab
@@ -129,7 +129,9 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     def feedback() -> Response:
         """Say what a review that was answered really is; later feedback replaces it."""
         given = checks.feedback(schemas.read_json(request, limits))
-        label, rating = given.true_label, given.rating or None
+        arms = service.watcher.arms
+        rule = GUIDES if arms is None else arms.champion.rule
+        label, rating = given.true_label(rule), given.rating or None
         if not service.add_feedback(given.request_id, given.position, label, rating):
             where, expected = "request_id and position", "those of a review in an answer"
             raise RequestError(404, "no such review was answered here", where, expected)

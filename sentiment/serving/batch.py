@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from sentiment.data.reviews import CLASS_NAMES, TEXTS, texts_of
-from sentiment.data.tables import Unreadable, open_table, open_target, table_format
+from sentiment.data.labels import CLASS_NAMES
+from sentiment.data.reviews import TEXTS, texts_of
+from sentiment.data.sources import Reading
+from sentiment.data.tables import AS_WRITTEN, Unreadable, open_table, open_target, table_format
 from sentiment.errors import ReviewDataError
 from sentiment.model.predictor import LoadedVersion, load_version
 
@@ -69,11 +71,13 @@ def score_file(
     *,
     version: str = "champion",
     text_column: str | None = None,
+    reading: Reading = AS_WRITTEN,
     terminal: Terminal,
 ) -> Summary:
     """Score every row of `source` with a version of the store and write `target`.
 
-    The content of `source` and the name of `target` tell CSV, TSV (gzipped or not) and Parquet.
+    The content of `source` tells its format, the name of `target` CSV, TSV (gzipped or not) or
+    Parquet.
     `target` appears whole or not at all, and replaces what has its name. `version` is an alias or a
     number; without `text_column` the usual names are tried (`reviews.TEXTS`). The terminal
     shows the counts and the first rows that could not be read. Raises `ReviewDataError` for the
@@ -83,7 +87,7 @@ def score_file(
     if target.exists() and source.exists() and target.samefile(source):
         raise ReviewDataError(f"{target}: is the input; name another file with --out")
     begun = time.perf_counter()
-    with open_table(source, "--in") as table:
+    with open_table(source, "--in", reading) as table:
         text_at = table.find(TEXTS, text_column)
         with open_target(target, table, ADDED) as write:
             loaded = load_version(store, version)
@@ -103,6 +107,9 @@ def score_file(
             f"{summary.unreadable.count:,} rows could not be read and are kept without a score: "
             f"{summary.unreadable}"
         )
+    if table.suspicious.count:
+        terminal.say(table.warning())
+    terminal.say(f"{source.name}: {table.described(('texts', text_at))}")
     terminal.say(f"{target}: {summary.sentence()}")
     return summary
 

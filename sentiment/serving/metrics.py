@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sentiment.ab.comparison import ARMS
-from sentiment.data.reviews import CLASS_NAMES
+from sentiment.data.labels import CLASS_NAMES
 
 if TYPE_CHECKING:
     from sentiment.predictions.writer import LogWriter

@@ -22,7 +22,8 @@ from markupsafe import Markup, escape
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from sentiment.data.reviews import CLASS_NAMES, TEXTS, texts_of
+from sentiment.data.labels import CLASS_NAMES
+from sentiment.data.reviews import TEXTS, texts_of
 from sentiment.data.tables import NO_TEXT, read_table
 from sentiment.errors import ReviewDataError
 from sentiment.model.explanation import Contribution, Range
@@ -161,11 +162,11 @@ def _rows_of_file(
         table = read_table(file.stream, file.filename or "", most_bytes=most)
         at = table.find(TEXTS, column.strip() or None, FILE_HINT)
         for chunk in table.chunks([at]):
-            texts_of(chunk)  # marks the rows without text
-            for row, text in enumerate(chunk.columns[0]):
-                yield text, chunk.problems.get(row, "")
+            texts = texts_of(chunk)  # and marks the rows without text
+            for row, (text, cell) in enumerate(zip(texts, chunk.columns[0], strict=True)):
+                yield text or cell, chunk.problems.get(row, "")
     except ReviewDataError as error:
-        expected = "a CSV or TSV with a column of reviews"
+        expected = "a CSV, TSV, JSON or Excel file with a column of reviews"
         raise RequestError(400, f"cannot be used: {error}", "The file", expected) from None
 
 

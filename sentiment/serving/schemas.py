@@ -45,7 +45,7 @@ from typing_extensions import TypedDict  # pydantic reads no other before Python
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from sentiment.ab.comparison import ARMS
-from sentiment.data.reviews import CLASS_NAMES, NEGATIVE_UP_TO
+from sentiment.data.labels import CLASS_NAMES, LabelRule
 from sentiment.model.predictor import NO_KNOWN_WORDS
 from sentiment.serving.config import Limits
 
@@ -152,13 +152,21 @@ class FeedbackRequest(_Request):
         default_factory=int,
         ge=1,
         le=5,
-        description=f"Stars; up to {NEGATIVE_UP_TO} count as negative",
+        description="Stars; label_rule of /model says which are negative",
     )
 
-    @property
-    def true_label(self) -> int:
-        """Return 0 for negative, 1 for positive; ratings count as in the training data."""
-        return CLASS_NAMES.index(self.label) if self.label else int(self.rating > NEGATIVE_UP_TO)
+    def true_label(self, rule: LabelRule) -> int:
+        """Return 0 for negative, 1 for positive; ratings count by the version's rule.
+
+        Raises `RequestError` (400) for stars that are neither.
+        """
+        if self.label:
+            return CLASS_NAMES.index(self.label)
+        label = rule.label_of(self.rating)
+        if label is None:
+            fault = f"{self.rating} stars are neither negative nor positive here"
+            raise RequestError(400, fault, "rating", f"a label, or stars: {rule}")
+        return label
 
 
 class RequestChecks:
@@ -368,6 +376,7 @@ class Version(_Response):
     data_digest: str = Field(description="Of the reviews it was trained on")
     cleaning_fingerprint: str = Field(description="Of the cleaning")
     training_fingerprint: str = Field(description="Of data, settings and code; may be empty")
+    label_rule: str = Field(description="Which stars or labels it learnt as negative")
     run_id: str = Field(description="Its run in MLflow")
     threshold: Share
     intercept: float

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from sentiment.data.labels import GUIDES, LABEL_RULE
 from sentiment.errors import TrackingError
 from sentiment.tracking.store import TAG, Store
 
@@ -64,9 +65,10 @@ def model_card(store: Store, run_id: str) -> str:
 Run `{run_id}`, commit `{tags.get(TAG + "git_commit", "unknown")}`.
 
 ## What it does
-Takes the text of a product review and says whether its writer was content: 1 (positive,
-three to five stars) or 0 (negative, one or two). Cleaning, TF-IDF and classifier are one
-artifact. Probabilities come from a sigmoid on decision values of five held-out folds.
+Takes the text of a product review and says whether its writer was content: 1 (positive) or
+0 (negative), as its training reviews had it: {tags.get(TAG + LABEL_RULE, GUIDES)}.
+Cleaning, TF-IDF and classifier are one artifact. Probabilities come from a sigmoid on decision
+values of five held-out folds.
 
 ## How it was trained
 On `{tags.get(TAG + "data_name")}` (digest `{tags.get(TAG + "data_digest")}`): 70 % of

@@ -48,6 +48,15 @@ class PassSettings:
     data: str  # absolute path
     text_column: str | None  # None: found by its name
     rating_column: str | None
+    delimiter: str | None  # None: found out
+    encoding: str | None
+    max_bytes: int | None
+    label_column: str | None  # None: the file has ratings
+    positive: str | None
+    negative: str | None
+    scale: int | None  # None: as `Labelling` has it
+    negative_up_to: int | None
+    drop_neutral: bool | None
     data_digest: str
     split: SplitMethod
     cleaning: str

@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline
 
 from sentiment import metrics as evaluation
 from sentiment.data import reviews
+from sentiment.data.labels import CLASS_NAMES, GUIDES, LABEL_RULE, LabelRule
 from sentiment.metrics import Floats, Interval, Labels
 from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
@@ -179,8 +180,11 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     params: dict[str, object] = {**logged_parameters(fitted.algorithm, fitted.candidate)}
     params |= {"cleaning_fingerprint": cleaning_fingerprint(), "split": data.split_method}
     name, rows = data.loaded.source.name, len(data.loaded.frame)
-    fingerprint = training_fingerprint(data.digest, fitted.candidate, data.split_method)
+    fingerprint = training_fingerprint(
+        data.digest, fitted.candidate, data.split_method, data.loaded.rule
+    )
     tags = {TAG + "data_digest": data.digest, TAG + "data_name": name, TAG + "reviews": str(rows)}
+    tags |= {TAG + LABEL_RULE: str(data.loaded.rule)}
     tags |= {TAG + FINGERPRINT: fingerprint, DATA_PATH: str(data.loaded.source.resolve())}
     metrics["train_f1"] = fitted.train_f1
     log_values(store, run_id, params=params, metrics=metrics, tags=tags)
@@ -211,14 +215,14 @@ def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     truth = data.split.y_test
     tables = {
         "audit": data.audit,
-        "per_class": evaluation.per_class_table(truth, fitted.predicted, reviews.CLASS_NAMES),
+        "per_class": evaluation.per_class_table(truth, fitted.predicted, CLASS_NAMES),
         "reliability": evaluation.reliability_table(truth, fitted.probability),
     }
     weights = calibration.term_weights(fitted.candidate.model)
     if weights is not None:
         order = np.argsort(weights)
         shown = np.concatenate([order[::-1][:TOP_WORDS], order[:TOP_WORDS]])
-        names = np.where(weights[shown] > 0, *reviews.CLASS_NAMES[::-1])
+        names = np.where(weights[shown] > 0, *CLASS_NAMES[::-1])
         terms = fitted.candidate.vectorizer.get_feature_names_out()[shown]
         columns = {"class": names, "term": terms, "weight": weights[shown]}
         tables["top_words"] = pd.DataFrame(columns)
@@ -242,7 +246,7 @@ def drawings(
     """
     truth = data.split.y_test
     reliability = evaluation.reliability_table(truth, fitted.probability)
-    labels = truth, fitted.predicted, reviews.CLASS_NAMES
+    labels = truth, fitted.predicted, CLASS_NAMES
     result: dict[str, figures.Drawing] = {
         "confusion_matrix": (figures.confusion_matrix_figure, labels),
         "precision_recall": (figures.precision_recall_figure, (truth, fitted.decision)),
@@ -281,22 +285,26 @@ def version_tags(store: Store, run_id: str) -> dict[str, str]:
     return {
         **{name: run.params[name] for name in ("model", "cleaning_fingerprint", "split")},
         **{name: f"{value:.6f}" for name, value in scores.items()},
-        **{name: run.tags[TAG + name] for name in ("data_digest", FINGERPRINT)},
+        **{name: run.tags[TAG + name] for name in ("data_digest", FINGERPRINT, LABEL_RULE)},
         "cleaning_packages": cleaning_packages(),
     }
 
 
 def training_fingerprint(
-    data_digest: str, candidate: Candidate, split: reviews.SplitMethod = "hashed"
+    data_digest: str,
+    candidate: Candidate,
+    split: reviews.SplitMethod = "hashed",
+    rule: LabelRule = GUIDES,
 ) -> str:
     """Return 16 hexadecimal digits of all a model follows from: the same again is the same model.
 
-    These are the reviews (`data_digest` of the checked frame), their split, every parameter of the
+    These are the reviews (`data_digest` of the checked frame), their split, what counts as negative
+    in them, every parameter of the
     candidate, fitted or not, what the cleaning does, and `MODEL_VERSION`.
     """
     parameters = [
         sorted((name, str(value)) for name, value in part.get_params(deep=False).items())
         for part in (candidate.vectorizer, candidate.model)
     ]
-    followed = [data_digest, split, parameters, cleaning_fingerprint(), MODEL_VERSION]
+    followed = [data_digest, split, parameters, cleaning_fingerprint(), MODEL_VERSION, str(rule)]
     return hashlib.sha256(json.dumps(followed).encode()).hexdigest()[:16]

@@ -258,9 +258,11 @@ def test_a_replay_prints_its_table_and_where_the_figure_is(
         return Replay("in.csv", "trained on Jan 2020", None, pd.DataFrame([row]), ("a note",))
 
     monkeypatch.setattr("sentiment.flows.replay.replay", replayed)
+    monkeypatch.setattr("sentiment.flows.replay.read_months", lambda *_: "what was read")
     columns = ("--rating-column", "stars", "--month-column", "when", "--min-reviews", "70")
     code, out, errors = run("replay", "--data", tmp_path / "in.csv", *columns)
-    assert asked == [FileWindow(tmp_path / "in.csv", None, "stars"), "when", {"min_reviews": 70}]
+    wanted = FileWindow(tmp_path / "in.csv", None, "stars")
+    assert asked == [wanted, "when", "what was read", {"min_reviews": 70}]
     assert (code, errors) == (0, "")
     assert "in.csv: trained on Jan 2020" in out and "- a note" in out
     assert "Feb 2020" in out and "0.800 (0.700–0.900)" in out and "nan" not in out

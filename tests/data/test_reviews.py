@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from sentiment.data import reviews
-from sentiment.data.reviews import load_reviews, remove_marker
+from sentiment.data.labels import GUIDES
+from sentiment.data.reviews import load_reviews
 from sentiment.errors import ReviewDataError
+from text_cleaning import undo_scraping
 
 HEADER = "Reviewer Name,Review text,Ratings\n"
 
@@ -29,7 +32,9 @@ def frame_of(positives: int, negatives: int) -> pd.DataFrame:
     words = [
         "q" + "".join("bcdfghjklm"[int(digit)] for digit in str(i)) for i in range(len(ratings))
     ]
-    return pd.DataFrame({"text": words, "rating": ratings})
+    return pd.DataFrame(
+        {"text": words, "rating": ratings, "label": reviews.to_labels(ratings, GUIDES)}
+    )
 
 
 # --- reading -------------------------------------------------------------------------------
@@ -51,12 +56,14 @@ def test_rows_are_checked_cleaned_of_the_marker_and_counted(tmp_path: Path) -> N
     assert loaded.frame.to_dict("list") == {
         "text": ["Fine, really", "good", "good"],
         "rating": [4, 5, 4],
+        "label": [1, 1, 1],
         "copies": [1, 2, 1],
     }
     assert (loaded.rows_read, loaded.without_text, loaded.exact_duplicates) == (7, 3, 1)
     assert loaded.marker_removed == 4
     assert loaded.dropped() == (
-        "7 rows read: 3 without text and 1 exact duplicates dropped, 3 left"
+        "7 rows read (texts from 'Review text', ratings from 'Ratings'): "
+        "3 without text and 1 exact duplicates dropped, 3 left"
     )
 
 
@@ -71,7 +78,7 @@ def test_rows_are_checked_cleaned_of_the_marker_and_counted(tmp_path: Path) -> N
     ],
 )
 def test_only_the_trailing_marker_goes(text: str, expected: str) -> None:
-    assert remove_marker(text) == expected
+    assert undo_scraping(text) == expected
 
 
 @pytest.mark.parametrize("kind", ["csv.gz", "tsv", "parquet", "bom"])
@@ -104,7 +111,7 @@ def test_every_format_gives_the_same_frame(tmp_path: Path, kind: str) -> None:
     ],
 )
 def test_columns_are_found_by_their_usual_names_or_named(
-    tmp_path: Path, header: str, options: dict[str, str]
+    tmp_path: Path, header: str, options: dict[str, Any]
 ) -> None:
     loaded = load_reviews(write(tmp_path, f"{header}\n1,fine,5\n"), **options)
     assert loaded.frame[["text", "rating"]].to_numpy().tolist() == [["fine", 5]]
@@ -135,7 +142,7 @@ def test_rows_that_cannot_be_used_are_dropped_counted_and_named(tmp_path: Path) 
 # --- bad files -----------------------------------------------------------------------------
 
 
-def message(file: Path, **options: str) -> str:
+def message(file: Path, **options: Any) -> str:
     with pytest.raises(ReviewDataError) as caught:
         load_reviews(file, **options)
     text = str(caught.value).replace(f"{file.parent}/", "")
@@ -158,13 +165,13 @@ def test_files_without_usable_rows(tmp_path: Path) -> None:
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "latin.csv"
     file.write_bytes(gzip.compress(HEADER.encode() + b"A,fine,5\nA,caf\xe9,5\n"))
-    assert "line 3: byte 0xe9 is not UTF-8; save the file as UTF-8" in message(file)
+    assert "line 3: byte 0xe9 is not UTF-8; name its encoding with --encoding" in message(file)
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ("4.5", "'4.5'"),
+        ("4.3", "'4.3'"),
         ("0", "'0'"),
         ("6", "'6'"),
         ("-1", "'-1'"),
@@ -178,8 +185,8 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_wrong_ratings_are_refused_and_the_first_three_shown(
     tmp_path: Path, value: str, shown: str
 ) -> None:
-    said = message(write(tmp_path, HEADER + 'A,"a\na",5\n' + f"B,b,{value}\n" * 4))
-    assert "4 ratings are not a whole number of stars from 1 to 5 (line 4: " in said
+    said = message(write(tmp_path, HEADER + 'A,"a\na",5\n' + f"B,b,{value}\n" * 4 + "C,c,5\n" * 40))
+    assert "4 ratings are not stars from 1 to 5, whole or half (line 4: " in said
     assert f"(line 4: {shown}; line 5: {shown}; line 6: {shown}; and 1 more)" in said
 
 
@@ -205,7 +212,7 @@ def test_an_index_of_pandas_is_a_column_like_another(tmp_path: Path) -> None:
 
 
 def test_split_is_70_30_and_keeps_the_class_shares() -> None:
-    assert reviews.to_labels([1, 2, 3, 4, 5]).tolist() == [0, 0, 1, 1, 1]
+    assert reviews.to_labels([1, 2, 3, 4, 5], GUIDES).tolist() == [0, 0, 1, 1, 1]
     split = reviews.split_reviews(frame_of(80, 20))
     assert (len(split.train_texts), len(split.test_texts)) == (70, 30)
     assert (split.y_train == 0).sum() == 14 and (split.y_test == 0).sum() == 6
@@ -262,6 +269,24 @@ def test_another_seed_is_another_split() -> None:
     )
 
 
+def test_texts_of_another_script_are_refused_and_some_are_said(tmp_path: Path) -> None:
+    frame = frame_of(80, 20)
+    hindi = frame.assign(text="बढ़िया " + frame.index.astype(str))
+    with pytest.raises(ReviewDataError, match="51% of these texts have no a–z word; the cleaning"):
+        reviews.split_reviews(pd.concat([hindi[:51], frame[:49]], ignore_index=True))
+    mixed = pd.concat([hindi[:3], frame[3:]], ignore_index=True)
+    mixed.to_csv(tmp_path / "in.csv", index=False)
+    loaded = load_reviews(tmp_path / "in.csv")
+    assert "3.0% of these texts have no a–z word" in loaded.dropped()
+    split = reviews.split_reviews(loaded.frame)
+    audit = reviews.audit_reviews(loaded, split, [""] * 70, [""] * 30).set_index("check")
+    removed = audit.loc["letters other than a–z, removed"]
+    # by Unicode's categories: ब ढ य of each word; its other three signs are marks, not letters
+    assert removed["count"] == 9 and 0 < removed["share"] < 0.1
+    mixed[2:].to_csv(tmp_path / "in.csv", index=False)
+    assert "a–z" not in load_reviews(tmp_path / "in.csv").dropped()
+
+
 @pytest.mark.parametrize(
     ("positives", "negatives", "said"), [(50, 0, "0 negative"), (7, 50, "7 positive")]
 )
@@ -279,10 +304,11 @@ def test_digest_changes_with_text_and_rating() -> None:
     assert digest == reviews.data_digest(frame.copy()) and len(digest) == 16
     others = [
         frame.assign(rating=[5, 5, 4, 1, 1]),
+        frame.assign(label=[1, 1, 0, 0, 0]),
         frame.assign(text=frame["text"] + "!"),
         frame.iloc[:-1],
     ]
-    assert len({digest, *(reviews.data_digest(other) for other in others)}) == 4
+    assert len({digest, *(reviews.data_digest(other) for other in others)}) == 5
 
 
 def test_text_hashes_are_sorted_distinct_and_stable() -> None:
@@ -293,19 +319,22 @@ def test_text_hashes_are_sorted_distinct_and_stable() -> None:
 
 
 def test_audit_counts_by_hand(tmp_path: Path) -> None:
-    file = write(tmp_path, HEADER + "A,a,5\nA,a,5\nB,,3\nC,b,1\nD,c,2\nE,d,5\nF,f,\nG,g\n")
+    file = write(tmp_path, HEADER + 'A,a,5\nA,a,5\nB,,3\nC,"b,\nb",1\nD,c,2\nE,d,5\nF,f,\nG,g\n')
     loaded = load_reviews(file)
     rows = np.array([0, 1]), np.array([2, 3])
     split = reviews.Split(["a", "b"], ["c", "d"], np.array([1, 0]), np.array([0, 1]), *rows)
     table = reviews.audit_reviews(loaded, split, ["x", "x"], ["x", ""])
     assert dict(zip(table["check"], table["count"], strict=True)) == {
         "rows that cannot be read": 1,
+        "rows with several lines and delimiters": 1,
         "rows without text": 1,
         "rows without a rating": 1,
+        "neither negative nor positive": 0,
         "exact duplicates": 1,
         "reviews left": 4,
         "duplicates after cleaning": 2,
         "cleaned texts with both labels": 1,
+        "letters other than a–z, removed": 0,
         "empty after cleaning": 1,
         "holdout texts also in training": 1,
         "negative reviews": 2,

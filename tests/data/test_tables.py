@@ -27,14 +27,17 @@ from sentiment.errors import ReviewDataError, ReviewReadError
 
 # --- columns -------------------------------------------------------------------------------
 
-REVIEWS = Column("reviews", ("text", "review", "body"), TEXT, "--text")
+REVIEWS = Column("reviews", (("review text", "text"), ("review", "body")), TEXT, "--text")
 
 
 @pytest.mark.parametrize(
     ("names", "wanted", "at"),
     [
         (["id", "TEXT "], None, 1),
-        (["body", "review"], None, 1),  # the better name, not the first column
+        (["body", "text"], None, 1),  # the better name, not the first column
+        (["id", "Review_Text"], None, 1),
+        (["reviewText", "review"], None, 0),
+        (["body", "review"], "review", 1),
         (["text", "What they said"], "what they said", 1),
         (["Text", "text"], "text", 1),  # to the letter
     ],
@@ -47,9 +50,15 @@ def test_a_column_is_found_by_name(names: list[str], wanted: str | None, at: int
 @pytest.mark.parametrize(
     ("names", "wanted", "said"),
     [
-        (["a", "b"], None, "no column of reviews such as 'text' or 'review', found 'a', 'b'; name"),
+        (
+            ["a", "b"],
+            None,
+            "no column of reviews such as 'review text' or 'text', found 'a', 'b'; name",
+        ),
         (["a", "Review"], "reviw", "no column 'reviw', found 'a', 'Review'; did you mean --text"),
-        (["text", "Text"], None, "two columns are named 'text'; rename one"),
+        (["text", "Text"], None, "two columns have one name: 'text', 'Text'; rename one"),
+        (["a", "b", "A"], " a", "two columns have one name: 'a', 'A'; rename one"),
+        (["Review", "Body"], None, "two columns may hold the reviews: 'Review', 'Body'; name it w"),
         (["long" * 99, *"abcdefgh"], "no" * 99, "…', 'a', 'b', 'c', 'd' and 4 more; name it with"),
         (["\x01" * 99] * 9, "no" * 99, "…' and 4 more; name it with --text"),
     ],
@@ -70,8 +79,8 @@ def test_a_column_that_is_not_there_is_said_briefly(
     ("data", "said"),
     [
         (b"", "is empty"),
-        (gzip.compress(b"text\n" + bytes(range(256)) * 99)[:300], "gzip stream is damaged"),
-        (b"\x1f\x8b and nothing of use", "gzip stream is damaged"),
+        (gzip.compress(b"text\n" + bytes(range(256)) * 99)[:300], "packed file is damaged"),
+        (b"\x1f\x8b and nothing of use", "packed file is damaged"),
         (b"PAR1 and nothing of use", "is not a readable Parquet file"),
     ],
 )

@@ -21,9 +21,7 @@ from sentiment.data.reviews import (
     TEXT_COLUMN,
     Split,
     data_digest,
-    remove_marker,
     split_reviews,
-    to_labels,
 )
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import TRUE, row_features
@@ -42,7 +40,7 @@ from sentiment.metrics import Ints
 from sentiment.registry.lifecycle import register_version
 from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import REGISTERED_MODEL, Store, begin_run
-from text_cleaning import clean_texts, cleaning_fingerprint
+from text_cleaning import clean_texts, cleaning_fingerprint, undo_scraping
 
 pytestmark = pytest.mark.xdist_group("drift")
 TEXTS, LABELS = made_up(600, 3)  # those of `reference`
@@ -201,11 +199,13 @@ def test_of_a_text_that_came_often_three_in_ten_are_taken_wherever_it_is() -> No
 def test_what_comes_in_is_steady_against_it_and_not_against_reviews_without_duplicates() -> None:
     """On the stand-in reviews, a third of which plays what comes in after the training."""
     table = pd.read_csv(PROJECT / "data.csv", dtype=str).dropna(subset=[TEXT_COLUMN])
-    texts, ratings = table[TEXT_COLUMN].map(remove_marker), table[RATING_COLUMN].astype(int)
-    rows = pd.DataFrame({"text": texts, "rating": ratings})
+    texts, ratings = table[TEXT_COLUMN].map(undo_scraping), table[RATING_COLUMN].astype(int)
+    rows = pd.DataFrame({"text": texts, "rating": ratings, "label": ratings > 2})
     rows = rows[rows["text"] != ""].sample(frac=1, random_state=5)
     later, before = rows[:2_800], rows[2_800:]
-    frame = before.groupby(["text", "rating"], sort=False).size().reset_index(name="copies")
+    frame = (
+        before.groupby(["text", "rating", "label"], sort=False).size().reset_index(name="copies")
+    )
     split = split_reviews(frame)
     pipeline = fit_calibrated("LogisticRegression", split.train_texts, split.y_train)
     window = row_features(later["text"].tolist(), pipeline)
@@ -216,7 +216,7 @@ def test_what_comes_in_is_steady_against_it_and_not_against_reviews_without_dupl
         windows = (window.take(np.arange(at, at + 400)) for at in range(0, 2_800, 400))
         return sum(compare_reviews(reference, part).verdict == "drifted" for part in windows)
 
-    labels, copies = to_labels(frame["rating"]), frame["copies"].to_numpy()
+    labels, copies = frame["label"].to_numpy(dtype=np.int64), frame["copies"].to_numpy()
     assert drifted(*reference_reviews(frame["text"].tolist(), labels, copies, split)) <= 1
     assert drifted(split.test_texts, split.y_test) == 7
 
@@ -236,7 +236,8 @@ def test_a_version_that_has_none_gets_the_reference_of_the_reviews_it_was_traine
     store: Store,
 ) -> None:
     texts, labels = made_up(300, 22)
-    frame = pd.DataFrame({"text": texts, "rating": np.where(labels == 1, 5, 1), "copies": 1})
+    frame = pd.DataFrame({"text": texts, "label": labels, "copies": 1})
+    frame["rating"] = np.where(labels == 1, 5, 1)
     frame = frame.drop_duplicates("text").reset_index(drop=True)
     split = split_reviews(frame)
     run_id = begin_run(store, "LogisticRegression", {})
@@ -249,7 +250,7 @@ def test_a_version_that_has_none_gets_the_reference_of_the_reviews_it_was_traine
 
     assert ensure_reference(store, version, frame, split) == ""
     copies = frame["copies"].to_numpy()
-    expected = reference_reviews(frame["text"].tolist(), to_labels(frame["rating"]), copies, split)
+    expected = reference_reviews(frame["text"].tolist(), frame["label"].to_numpy(), copies, split)
     found = read_reference(store, version)
     assert found.to_json() == Reference.build(fitted(), *expected).to_json()
     store.client.log_text(run_id, "kept", ARTIFACT)

@@ -6,8 +6,10 @@ import io
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from support.drift_reviews import fitted, made_up
 from support.drift_store import NOON, champion, shared_drift_store, write_answers
 from support.serving import running_app
 
-from sentiment.data.reviews import remove_marker
+from sentiment.data.labels import Labelling, LabelRule
 from sentiment.drift import window as drift_window
 from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, row_features
 from sentiment.drift.window import (
@@ -30,6 +32,7 @@ from sentiment.drift.window import (
 from sentiment.errors import PredictionLogError, ReviewDataError, WindowError
 from sentiment.model.predictor import LoadedVersion
 from sentiment.predictions.log import PredictionLog, open_log
+from text_cleaning import undo_scraping
 
 pytestmark = pytest.mark.xdist_group("drift")
 
@@ -294,7 +297,7 @@ def test_a_file_keeps_duplicates_and_its_ratings_are_labels(
     file = write(
         tmp_path / "in.csv",
         "Ratings,Review text\n5,good boxREAD MORE\n5,good box\n2,bad box\n1,\n3,\n0,late box\n"
-        "4.5,poor box\n,fine box\n4.0,neat box\n",
+        "4.3,poor box\n,fine box\n4.0,neat box\n",
     )
     window = window_of_file(FileWindow(file), version)
     assert window.true.tolist() == [1, 1, 0, NO_LABEL, NO_LABEL, NO_LABEL, 1]
@@ -302,10 +305,32 @@ def test_a_file_keeps_duplicates_and_its_ratings_are_labels(
     texts = ["good box", "good box", "bad box", "late box", "poor box", "fine box", "neat box"]
     assert window.features.probability.tolist() == fitted().predict_proba(texts)[:, 1].tolist()
     assert window.notes == (
+        "texts from 'Review text', true labels from 'Ratings'",
         "left out: 2 rows without a readable text (line 5: no text; line 6: no text)",
-        "left out: 2 ratings that are not whole stars from 1 to 5",
+        "left out: 2 ratings that are not stars of the scale",
     )
     assert (window.source, window.reviews, window.times) == ("in.csv", 7, None)
+
+
+def test_true_labels_follow_the_version_s_rule_and_another_is_said(
+    tmp_path: Path, version: LoadedVersion
+) -> None:
+    file = write(tmp_path / "in.csv", "rating,review\n3,good box\n5,late box\n1,bad box\n")
+    neutral_out = replace(version, rule=LabelRule(drop_neutral=True))
+    window = window_of_file(FileWindow(file), neutral_out)
+    assert window.true.tolist() == [NO_LABEL, 1, 0]
+    assert window.notes[1:] == ("left out: 1 of 3 stars",)
+    wanted = FileWindow(file, labelling=Labelling(negative_up_to=3))
+    window = window_of_file(wanted, neutral_out)
+    assert window.true.tolist() == [0, 1, 0]
+    assert "1–3 negative, 4–5 positive, not 1–2 negative, 4–5 positive" in window.notes[1]
+    file = write(tmp_path / "in.csv", "mood,review\npos,good box\nmixed,late box\n-1,bad box\n")
+    window = window_of_file(FileWindow(file, labelling=Labelling("mood")), version)
+    assert window.true.tolist() == [1, NO_LABEL, 0]
+    assert window.notes[1] == "left out: 1 of other labels ('mixed')"
+    file = write(tmp_path / "in.csv", "rating,review\n8,good box\n3,late box\n")
+    with pytest.raises(ReviewDataError, match="--scale 10"):
+        window_of_file(FileWindow(file), version)
 
 
 def test_columns_may_have_other_names_and_ratings_may_be_missing(
@@ -351,7 +376,7 @@ def test_a_file_counts_the_same_when_it_is_uploaded_and_when_it_is_sent(
     pd.DataFrame({"Review text": texts}).to_csv(file, index=False)
     expected = window_of_file(FileWindow(file), version).features
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    sent = [text for text in texts if remove_marker(text)]  # the API refuses empty ones
+    sent = [text for text in texts if undo_scraping(text)]  # the API refuses empty ones
     assert len(expected) == len(sent) == 63
     assert expected.characters[60:].tolist() == [8, 8, 5]
     with running_app(shared_drift_store(tmp_path_factory), tmp_path) as app:
@@ -379,7 +404,7 @@ def test_a_file_that_cannot_be_compared(
     tmp_path: Path,
     version: LoadedVersion,
     text: str | None,
-    options: dict[str, str],
+    options: dict[str, Any],
     error: type[Exception],
     said: str,
 ) -> None:

@@ -96,7 +96,8 @@ def test_true_scores_are_those_of_the_labels(found: Replay) -> None:
 
 
 def test_what_was_trained_is_said(found: Replay) -> None:
-    assert (found.source, found.notes) == ("changing.csv", ())
+    taken = "texts from 'Review text', ratings from 'Ratings', months from 'Month'"
+    assert (found.source, found.notes) == ("changing.csv", (taken,))
     assert found.trained_on.startswith("trained on Nov 2019 – Dec 2019, 600 reviews; ")
     assert "nothing was searched on this data" in found.trained_on
 
@@ -135,7 +136,7 @@ def test_months_with_few_reviews_are_joined_and_few_labels_give_no_true_score(
         ("Jan 2021 – Feb 2021", 50),
     ]
     assert done.table["verdict"][2] == "not enough yet"
-    assert done.notes == ("2 windows join several months, to have 100 reviews",)
+    assert done.notes[1:] == ("2 windows join several months, to have 100 reviews",)
     assert np.isnan(done.table["true_f1"][1]) and done.table["measured"][1] == ""
     assert isinstance(log_replay(store, done), Path)
 
@@ -170,16 +171,18 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> None:
             ("READ MORE", 5, "Feb 2021"),
             ("bad box", 1, "yesterday"),
             ("bad box", 1, None),
-            ("bad box", 7, "Mar 2021"),
-            (None, 7, "yesterday"),  # counted once, for its text
+            ("bad box", 0, "Mar 2021"),
+            (None, 0, "yesterday"),  # counted once, for its text
             ("poor box", 2, "2021-03-09"),
         ],
         columns=["body", "stars", "when"],
     )
     write(tmp_path, frame)
     wanted = FileWindow(tmp_path / "in.csv", "body", "stars")
-    kept, left_out = read_months(wanted, "when")
-    assert kept.to_numpy().tolist() == [
+    kept, left_out, read_as = read_months(wanted, "when")
+    assert read_as == "texts from 'body', ratings from 'stars', months from 'when'"
+    assert kept["label"].tolist() == [1, 1, 0]
+    assert kept[["text", "rating", "month"]].to_numpy().tolist() == [
         ["good box", 5, 12 * 2021 + 1],
         ["good box", 5, 12 * 2021 + 1],
         ["poor box", 2, 12 * 2021 + 2],
@@ -187,8 +190,11 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> None:
     assert left_out == {
         "without text": 3,
         "without a month in 'when'": 2,
-        "without a rating from 1 to 5": 1,
+        "without a rating or label": 1,
     }
+    with (tmp_path / "in.csv").open("a") as file:
+        file.write('"open,5,2021-01\n')
+    assert "that cannot be read (line 11: a quote" in next(iter(read_months(wanted, "when")[1]))
     frame.assign(when=[date(2021, 2, 1)] * 9).to_parquet(tmp_path / "in.parquet")
     wanted = FileWindow(tmp_path / "in.parquet", "body", "stars")
     assert len(read_months(wanted, "when")[0]) == 5

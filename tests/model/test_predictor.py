@@ -172,11 +172,16 @@ def test_what_changes_nothing(opinions: LoadedVersion) -> None:
         "Not, good: <i>grip</i>",
         "this was not such a good grip",  # stop words
         "not good grips",  # the same stem
+        "not good&nbsp;&quot;grip&quot; &amp;amp; READ MORE",
+        "not good<br>grip",
     ]
     expected = probability(opinions, "not good grip")
     assert {variant: probability(opinions, variant) for variant in variants} == dict.fromkeys(
         variants, expected
     )
+    # the logged pipeline, which `mlflow.pyfunc` and Spark run, answers alike
+    alone = opinions.pipeline.predict_proba(variants)[:, 1].tolist()
+    assert alone == [expected] * len(variants)
 
 
 def test_what_moves_it(opinions: LoadedVersion) -> None:
@@ -194,7 +199,13 @@ def test_the_marker_is_cut_off_and_places_stay(opinions: LoadedVersion) -> None:
     prediction = opinions.predict([text])[0]
     places = {c.term: [text[start:end] for start, end in c.at] for c in prediction.contributions}
     assert places["good"] == ["Good", "good"] and places["not good"] == ["not good"]
-    assert prediction.words == 4
+    assert (prediction.words, prediction.characters) == (4, len("Good grip, not good"))
+    escaped = text.replace("not", "<br>&quot;n&#111;t&quot;&nbsp;").replace("Good", "&amp;Good")
+    assert opinions.predict([escaped])[0].probability == prediction.probability
+    found = opinions.predict([escaped])[0].contributions
+    places = {c.term: [escaped[start:end] for start, end in c.at] for c in found}
+    assert places["good"] == ["Good", "good"]
+    assert places["not good"] == ["n&#111;t&quot;&nbsp; good"]
     lower = opinions.predict(["good read more"])[0]  # somebody's own words
     assert (lower.words, lower.known_words) == (2, 1)  # "more" is a stop word
 

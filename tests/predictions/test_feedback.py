@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from support.prediction_logs import ROW
 
+from sentiment.data.labels import Labelling
 from sentiment.data.reviews import data_digest, load_reviews
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.feedback import Feedback, read_feedback, with_feedback
@@ -72,13 +73,28 @@ def test_feedback_goes_below_the_file_as_rows_of_it_would(tmp_path: Path) -> Non
     )
     # 4 rows of the file and 8 labels; without text one of the file, three that were not stored and
     # one that is the marker alone; twice the file's "good", once each of "good" and "Great grip"
-    assert found.loaded.dropped() == (
-        "12 rows read: 5 without text and 3 exact duplicates dropped, 4 left"
-    )
+    said = "5 without text and 3 exact duplicates dropped, 4 left"
+    assert (found.loaded.rows_read, said in found.loaded.dropped()) == (12, True)
     assert found.loaded.marker_removed == 2 and found.loaded.source == file
     assert found.file_digest == data_digest(loaded.frame)
     whole = [("good", 5), ("bad", 1), ("good", 1), ("Great grip", 5)]
     assert found.digest == data_digest(load_reviews(reviews_file(tmp_path, *whole)).frame)
+
+
+def test_ratings_count_by_the_file_s_rule(tmp_path: Path) -> None:
+    file = reviews_file(tmp_path, ("good", 5), ("bad", 1))
+    sent = pd.DataFrame({"text": ["so so", "fine", "poor"], "rating": [3, 4, 1]})
+    for labelling, labels in (
+        (Labelling(), [1, 0, 1, 1, 0]),
+        (Labelling(negative_up_to=3), [1, 0, 0, 1, 0]),
+        (Labelling(drop_neutral=True), [1, 0, 1, 0]),
+    ):
+        found = with_feedback(load_reviews(file, labelling=labelling), Feedback(sent))
+        assert found.loaded.frame["label"].tolist() == labels
+        left_out = 5 - len(labels)
+        assert found.loaded.left_out == left_out and found.added == 3 - left_out
+        assert ("1 of 3 stars" in found.note) == ("1 of 3 stars" in found.loaded.dropped())
+        assert ("1 of 3 stars" in found.note) == bool(left_out)
 
 
 def test_without_labels_it_is_the_file(file_url: str, tmp_path: Path) -> None:

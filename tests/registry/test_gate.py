@@ -351,6 +351,22 @@ def test_another_cleaning(store: Store) -> None:
     assert "another cleaning" in compare_versions(store, "2", "1", split).note
 
 
+def test_versions_of_another_rule_are_not_compared(store: Store) -> None:
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    model, rule = store.settings.registered_model, "1–2 negative, 4–5 positive"
+    store.client.set_model_version_tag(model, "3", "label_rule", rule)
+    verdict = compare_versions(store, "3", "2", split)
+    assert not verdict.promoted and verdict.difference is None
+    assert f"version 3 was trained with '{rule}'" in verdict.reason
+    assert "version 2 in production with '1–2 negative, 3–5 positive'" in verdict.reason
+    assert len(verdict.sentence()) <= 300
+    # a best version of another rule is no floor
+    verdict = compare_versions(store, "1", "2", split, best="3")
+    assert verdict.best == "2" and f"trained with '{rule}'" in verdict.note
+    store.client.set_model_version_tag(model, "2", "label_rule", rule)
+    assert compare_versions(store, "3", "2", split).difference is not None
+
+
 def test_a_holdout_that_was_all_trained_on_is_too_little(store: Store) -> None:
     split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
     known = replace(split, test_texts=split.train_texts, y_test=split.y_train)

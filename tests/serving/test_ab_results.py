@@ -21,6 +21,7 @@ from support.html import EVIL, Checker, words_of
 from support.prediction_logs import write_arms
 
 from sentiment.ab import comparison as ab_test
+from sentiment.data.labels import GUIDES, LabelRule
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import (
     LoggedComparison,
@@ -55,7 +56,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def versions(champion: str = "1", challenger: str | None = "2", experiment: str = "1-vs-2") -> Any:
     made = [
-        number and SimpleNamespace(version=number, since=None) for number in (champion, challenger)
+        number and SimpleNamespace(version=number, since=None, rule=GUIDES)
+        for number in (champion, challenger)
     ]
     return SimpleNamespace(
         champion=made[0], challenger=made[1], experiment=experiment, named=challenger
@@ -132,6 +134,17 @@ def test_a_shadow_is_compared_pair_by_pair(log: PredictionLog) -> None:
         ("review 8", None),
         ("review 9", 1),
     ]
+
+
+def test_versions_of_another_rule_are_compared_with_a_note(app: Flask, log: PredictionLog) -> None:
+    arms = versions()
+    assert reader_of(log, 0.5).read(arms).note == ""  # type: ignore[union-attr]
+    arms.challenger.rule = LabelRule(negative_up_to=3)
+    found = reader_of(log, 0.5).read(arms)
+    assert found is not None
+    page = ab_page(app, found)
+    for said in ("1–2 negative, 3–5 positive", "version 2 with “1–3 negative, 4–5 positive”"):
+        assert said in found.note and said in page
 
 
 def test_an_empty_log_is_a_comparison_of_nothing(log: PredictionLog) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from support.serving import (
 )
 
 from sentiment.ab.comparison import assign_arm
+from sentiment.data.labels import LabelRule
 from sentiment.drift import LATEST
 from sentiment.drift.page import render_page
 from sentiment.errors import PredictionLogError
@@ -140,6 +142,21 @@ def test_feedback_is_kept_and_a_later_one_replaces_it(start: Start) -> None:
     (frame,) = client.application.extensions["serving"].log.read()
     known = frame[frame["true_label"].notna()]
     assert known[["position", "true_label"]].to_numpy().tolist() == [[1, 1]]
+
+
+def test_stars_count_by_the_rule_of_the_version_that_answers(
+    store: Store, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = start()
+    assert client.get("/model").get_json()["champion"]["label_rule"] == "1–2 negative, 3–5 positive"
+    watcher = client.application.extensions["serving"].watcher
+    champion = replace(watcher.arms.champion, rule=LabelRule(drop_neutral=True))
+    monkeypatch.setattr(watcher, "arms", replace(watcher.arms, champion=champion))
+    assert client.get("/model").get_json()["champion"]["label_rule"] == "1–2 negative, 4–5 positive"
+    asked = {"request_id": client.post("/predict", json={"text": "x"}).get_json()["request_id"]}
+    error = is_error(client.post("/feedback", json={**asked, "rating": 3}), 400)
+    assert error["where"] == "rating" and "4–5 positive" in error["expected"]
+    assert client.post("/feedback", json={**asked, "rating": 2}).get_json()["label"] == "negative"
 
 
 def test_feedback_on_what_was_never_answered_is_404(

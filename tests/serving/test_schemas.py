@@ -22,6 +22,7 @@ from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinish
 from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, running_app
 from werkzeug.test import EnvironBuilder
 
+from sentiment.data.labels import GUIDES, LabelRule
 from sentiment.serving.config import Limits
 from sentiment.serving.schemas import RequestChecks, RequestError, read_json
 from sentiment.tracking.store import Store
@@ -202,10 +203,20 @@ def test_feedback_is_a_label_or_a_rating(
     given: dict[str, Any], label: int, rating: int | None
 ) -> None:
     found = CHECKS.feedback({"request_id": REQUEST_ID, **given})
-    assert (found.position, found.true_label, found.rating or None) == (0, label, rating)
+    assert (found.position, found.true_label(GUIDES), found.rating or None) == (0, label, rating)
     # JSON knows one kind of number; some languages write 7.0 for 7
     found = CHECKS.feedback({"request_id": REQUEST_ID, "position": 7.0, **given})
     assert repr(found.position) == "7"
+
+
+def test_stars_count_by_the_rule_of_the_version() -> None:
+    three = CHECKS.feedback({"request_id": REQUEST_ID, "rating": 3})
+    assert three.true_label(LabelRule(negative_up_to=3)) == 0
+    with pytest.raises(RequestError) as caught:
+        three.true_label(LabelRule(drop_neutral=True))
+    assert caught.value.status == 400 and "1–2 negative, 4–5 positive" in caught.value.expected
+    label = CHECKS.feedback({"request_id": REQUEST_ID, "label": "negative"})
+    assert label.true_label(LabelRule(drop_neutral=True)) == 0
 
 
 IDS = (None, "", REQUEST_ID.upper(), REQUEST_ID + "\n")
