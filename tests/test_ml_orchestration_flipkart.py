@@ -36,6 +36,8 @@ from support.loop_reviews import in_other_words, write_labelled
 from support.webhook import receiving
 
 import ml_orchestration_flipkart as script
+from sentiment.data.labels import Labelling, LabelRule
+from sentiment.data.sources import Reading
 from sentiment.flows import prefect_server
 from sentiment.flows import service as flow_service
 from sentiment.flows.drift import DRIFT_FLOW_NAME, flipkart_drift_flow
@@ -172,11 +174,21 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
 
     # without the check it trains; other data is another version, here only judged
     write_reviews(data, rows=600, seed=5)
-    assert retrain(drift="off", promote=False).tasks == TRAINED
+    assert retrain(drift="off", promote=False, drop_neutral=True).tasks == TRAINED
     assert "not carried out, since promotion is switched off: " in caplog.text
     assert len(retraining_runs(store)) == 2 and production_version(store) == "1"
     versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     assert sorted(str(version.version) for version in versions) == ["1", "2"]
+
+    assert "refused: not comparable: version 2 was trained with '1–2 negative, 4–5" in caplog.text
+    rules = {str(version.version): version.tags["label_rule"] for version in versions}
+    assert rules == {"1": "1–2 negative, 3–5 positive", "2": "1–2 negative, 4–5 positive"}
+    # what counts as negative is as in production, unless the run is told otherwise
+    tag = "FlipkartSentimentModel", "1", "label_rule", "1–3 negative, 4–5 positive"
+    store.client.set_model_version_tag(*tag)
+    columns = str(data), None, None, Reading()
+    assert script.load_data.fn(store, *columns, Labelling()).rule == LabelRule(3)
+    assert script.load_data.fn(store, *columns, Labelling(negative_up_to=2)).rule == LabelRule(2)
 
     # the newest run is kept, the older ones go with all they left; both versions still need theirs
     store_tag = f"store:{store.folder}"

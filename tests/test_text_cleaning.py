@@ -154,6 +154,15 @@ def test_done_twice_undoing_changes_nothing_more(text: str) -> None:
     assert TextCleaner().transform([text, once])[0] == clean_text(once)
 
 
+def test_entities_that_stand_for_entities_come_to_an_end() -> None:
+    text = "&lt;"
+    for depth in range(20):
+        assert ("<" in undo_scraping(text)) == (depth < cleaning.MAX_PASSES - 1)
+        assert undo_scraping(undo_scraping(text)) == undo_scraping(text)
+        last = text.rindex("&") + 1
+        text = f"{text[:last]}&#{ord(text[last])};{text[last + 1 :]}"
+
+
 @pytest.mark.parametrize("unit", ["&amp;", "&#38;", "&", "&&#35;", "<br", "<br<br>>", "READ MORE"])
 def test_undoing_is_linear_and_ends(unit: str) -> None:
     began = time.process_time()

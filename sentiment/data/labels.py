@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -191,7 +192,6 @@ class LabelCells:
         self.by_labels = labelling.label_column is not None
         self.what = "labels" if self.by_labels else "ratings"
         self._scale = labelling.scale or SCALES[0]
-        self._known: dict[Any, int] = {}
         self._others: set[str] = set()
         self._seen: set[str] = set()
         self._rated = self._above = self._halves = 0
@@ -205,14 +205,14 @@ class LabelCells:
         """
         if self.by_labels:
             return [self._star_of(_plain(cell)) for cell in written]
-        known = {cell: self._rating(cell) for cell in set(written)}
-        found = [known[cell] for cell in written]
-        numbers = [value for _, value in found]
-        self._rated += len(found)
-        self._above += sum(value > self._scale for value in numbers)
-        self._halves += sum(value % 1 == 0.5 for value in numbers) if self._scale == 5 else 0
-        self._highest = max([self._highest, *numbers])
-        return [stars for stars, _ in found]
+        known: dict[Any, int] = {}
+        for cell, count in Counter(written).items():  # few differ, whatever the number of rows
+            known[cell], number = self._rating(cell)
+            self._rated += count
+            self._above += count * (number > self._scale)
+            self._halves += count * (number % 1 == 0.5 and self._scale == SCALES[0])
+            self._highest = max(self._highest, number)
+        return [known[cell] for cell in written]
 
     def _star_of(self, name: str) -> int:
         if not name:

@@ -173,9 +173,11 @@ def load_reviews(
                 if cell is not text and at not in torn
             )
             wrong.add(chunk, _wrong_ratings(chunk, rated, stars))
-            with_text = [star for star, text in zip(stars, texts, strict=True) if text is not None]
-            without_rating += with_text.count(NO_RATING)
-            left_out += with_text.count(OTHER)
+            if NO_RATING in stars or OTHER in stars:
+                pairs = zip(stars, texts, strict=True)
+                with_text = [rating for rating, text in pairs if text is not None]
+                without_rating += with_text.count(NO_RATING)
+                left_out += with_text.count(OTHER)
             reviews.add(texts, stars)
     if doubt := judged.doubt():
         raise table.error(doubt)
@@ -185,7 +187,7 @@ def load_reviews(
     frame = reviews.frame(judged.rule)
     if missing := judged.missing(set(frame["rating"])):
         raise table.error(missing)
-    share = _foreign_share(frame)
+    share = _foreign_share(reviews.texts)
     warnings = [table.warning()] if table.suspicious.count else []
     if share > WARN_FOREIGN:
         warnings.append(f"{share:.1%} of these texts have no a–z word; {_READS}")
@@ -231,7 +233,7 @@ class _Distinct:
     """Pairs of text and rating in the order they came first, and how often each came."""
 
     def __init__(self) -> None:
-        self._texts: list[str] = []
+        self.texts: list[str] = []
         self._ratings: list[int] = []
         self._copies: list[int] = []
         self._places: dict[int, dict[str, int]] = {}  # by rating and text
@@ -241,12 +243,12 @@ class _Distinct:
         for text, rating in zip(texts, ratings, strict=True):
             if text is None or rating <= 0:
                 continue
-            new = len(self._texts)
+            new = len(self.texts)
             at = self._places.setdefault(rating, {}).setdefault(text, new)
             if at < new:
                 self._copies[at] += 1
             else:
-                self._texts.append(text)
+                self.texts.append(text)
                 self._ratings.append(rating)
                 self._copies.append(1)
 
@@ -254,7 +256,7 @@ class _Distinct:
         """Return the columns of `LoadedReviews.frame`."""
         return pd.DataFrame(
             {
-                "text": pd.Series(self._texts, dtype=str),
+                "text": pd.Series(self.texts, dtype=str),
                 "rating": self._ratings,
                 "label": to_labels(self._ratings, rule),
                 "copies": self._copies,
@@ -312,7 +314,7 @@ def split_reviews(
     Raises `ReviewDataError` when a class is too small for `folds` folds of the training part, and
     when most texts have no word of the letters a–z, of which nothing could be learnt.
     """
-    share = _foreign_share(frame)
+    share = _foreign_share(frame["text"].tolist())
     if share > MOST_FOREIGN:
         raise ReviewDataError(
             f"{share:.0%} of these texts have no a–z word; {_READS}, so give reviews in a language "
@@ -340,9 +342,10 @@ def split_reviews(
     return Split(train_texts, test_texts, labels[train], labels[test], train, test)
 
 
-def _foreign_share(frame: pd.DataFrame) -> float:
-    """Return the share, 0–1, of the texts without a letter of a–z."""
-    return sum(_LATIN.search(text) is None for text in frame["text"]) / max(len(frame), 1)
+def _foreign_share(texts: Sequence[str]) -> float:
+    """Return the share, 0–1, of the texts in which other characters stand instead of a–z."""
+    others = [text for text in texts if not text.isascii()]
+    return sum(_LATIN.search(text) is None for text in others) / max(len(texts), 1)
 
 
 def _hashed_split(

@@ -22,6 +22,7 @@ from support.versions import (
     versions_store,
 )
 
+from sentiment.data.labels import GUIDES, LabelRule
 from sentiment.data.reviews import load_reviews, split_reviews
 from sentiment.errors import ConflictError, RegistryError
 from sentiment.metrics import Interval
@@ -29,6 +30,7 @@ from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
     judge_version,
     known_version,
+    production_rule,
     production_version,
     promote,
     reconcile,
@@ -37,6 +39,7 @@ from sentiment.registry.lifecycle import (
     registry_state,
     retire_versions,
     rollback,
+    rule_in_production,
     stage,
     stage_challenger,
     vacancy,
@@ -141,6 +144,18 @@ def test_what_was_changed_by_hand_follows_the_ledger_again(store: Store) -> None
     now = snapshot(store)
     assert (now[0], now[2]) == (right[0], right[2]) and now[1] == {**right[1], "3": "Archived"}
     assert reconcile(store) == []
+
+
+def test_the_rule_in_production_is_that_of_its_version(store: Store, tmp_path: Path) -> None:
+    assert production_rule(store) == GUIDES  # nothing is in production
+    tag = store.settings.registered_model, "1", "label_rule", "1–3 negative, 4–5 positive"
+    store.client.set_model_version_tag(*tag)
+    force(store, "1")
+    assert production_rule(store) == rule_in_production(store.folder) == LabelRule(3)
+    force(store, "2")
+    assert production_rule(store) == GUIDES
+    nowhere = tmp_path / "nowhere"
+    assert rule_in_production(nowhere) == GUIDES and not nowhere.exists()
 
 
 def test_an_empty_ledger_changes_nothing(store: Store) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sentiment.data.labels import LabelRule
 from sentiment.data.reviews import load_reviews
 from sentiment.flows.retraining import published_candidate
 from sentiment.model.algorithms import build_candidate, logged_parameters
@@ -49,10 +50,11 @@ def test_it_depends_on_all_a_model_follows_from(
     changed.vectorizer.set_params(min_df=4)
     found.add(fingerprint("digest", changed))
     found.add(fingerprint("digest", published_candidate(), "published"))
+    found.add(fingerprint("digest", published_candidate(), rule=LabelRule(drop_neutral=True)))
     for name, value in (("MODEL_VERSION", 0), ("cleaning_fingerprint", lambda: "another")):
         monkeypatch.setattr(report, name, value)
         found.add(fingerprint("digest", published_candidate()))
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 def test_the_version_of_the_code_is_raised_when_it_makes_another_model(
