@@ -57,20 +57,18 @@ from sentiment.flows.service import FLOW, RETRIED, STEP
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
 from sentiment.predictions.log import default_log_url
 from sentiment.registry.lifecycle import production_version, retire_versions
-from sentiment.tracking.store import PROJECT, Store, open_store, store_errors
+from sentiment.tracking.store import PROJECT, Settings, Store, open_store, store_errors
 from sentiment.training import report as training
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
 from text_cleaning import clean_texts
 
 FLOW_NAME = "Flipkart Sentiment Analysis Flow (Logistic)"
-DEPLOYMENT_NAME = "flipkart-sentiment-logistic-deployment"
-DRIFT_DEPLOYMENT_NAME = "flipkart-sentiment-drift-deployment"
 
 
 @task(**RETRIED)
-def open_tracking_store(store: str | None) -> Store:
+def open_tracking_store(store: str | None, project: str | None) -> Store:
     """Open the tracking store, and close runs that a crash left open."""
-    opened = open_store(store)
+    opened = open_store(store, project)
     retraining.close_dead_runs(opened)
     return opened
 
@@ -87,7 +85,7 @@ def load_data(data: str, text_column: str | None, rating_column: str | None) -> 
 def add_feedback(store: Store, loaded: LoadedReviews, log_url: str | None) -> LabelledReviews:
     """Add the reviews whose labels came by `/feedback`; go on without them if the log is away."""
     try:
-        labelled = with_feedback(loaded, read_feedback(log_url or default_log_url(store.folder)))
+        labelled = with_feedback(loaded, read_feedback(log_url or default_log_url(store.home)))
     except errors.PredictionLogError as error:
         print(f"without the feedback: {error}")
         return with_feedback(loaded)
@@ -178,7 +176,8 @@ def promotion_gate(
     if passage.promoted:
         print(passage.news())
         run = str(flow_run.flow_name), str(flow_run.id)
-        post(*run, "promoted", f"{passage.news()}: {passage.sentence}", get_run_logger())
+        said = f"{passage.news()}: {passage.sentence}"
+        post(*run, "promoted", said, get_run_logger(), store.settings.project)
     for retired in retire_versions(store, keep):
         print(f"retired version {retired}")
     return passage
@@ -199,6 +198,7 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     drift_window: Annotated[int, Field(ge=1)] = NEWEST,
     drift_days: Annotated[float, Field(gt=0)] | None = None,
     min_reviews: Annotated[int, Field(ge=1)] = MIN_WINDOW,
+    project: str | None = None,
 ) -> str:
     """Retrain the model if that is due; the gate decides on its promotion.
 
@@ -216,12 +216,13 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         drift_window: newest answers that a drift check compares at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict on drift.
+        project: the product whose model is retrained; the one without a name when empty.
 
     """
     check = drift == "check"
     window = (drift_window, drift_days, min_reviews)
-    found = check_drift(store, log_url, *window) if check else NOT_ASKED
-    opened = open_tracking_store(store)
+    found = check_drift(store, log_url, *window, project) if check else NOT_ASKED
+    opened = open_tracking_store(store, project)
     loaded = load_data(data, text_column, rating_column)
     labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)
     cleaned = preprocess_data(labelled.loaded)
@@ -248,6 +249,7 @@ def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
     """Return the retraining and the drift check, which is paused with `--drift off`."""
     check_is_off = options.drift == "off"
     zone = options.timezone or service.local_zone()
+    retraining_name, check_name = Settings(options.project).deployments
     return [
         RunnerDeployment.from_flow(
             one,
@@ -255,13 +257,13 @@ def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
             schedule=Cron(cron, timezone=zone),
             paused=paused,
             parameters=parameters_of(one, options),
-            tags=service.place_of(options.store),
+            tags=service.place_of(options.store, options.project),
             # Each its own: a common limit would cancel every check, a retraining being due then
             concurrency_limit=service.ONE_AT_A_TIME,
         )
         for one, name, cron, paused in (
-            (flipkart_sentiment_flow, DEPLOYMENT_NAME, options.cron, False),
-            (flipkart_drift_flow, DRIFT_DEPLOYMENT_NAME, options.drift_cron, check_is_off),
+            (flipkart_sentiment_flow, retraining_name, options.cron, False),
+            (flipkart_drift_flow, check_name, options.drift_cron, check_is_off),
         )
     ]
 
@@ -281,15 +283,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # refuse at once, in one line, a schedule whose runs could only fail
         loaded = reviews.load_reviews(options.data, options.text_column, options.rating_column)
         reviews.split_reviews(loaded.frame)
-        store = open_store(options.store)
+        store = open_store(options.store, options.project)
         with store_errors():
             known = store, production_version(store)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         with (
-            service.only_one(store.studies / "flow.lock", f"the store in {store.folder}"),
-            server_for(store.folder / ".prefect") as server,
+            service.only_one(store.studies / "flow.lock", f"the store in {store.home}"),
+            server_for(store.home / ".prefect") as server,
         ):
-            flows, (store_tag, _) = (FLOW_NAME, DRIFT_FLOW_NAME), service.place_of(options.store)
+            flows = FLOW_NAME, DRIFT_FLOW_NAME
+            store_tag, _ = service.place_of(options.store, options.project)
             forget = partial(forget_old_runs, store, flows, store_tag, options.keep_runs)
             if options.once:
                 parameters = parameters_of(flipkart_sentiment_flow, options)

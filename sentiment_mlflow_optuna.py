@@ -100,11 +100,11 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     chosen = {**EXPERIMENT, **asked} if this_pass is None else vars(this_pass.settings)
 
     loaded = load_reviews(chosen["data"], chosen["text_column"], chosen["rating_column"])
-    worker.open_store(options.store)  # a new one takes seconds
+    worker.open_store(options.store, options.project)  # a new one takes seconds
     data = prepare_reviews(loaded, method=chosen["split"])
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     terminal.table("Data audit", data.audit)
-    store = open_store(options.store)
+    store = open_store(options.store, options.project)
     worker.finish()
     storage = open_storage(store.studies, options.storage)
     this_pass = enter(store, this_pass, chosen, data, terminal)
@@ -132,7 +132,7 @@ def take_up(
     options: argparse.Namespace, asked: dict[str, Any], terminal: Terminal
 ) -> ExperimentPass | None:
     """Take up the interrupted pass that `--resume` names; None when there is none to resume."""
-    store = open_store(options.store)
+    store = open_store(options.store, options.project)
     close_interrupted(store, ALGORITHMS)
     this_pass = resume_pass(store, options.resume or None, asked)
     if this_pass is None:

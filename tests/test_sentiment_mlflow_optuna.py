@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 from conftest import write_reviews
 from mlflow.entities import Run
+from support import LEDGER
 
 import sentiment_mlflow_optuna as script
 from sentiment.drift.reference import read_reference
 from sentiment.errors import ResumeError
 from sentiment.tracking.ledger import read_events
-from sentiment.tracking.store import LEDGER, Store, find_runs, open_store
+from sentiment.tracking.store import Store, find_runs, open_store
 from sentiment.training.passes import resume_pass
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -45,7 +45,7 @@ def _check(options: Namespace, terminal: Terminal) -> int:
         raise WindowError(f"{options.html}: no such folder; create it first")
     if options.html is not None and options.html.is_dir():
         raise WindowError(f"{options.html}: is a folder, expected the name of a file")
-    store = open_existing_store(options.store)
+    store = open_existing_store(options.store, options.project)
     sources = {None: COUNTED_SOURCES, "all": tuple(SOURCES)}.get(options.source, (options.source,))
     wanted: LogWindow | FileWindow = LogWindow(
         options.log_url, options.since, options.window, sources
@@ -60,14 +60,14 @@ def _check(options: Namespace, terminal: Terminal) -> int:
     else:
         show_check(check, terminal)
         if options.html or store.writable:
-            terminal.say(f"Page: {options.html or store.folder / LATEST / 'latest.html'}")
+            terminal.say(f"Page: {options.html or store.home / LATEST / 'latest.html'}")
     return EXIT_DRIFTED if check.report.verdict == "drifted" else 0
 
 
 def _replay(options: Namespace, terminal: Terminal) -> int:
     from sentiment.flows.replay import log_replay, replay  # what trains is slow to import
 
-    store = open_store(options.store)
+    store = open_store(options.store, options.project)
     wanted = FileWindow(options.data, options.text_column, options.rating_column)
     done = replay(store, wanted, options.month_column, min_reviews=options.min_reviews)
     show_replay(done, terminal)

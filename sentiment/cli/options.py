@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 import time
@@ -18,10 +19,10 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from sentiment.drift import MIN_WINDOW, NEWEST
-from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, TrackingError, UserError
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
 from sentiment.tracking.artifact import FORMATS
-from sentiment.tracking.store import PROJECT
+from sentiment.tracking.store import PROJECT, PROJECT_VARIABLE, Settings
 
 DATA = str(PROJECT / "data.csv")
 # Of the experiment; an option that was not given is None, so that `--resume` can tell.
@@ -80,6 +81,11 @@ class Parser(argparse.ArgumentParser):
         about = "folder of mlflow.db and mlruns/ (default: the project's own)"
         self.value("--store", "FOLDER", about, absolute)
 
+    def project(self) -> None:
+        """Add `--project`."""
+        about = f"another product in the same store (default: {PROJECT_VARIABLE}, if set)"
+        self.value("--project", "NAME", about, project, os.environ.get(PROJECT_VARIABLE))
+
     def text_column(self) -> None:
         """Add `--text-column`."""
         self.value("--text-column", "NAME", "column of texts (default: found by its name)")
@@ -123,6 +129,15 @@ def run_command(program: str, run: Callable[[], int]) -> int:
 def absolute(text: str) -> str:
     """Return the path as an absolute one."""
     return str(Path(text).resolve())
+
+
+def project(text: str) -> str:
+    """Return the name of a project; empty for none."""
+    try:
+        Settings(text)
+    except TrackingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def whole(text: str) -> int:
@@ -238,6 +253,7 @@ def parse_experiment(arguments: Sequence[str] | None = None) -> argparse.Namespa
     about = "model file (default: skops)"
     value("--format", None, about, dest="file_format", choices=tuple(FORMATS))
     parser.store()
+    parser.project()
     value("--storage", "URL", "database of the studies (default: a file in the store)")
     about = "carry on the newest interrupted pass, or the one named, with its own settings"
     value("--resume", "PASS", about, nargs="?", const="")
@@ -289,6 +305,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     about = "runs of each flow to keep, in Prefect and in MLflow (default: 2000)"
     value("--keep-runs", "N", about, count, KEEP_RUNS)
     parser.store()
+    parser.project()
     return parser.parse_args(arguments)
 
 
@@ -303,6 +320,7 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     def command(name: str, about: str, **options: Any) -> Parser:
         added: Parser = commands.add_parser(name, help=about, description=f"{about}.", **options)
         added.store()
+        added.project()
         return added
 
     _serve_options(command("serve", "Serve the production version as an API and a page"))

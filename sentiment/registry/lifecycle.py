@@ -332,6 +332,7 @@ def promotion_command(
         ("--text-column", text_column, TEXT_COLUMN),
         ("--rating-column", rating_column, RATING_COLUMN),
         ("--store", str(store.folder), str(PROJECT)),
+        ("--project", store.settings.project or None, None),
     ):
         words += [] if value in {default, None} else [flag, str(value)]
     return shlex.join(words)

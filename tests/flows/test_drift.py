@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from prefect.logging import disable_run_logger
+from support import LEDGER, REGISTERED_MODEL
 from support.drift_checks import BY_VERDICT, check_of
 from support.drift_reviews import kettles, made_up
 from support.drift_store import (
@@ -33,7 +34,7 @@ from sentiment.errors import PredictionLogError
 from sentiment.flows import drift as drift_flow
 from sentiment.flows.drift import TOLD, Finding, announce, check_drift, check_log
 from sentiment.predictions.log import open_log
-from sentiment.tracking.store import LEDGER, REGISTERED_MODEL, Store, find_runs
+from sentiment.tracking.store import Store, find_runs
 
 LOG = logging.getLogger("test")
 

@@ -105,6 +105,20 @@ def test_both_schedules_are_read_in_one_time_zone(monkeypatch: pytest.MonkeyPatc
     assert [zone for _, zone in zones("--timezone", "Europe/Berlin")] == ["Europe/Berlin"] * 2
 
 
+def test_two_projects_of_a_store_have_deployments_of_their_own() -> None:
+    found = [
+        (one.name, one.parameters["project"], one.tags[0])
+        for project in ("", "shoes")
+        for one in script.deployments(parse_flow(["--store", "/data", "--project", project]))
+    ]
+    assert found == [
+        ("flipkart-sentiment-logistic-deployment", "", "store:/data"),
+        ("flipkart-sentiment-drift-deployment", "", "store:/data"),
+        ("shoes-retraining", "shoes", "store:/data/projects/shoes"),
+        ("shoes-drift-check", "shoes", "store:/data/projects/shoes"),
+    ]
+
+
 def test_a_store_has_one_service_or_run_at_a_time(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     for _ in range(2):  # it is free again afterwards
