@@ -208,7 +208,7 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         promote: let the gate promote; otherwise its verdict is only reported.
         promote_during_ab: promote also while an A/B test runs, which ends it.
         keep: versions to keep besides those with an alias or a past in production.
-        store: folder of mlflow.db and mlruns; the project's own when empty.
+        store: folder of mlflow.db and mlruns; where the scripts are when empty.
         text_column: the file's column of review texts; found by its name when empty.
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
         drift: `off` trains in any case, on the file alone, without a check.

@@ -78,7 +78,7 @@ class Parser(argparse.ArgumentParser):
 
     def store(self) -> None:
         """Add `--store`."""
-        about = "folder of mlflow.db and mlruns/ (default: the project's own)"
+        about = "folder of mlflow.db and mlruns/ (default: where the scripts are)"
         self.value("--store", "FOLDER", about, absolute)
 
     def project(self) -> None:

@@ -136,7 +136,7 @@ def flipkart_drift_flow(
     """Compare incoming reviews with the training data of the production version; train nothing.
 
     Args:
-        store: folder of mlflow.db and mlruns; the project's own when empty.
+        store: folder of mlflow.db and mlruns; where the scripts are when empty.
         log_url: the prediction log; the SQLite file beside the store when empty.
         drift_window: newest answers that are compared at most.
         drift_days: compare those of so many days; those since the last check when empty.
