@@ -457,7 +457,8 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     assert f"on cron 0 {first.hour} * * * (Asia/Kolkata)" in first.log.read_text()
     ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
     assert ours.parameters["data"] == str(first.data)
-    assert check.parameters == {"store": str(first.store_folder), "log_url": None}
+    defaults = {"log_url": None, "drift_window": 5000, "drift_days": None, "min_reviews": 100}
+    assert check.parameters == {"store": str(first.store_folder), **defaults}
     assert not ours.paused and not check.paused
 
     of_three_one_runs(client, first, webhook)

@@ -28,7 +28,7 @@ from sentiment.errors import ServerError, ServiceError
 from sentiment.flows import prefect_server, service, terminal
 from sentiment.flows.prefect_server import Server
 from sentiment.tracking.ledger import PROMOTE, append
-from sentiment.tracking.store import open_store
+from sentiment.tracking.store import REGISTERED_MODEL, open_store
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,11 @@ def test_who_interrupts_a_run_is_told_what_is_in_production(
 ) -> None:
     def run(*_: object) -> int:
         if promoted is not None:
-            append(open_store(store_folder), PROMOTE, promoted, lambda _: None, why="better")
+            store = open_store(store_folder)
+            append(store, PROMOTE, promoted, lambda _: None, why="better")
+            store.client.create_registered_model(REGISTERED_MODEL)
+            for _number in range(int(promoted)):
+                store.client.create_model_version(REGISTERED_MODEL, "nowhere")
         raise KeyboardInterrupt
 
     options = ["--once", "--data", str(small_reviews), "--store", str(store_folder)]
