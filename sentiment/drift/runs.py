@@ -83,8 +83,8 @@ def run_check(
         if version != CHAMPION:
             raise
         raise ServingError(
-            "no version is in production yet; run `python sentiment_mlflow_optuna.py --promote` or "
-            "`python -m sentiment promote`"
+            "no version is in production yet; run `python sentiment_mlflow_optuna.py --promote"
+            f"{store.settings.option}` or `python -m sentiment promote`"
         ) from None
     reference = read_reference(store, loaded.version)
     scheduled = False

@@ -273,7 +273,7 @@ def pass_gate(
         settled = "it was in production before"
     elif tags.get(TRAINED_BY) != RETRAINING_KIND:
         settled = f"left to you: python -m sentiment promote {outcome.version} --to production"
-        settled += f" --project {store.settings.project}" if store.settings.project else ""
+        settled += store.settings.option
     if settled is not None:
         return Passage(f"{outcome.sentence()}: {settled}")
     verdict = registry.judge_version(store, outcome.version, prepared.split)

@@ -176,8 +176,8 @@ def check_start(config: ServingConfig) -> str:
         load_version(store, "champion")
     except UnknownVersionError:
         raise ServingError(
-            "no version is in production; run sentiment_mlflow_optuna.py --promote, or "
-            "`python -m sentiment promote`"
+            "no version is in production; run sentiment_mlflow_optuna.py --promote"
+            f"{config.settings.option}, or `python -m sentiment promote`"
         ) from None
     try:
         if config.challenger is not None:

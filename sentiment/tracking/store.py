@@ -108,6 +108,11 @@ class Settings:
         """Return where, in the store's folder, the project's log, studies and locks are."""
         return folder / "projects" / self.project if self.project else folder
 
+    @property
+    def option(self) -> str:
+        """What a command that is shown needs at its end: ` --project shoes`, or nothing."""
+        return f" --project {self.project}" if self.project else ""
+
     def _name(self, ours: str, published: str) -> str:
         return f"{self.project}-{ours}" if self.project else published
 

@@ -20,6 +20,7 @@ from prefect import State, Task
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
+from support import REGISTERED_MODEL
 
 import ml_orchestration_flipkart as script
 from sentiment import errors
@@ -28,7 +29,7 @@ from sentiment.errors import ServerError, ServiceError
 from sentiment.flows import prefect_server, service, terminal
 from sentiment.flows.prefect_server import Server
 from sentiment.tracking.ledger import PROMOTE, append
-from sentiment.tracking.store import REGISTERED_MODEL, open_store
+from sentiment.tracking.store import open_store
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ def test_the_names_of_a_project_and_without_one() -> None:
     assert shoes.experiment(shoes.ledger) == "shoes-SENTIMENT_ANALYSIS"
     assert shoes.deployments == ("shoes-retraining", "shoes-drift-check")
     assert shoes.home(store) == Path("/data/projects/shoes")
+    assert (plain.option, shoes.option) == ("", " --project shoes")
     assert Settings("Shoes_2").artifact("drift-report") == "shoes-2-drift-report"
 
 
