@@ -458,6 +458,7 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
     assert ours.parameters["data"] == str(first.data)
     defaults = {"log_url": None, "drift_window": 5000, "drift_days": None, "min_reviews": 100}
+    defaults |= {"project": None}
     assert check.parameters == {"store": str(first.store_folder), **defaults}
     assert not ours.paused and not check.paused
 

@@ -164,7 +164,7 @@ def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]
     Raises `UserError` where the flow does: that needs no traceback.
     """
     began = time.perf_counter()
-    place = place_of(parameters["store"], parameters["project"])
+    place = place_of(parameters["store"], parameters.get("project"))
     try:
         with get_client(sync_client=True) as client, refusals():
             _close_left_over(client, {"tags": {"all_": place}})
