@@ -64,20 +64,18 @@ from sentiment.registry.lifecycle import (
     retire_versions,
     rule_in_production,
 )
-from sentiment.tracking.store import PROJECT, Store, open_store, store_errors
+from sentiment.tracking.store import PROJECT, Settings, Store, open_store, store_errors
 from sentiment.training import report as training
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
 from text_cleaning import clean_texts
 
 FLOW_NAME = "Flipkart Sentiment Analysis Flow (Logistic)"
-DEPLOYMENT_NAME = "flipkart-sentiment-logistic-deployment"
-DRIFT_DEPLOYMENT_NAME = "flipkart-sentiment-drift-deployment"
 
 
 @task(**RETRIED)
-def open_tracking_store(store: str | None) -> Store:
+def open_tracking_store(store: str | None, project: str | None) -> Store:
     """Open the tracking store, and close runs that a crash left open."""
-    opened = open_store(store)
+    opened = open_store(store, project)
     retraining.close_dead_runs(opened)
     return opened
 
@@ -102,7 +100,7 @@ def load_data(
 def add_feedback(store: Store, loaded: LoadedReviews, log_url: str | None) -> LabelledReviews:
     """Add the reviews whose labels came by `/feedback`; go on without them if the log is away."""
     try:
-        labelled = with_feedback(loaded, read_feedback(log_url or default_log_url(store.folder)))
+        labelled = with_feedback(loaded, read_feedback(log_url or default_log_url(store.home)))
     except errors.PredictionLogError as error:
         print(f"without the feedback: {error}")
         return with_feedback(loaded)
@@ -193,7 +191,8 @@ def promotion_gate(
     if passage.promoted:
         print(passage.news())
         run = str(flow_run.flow_name), str(flow_run.id)
-        post(*run, "promoted", f"{passage.news()}: {passage.sentence}", get_run_logger())
+        said = f"{passage.news()}: {passage.sentence}"
+        post(*run, "promoted", said, get_run_logger(), store.settings.project)
     for retired in retire_versions(store, keep):
         print(f"retired version {retired}")
     return passage
@@ -223,6 +222,7 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     scale: Literal[5, 10, 100] | None = None,
     negative_up_to: Annotated[int, Field(ge=1, le=4)] | None = None,
     drop_neutral: bool | None = None,
+    project: str | None = None,
 ) -> str:
     """Retrain the model if that is due; the gate decides on its promotion.
 
@@ -232,7 +232,7 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         promote: let the gate promote; otherwise its verdict is only reported.
         promote_during_ab: promote also while an A/B test runs, which ends it.
         keep: versions to keep besides those with an alias or a past in production.
-        store: folder of mlflow.db and mlruns; the project's own when empty.
+        store: folder of mlflow.db and mlruns; where the scripts are when empty.
         text_column: the file's column of review texts; found by its name when empty.
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
         drift: `off` trains in any case, on the file alone, without a check.
@@ -249,12 +249,13 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         scale: the highest rating; 5 when empty.
         negative_up_to: stars that count as negative; as in production, or 2, when empty.
         drop_neutral: leave 3 stars out; as in production, or no, when empty.
+        project: the product whose model is retrained; the one without a name when empty.
 
     """
     check = drift == "check"
     window = (drift_window, drift_days, min_reviews)
-    found = check_drift(store, log_url, *window) if check else NOT_ASKED
-    opened = open_tracking_store(store)
+    found = check_drift(store, log_url, *window, project) if check else NOT_ASKED
+    opened = open_tracking_store(store, project)
     reading = Reading(delimiter, encoding, max_bytes)
     labelling = Labelling(label_column, positive, negative, scale, negative_up_to, drop_neutral)
     loaded = load_data(opened, data, text_column, rating_column, reading, labelling)
@@ -283,6 +284,7 @@ def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
     """Return the retraining and the drift check, which is paused with `--drift off`."""
     check_is_off = options.drift == "off"
     zone = options.timezone or service.local_zone()
+    retraining_name, check_name = Settings(options.project).deployments
     return [
         RunnerDeployment.from_flow(
             one,
@@ -290,13 +292,13 @@ def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
             schedule=Cron(cron, timezone=zone),
             paused=paused,
             parameters=parameters_of(one, options),
-            tags=service.place_of(options.store),
+            tags=service.place_of(options.store, options.project),
             # Each its own: a common limit would cancel every check, a retraining being due then
             concurrency_limit=service.ONE_AT_A_TIME,
         )
         for one, name, cron, paused in (
-            (flipkart_sentiment_flow, DEPLOYMENT_NAME, options.cron, False),
-            (flipkart_drift_flow, DRIFT_DEPLOYMENT_NAME, options.drift_cron, check_is_off),
+            (flipkart_sentiment_flow, retraining_name, options.cron, False),
+            (flipkart_drift_flow, check_name, options.drift_cron, check_is_off),
         )
     ]
 
@@ -315,18 +317,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service.check_cron("--drift-cron", options.drift_cron)
         # refuse at once, in one line, a schedule whose runs could only fail
         columns = options.text_column, options.rating_column
-        labelling = labelling_of(options).following(rule_in_production(options.store))
+        labelling = labelling_of(options).following(
+            rule_in_production(options.store, options.project)
+        )
         loaded = reviews.load_reviews(options.data, *columns, reading_of(options), labelling)
         reviews.split_reviews(loaded.frame)
-        store = open_store(options.store)
+        store = open_store(options.store, options.project)
         with store_errors():
             known = store, production_version(store)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         with (
-            service.only_one(store.studies / "flow.lock", f"the store in {store.folder}"),
-            server_for(store.folder / ".prefect") as server,
+            service.only_one(store.studies / "flow.lock", f"the store in {store.home}"),
+            server_for(store.home / ".prefect") as server,
         ):
-            flows, (store_tag, _) = (FLOW_NAME, DRIFT_FLOW_NAME), service.place_of(options.store)
+            flows = FLOW_NAME, DRIFT_FLOW_NAME
+            store_tag, _ = service.place_of(options.store, options.project)
             forget = partial(forget_old_runs, store, flows, store_tag, options.keep_runs)
             if options.once:
                 parameters = parameters_of(flipkart_sentiment_flow, options)

@@ -106,10 +106,11 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     columns = chosen["text_column"], chosen["rating_column"]
     loaded = load_reviews(chosen["data"], *columns, reading, labelling)
     data = prepare_reviews(loaded, method=chosen["split"])
-    worker.open_store(options.store)  # a new one takes seconds, and is for reviews that can be used
+    # a new store takes seconds, and is only made for reviews that can be used
+    worker.open_store(options.store, options.project)
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     terminal.table("Data audit", data.audit)
-    store = open_store(options.store)
+    store = open_store(options.store, options.project)
     worker.finish()
     storage = open_storage(store.studies, options.storage)
     this_pass = enter(store, this_pass, chosen, data, terminal)
@@ -137,7 +138,7 @@ def take_up(
     options: argparse.Namespace, asked: dict[str, Any], terminal: Terminal
 ) -> ExperimentPass | None:
     """Take up the interrupted pass that `--resume` names; None when there is none to resume."""
-    store = open_store(options.store)
+    store = open_store(options.store, options.project)
     close_interrupted(store, ALGORITHMS)
     this_pass = resume_pass(store, options.resume or None, asked)
     if this_pass is None:

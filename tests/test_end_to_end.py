@@ -17,13 +17,14 @@ from mlflow.entities import Run
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
+from support import LEDGER, REGISTERED_MODEL
 
 from sentiment.data.reviews import Split, load_reviews, split_reviews, text_hashes
 from sentiment.errors import TrackingError
 from sentiment.model.algorithms import build_candidate
 from sentiment.model.calibration import term_weights
 from sentiment.tracking.artifact import load_pipeline, read_pipeline
-from sentiment.tracking.store import LEDGER, REGISTERED_MODEL, Store, open_store
+from sentiment.tracking.store import Store, open_store
 from sentiment.training.card import model_card
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 

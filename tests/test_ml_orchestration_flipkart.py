@@ -30,6 +30,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running, Scheduled
 from pydantic import BaseModel
+from support import LEDGER
 from support.drift_reviews import made_up
 from support.drift_store import champion, write_answers
 from support.loop_reviews import in_other_words, write_labelled
@@ -45,7 +46,7 @@ from sentiment.flows.prefect_server import Server, server_for
 from sentiment.flows.retention import forget_old_runs
 from sentiment.predictions.log import open_log
 from sentiment.registry.lifecycle import production_version
-from sentiment.tracking.store import KILLED, LEDGER, Store, find_runs, open_store
+from sentiment.tracking.store import KILLED, Settings, Store, find_runs, open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
 
@@ -64,7 +65,7 @@ NOTHING_TRAINED = [
     *("check_drift", "open_tracking_store", "load_data", "add_feedback", "preprocess_data"),
     *("split_train_test", "choose_configuration", "look_for_change", "promotion_gate"),
 ]
-RETRAINING, DRIFT_CHECK = script.DEPLOYMENT_NAME, script.DRIFT_DEPLOYMENT_NAME
+RETRAINING, DRIFT_CHECK = Settings().deployments
 FLOWS = {RETRAINING: script.FLOW_NAME, DRIFT_CHECK: DRIFT_FLOW_NAME}
 T = TypeVar("T")
 Filter = TypeVar("Filter", bound=BaseModel)
@@ -469,6 +470,7 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
     assert ours.parameters["data"] == str(first.data)
     defaults = {"log_url": None, "drift_window": 5000, "drift_days": None, "min_reviews": 100}
+    defaults |= {"project": None}
     assert check.parameters == {"store": str(first.store_folder), **defaults}
     assert not ours.paused and not check.paused
 

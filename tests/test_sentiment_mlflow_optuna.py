@@ -6,10 +6,12 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -17,13 +19,20 @@ from typing import Any
 import pytest
 from conftest import write_reviews
 from mlflow.entities import Run
+from support import LEDGER
 
 import sentiment_mlflow_optuna as script
+from sentiment.__main__ import main as run_command
+from sentiment.data.reviews import load_reviews
 from sentiment.drift.reference import read_reference
 from sentiment.errors import ResumeError
+from sentiment.flows.retraining import choose
+from sentiment.serving.app import create_app
+from sentiment.serving.config import ServingConfig
 from sentiment.tracking.ledger import read_events
-from sentiment.tracking.store import LEDGER, Store, find_runs, open_store
-from sentiment.training.passes import resume_pass
+from sentiment.tracking.store import Store, find_runs, open_store
+from sentiment.training.passes import interrupted_passes, resume_pass
+from sentiment.training.report import prepare_reviews
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRIALS = 2
@@ -323,3 +332,61 @@ def test_two_passes_at_once_in_a_store_that_does_not_exist_yet(
     assert len(set(staged(store))) == len(staged(store)) == 2  # each pass its own, in turn
     aliases = store.client.get_registered_model("FlipkartSentimentModel").aliases
     assert str(aliases["challenger"]) == staged(store)[-1]
+
+
+# --- two products in one store ----------------------------------------------------------------
+
+
+def answered_by(store: Store, texts: int) -> str:
+    """Let an app answer so many texts, and return the algorithm that did."""
+    config = ServingConfig(store=str(store.folder), project=store.settings.project, token=None)
+    service = create_app(config).extensions["serving"]
+    try:
+        return str(service.answer(["good box"] * texts).version.algorithm)
+    finally:
+        service.close()
+
+
+def logged(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "predictions.db")) as database:
+        (count,) = database.execute("SELECT count(*) FROM sentiment_predictions").fetchone()
+    return int(count)
+
+
+@pytest.mark.slow
+def test_two_projects_share_a_store_and_have_only_their_own(
+    store_folder: Path, small_reviews: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--store", str(store_folder)]
+    plain, shoes, new = (open_store(store_folder, name) for name in (None, "shoes", "new"))
+    trained = {"LogisticRegression": plain, "NaiveBayes": shoes}
+    for algorithm, store in trained.items():
+        options = [*place, "--project", store.settings.project or ""]
+        fixed = ["--data", str(small_reviews), "--models", algorithm, "--trials", "1"]
+        assert script.main([*options, *fixed, "--promote", "--quiet"]) == 0
+        model = store.settings.registered_model
+        assert f"Created version '1' of model '{model}'" in capsys.readouterr().out
+        for command in ("list", "which"):
+            assert run_command([command, *options]) == 0
+        said = capsys.readouterr().out
+        assert model in said and "1: in production now" in said
+        assert [name for name in trained if name in said] == [algorithm]
+        assert run_command(["list", *place, "--project", "new"]) == 2
+        assert "new-SentimentModel has no versions" in capsys.readouterr().err
+    assert {experiment.name for experiment in plain.client.search_experiments()} == {
+        *("Default", "LogisticRegression", "FLIPKART_SENTIMENT_ANALYSIS"),
+        *("shoes-NaiveBayes", "shoes-SENTIMENT_ANALYSIS"),
+    }
+
+    # the flow trains what its own project has in production, or has searched
+    prepared = prepare_reviews(load_reviews(small_reviews))
+    chosen = [choose(store, "champion", prepared) for store in (plain, shoes, new)]
+    assert [choice.algorithm for choice in chosen[:2]] == list(trained)
+    assert chosen[2].config == "published"
+
+    assert [answered_by(plain, 1), answered_by(shoes, 2)] == list(trained)
+    assert (logged(store_folder), logged(store_folder / "projects" / "shoes")) == (1, 2)
+
+    (last_pass,) = find_runs(plain, LEDGER, {"flipkart.kind": "experiment"})
+    plain.client.update_run(last_pass.info.run_id, status="KILLED")
+    assert len(interrupted_passes(plain)) == 1 and interrupted_passes(shoes) == []

@@ -10,5 +10,6 @@ from sentiment.training.card import model_card
 
 def run(options: Namespace) -> int:
     """Print the card and return 0. Raise `TrackingError` when there is no such run."""
-    print(model_card(open_existing_store(options.store), options.run_id), end="")
+    store = open_existing_store(options.store, options.project)
+    print(model_card(store, options.run_id), end="")
     return 0

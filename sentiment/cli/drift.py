@@ -48,7 +48,7 @@ def _check(options: Namespace, terminal: Terminal) -> int:
         raise WindowError(f"{options.html}: no such folder; create it first")
     if options.html is not None and options.html.is_dir():
         raise WindowError(f"{options.html}: is a folder, expected the name of a file")
-    store = open_existing_store(options.store)
+    store = open_existing_store(options.store, options.project)
     sources = {None: COUNTED_SOURCES, "all": tuple(SOURCES)}.get(options.source, (options.source,))
     wanted: LogWindow | FileWindow = LogWindow(
         options.log_url, options.since, options.window, sources
@@ -63,7 +63,7 @@ def _check(options: Namespace, terminal: Terminal) -> int:
     else:
         show_check(check, terminal)
         if options.html or store.writable:
-            terminal.say(f"Page: {options.html or store.folder / LATEST / 'latest.html'}")
+            terminal.say(f"Page: {options.html or store.home / LATEST / 'latest.html'}")
     return EXIT_DRIFTED if check.report.verdict == "drifted" else 0
 
 
@@ -75,10 +75,10 @@ def _replay(options: Namespace, terminal: Terminal) -> int:
     )  # what trains is slow to import
 
     wanted = _file(options)
-    labelling = wanted.labelling.following(rule_in_production(options.store))
+    labelling = wanted.labelling.following(rule_in_production(options.store, options.project))
     wanted = replace(wanted, labelling=labelling)
     read = read_months(wanted, options.month_column)  # before a store is made for a bad file
-    store = open_store(options.store)
+    store = open_store(options.store, options.project)
     done = replay(store, wanted, options.month_column, read, min_reviews=options.min_reviews)
     show_replay(done, terminal)
     terminal.say(f"Figure: {log_replay(store, done)}")

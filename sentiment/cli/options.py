@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 import time
@@ -21,10 +22,10 @@ from typing import Any, NoReturn, get_args
 from sentiment.data.labels import SCALES, Labelling
 from sentiment.data.sources import Reading, checked_delimiter, checked_encoding
 from sentiment.drift import MIN_WINDOW, NEWEST
-from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, TrackingError, UserError
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
 from sentiment.tracking.artifact import FORMATS
-from sentiment.tracking.store import PROJECT
+from sentiment.tracking.store import PROJECT, PROJECT_VARIABLE, Settings
 
 DATA = str(PROJECT / "data.csv")
 # How a file is read; what is None is found out
@@ -83,8 +84,13 @@ class Parser(argparse.ArgumentParser):
 
     def store(self) -> None:
         """Add `--store`."""
-        about = "folder of mlflow.db and mlruns/ (default: the project's own)"
+        about = "folder of mlflow.db and mlruns/ (default: where the scripts are)"
         self.value("--store", "FOLDER", about, absolute)
+
+    def project(self) -> None:
+        """Add `--project`."""
+        about = f"another product in the same store (default: {PROJECT_VARIABLE}, if set)"
+        self.value("--project", "NAME", about, project, os.environ.get(PROJECT_VARIABLE))
 
     def text_column(self) -> None:
         """Add `--text-column`."""
@@ -171,6 +177,15 @@ def delimiter(text: str) -> str:
 def encoding(text: str) -> str:
     """Return the name of an encoding of text."""
     return _checked(checked_encoding, text)
+
+
+def project(text: str) -> str:
+    """Return the name of a project; empty for none."""
+    try:
+        Settings(text)
+    except TrackingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def whole(text: str) -> int:
@@ -303,6 +318,7 @@ def parse_experiment(
     about = "model file (default: skops)"
     value("--format", None, about, dest="file_format", choices=tuple(FORMATS))
     parser.store()
+    parser.project()
     value("--storage", "URL", "database of the studies (default: a file in the store)")
     about = "carry on the newest interrupted pass, or the one named, with its own settings"
     value("--resume", "PASS", about, nargs="?", const="")
@@ -359,6 +375,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     about = "runs of each flow to keep, in Prefect and in MLflow (default: 2000)"
     value("--keep-runs", "N", about, count, KEEP_RUNS)
     parser.store()
+    parser.project()
     options = parser.parse_args(arguments)
     _check_labelling(options, parser)
     return options
@@ -375,6 +392,7 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     def command(name: str, about: str, **options: Any) -> Parser:
         added: Parser = commands.add_parser(name, help=about, description=f"{about}.", **options)
         added.store()
+        added.project()
         return added
 
     _serve_options(command("serve", "Serve the production version as an API and a page"))

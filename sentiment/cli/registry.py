@@ -43,12 +43,14 @@ if TYPE_CHECKING:
 def run(options: Namespace) -> int:
     """Run one command and return its exit code: 0 done, 1 refused by the gate."""
     changes = options.command in ("promote", "rollback")
-    store, terminal = open_existing_store(options.store, to_write=changes), Terminal()
+    store = open_existing_store(options.store, options.project, to_write=changes)
+    terminal = Terminal()
     with store_errors():
         if not registered_versions(store):
             raise RegistryError(
                 f"{store.settings.registered_model} has no versions here; run "
-                "sentiment_mlflow_optuna.py, or name another store with --store"
+                "sentiment_mlflow_optuna.py, or name another store or product with --store or "
+                "--project"
             )
         mended = [f"mended: {line}" for line in reconcile(store)] if changes else []
         for line in mended if changes else _left_behind(store):

@@ -13,7 +13,7 @@ from sentiment.tracking.store import open_existing_store
 def run(options: Namespace) -> int:
     """Score the file and return 0. Raise what `score_file` raises."""
     score_file(
-        open_existing_store(options.store),
+        open_existing_store(options.store, options.project),
         options.source,
         options.target,
         version=options.version,

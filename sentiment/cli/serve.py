@@ -57,6 +57,7 @@ def serving_config(options: Namespace) -> ServingConfig:
     """Return the options as the app takes them. Raise `ServingConfigError`."""
     return ServingConfig(
         store=None if options.store is None else str(Path(options.store).resolve()),
+        project=options.project,
         refresh_seconds=options.refresh,
         ab=options.ab,
         shadow=options.shadow,

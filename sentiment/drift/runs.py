@@ -83,8 +83,8 @@ def run_check(
         if version != CHAMPION:
             raise
         raise ServingError(
-            "no version is in production yet; run `python sentiment_mlflow_optuna.py --promote` or "
-            "`python -m sentiment promote`"
+            "no version is in production yet; run `python sentiment_mlflow_optuna.py --promote"
+            f"{store.settings.option}` or `python -m sentiment promote`"
         ) from None
     reference = read_reference(store, loaded.version)
     scheduled = False
@@ -95,7 +95,7 @@ def run_check(
             wanted = replace(wanted, newest=NEWEST)
         scheduled = wanted.since_check and wanted.since is None
         last = last_period(store, loaded.version, wanted.name) if scheduled else None
-        url = wanted.url or default_log_url(store.folder)
+        url = wanted.url or default_log_url(store.home)
         window = window_of_log(wanted, url, loaded, last, min_reviews)
     report = compare_reviews(
         reference,
@@ -267,7 +267,7 @@ def _source_tag(source: str) -> str:
 
 
 def _write_latest(store: Store, page: str, report: str) -> None:
-    folder = store.folder / LATEST
+    folder = store.home / LATEST
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "latest.html", page)
     write_whole(folder / "latest.json", report)

@@ -24,7 +24,7 @@ from sentiment.drift.window import LogWindow
 from sentiment.errors import DriftReferenceError, ServingError, WindowError
 from sentiment.flows.report import Log, lines_section, post, run_link
 from sentiment.flows.service import FLOW, RETRIED
-from sentiment.tracking.store import Store, open_store
+from sentiment.tracking.store import Settings, Store, open_store
 
 DRIFT_FLOW_NAME = "Flipkart Sentiment Drift Flow"
 DRIFTED, TOO_FEW = "drifted", "not enough yet"
@@ -51,6 +51,7 @@ def check_drift(
     drift_window: int = NEWEST,
     drift_days: float | None = None,
     min_reviews: int = MIN_WINDOW,
+    project: str | None = None,
     needed: bool = False,
 ) -> Finding:
     """Compare incoming reviews with the training data of the production version.
@@ -65,7 +66,8 @@ def check_drift(
     since = None if drift_days is None else time.time() - drift_days * DAY_SECONDS
     wanted = LogWindow(log_url, since, drift_window, since_check=True)
     try:
-        found = check_log(open_store(store), wanted, min_reviews, get_run_logger(), keep=needed)
+        opened = open_store(store, project)
+        found = check_log(opened, wanted, min_reviews, get_run_logger(), keep=needed)
     except WindowError as error:
         found = Finding(TOO_FEW, (f"{TOO_FEW}: {error}",))
     except (DriftReferenceError, ServingError) as error:
@@ -117,7 +119,8 @@ def announce(store: Store, checked: DriftCheck, log: Log) -> None:
     if verdict not in STATES or verdict == told:
         return
     message = f"version {checked.version}: {told} → {verdict}: {reasons[0]}"
-    if post(str(flow_run.flow_name), str(flow_run.id), verdict, message, log):
+    run = str(flow_run.flow_name), str(flow_run.id)
+    if post(*run, verdict, message, log, store.settings.project):
         store.client.set_registered_model_tag(model, TOLD, verdict)
 
 
@@ -128,17 +131,21 @@ def flipkart_drift_flow(
     drift_window: Annotated[int, Field(ge=1)] = NEWEST,
     drift_days: Annotated[float, Field(gt=0)] | None = None,
     min_reviews: Annotated[int, Field(ge=1)] = MIN_WINDOW,
+    project: str | None = None,
 ) -> str:
     """Compare incoming reviews with the training data of the production version; train nothing.
 
     Args:
-        store: folder of mlflow.db and mlruns; the project's own when empty.
+        store: folder of mlflow.db and mlruns; where the scripts are when empty.
         log_url: the prediction log; the SQLite file beside the store when empty.
         drift_window: newest answers that are compared at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict.
+        project: the product whose model is checked; the one without a name when empty.
 
     """
-    lines = check_drift(store, log_url, drift_window, drift_days, min_reviews, needed=True).lines
-    create_markdown_artifact(lines_section(lines), key="drift-report", description=lines[0])
+    window = drift_window, drift_days, min_reviews
+    lines = check_drift(store, log_url, *window, project, needed=True).lines
+    key = Settings(project).artifact("drift-report")
+    create_markdown_artifact(lines_section(lines), key=key, description=lines[0])
     return lines[0]

@@ -47,8 +47,8 @@ class ScheduledRun:
 
 def leave_artifacts(store: Store, run: ScheduledRun) -> None:
     """Leave the report and, of a new model, the confusion matrix in the Prefect UI."""
-    said = run.passage.news() or run.passage.sentence
-    create_markdown_artifact(report(store, run), key="retraining-report", description=said)
+    said, key = run.passage.news() or run.passage.sentence, store.settings.artifact
+    create_markdown_artifact(report(store, run), key=key("retraining-report"), description=said)
     if run.fitted is not None:
         counts = confusion(run.prepared.split.y_test, run.fitted.predicted).astype(int).tolist()
         columns = [f"predicted {name}" for name in CLASS_NAMES]
@@ -56,7 +56,7 @@ def leave_artifacts(store: Store, run: ScheduledRun) -> None:
             {"true": name, **dict(zip(columns, row, strict=True))}
             for name, row in zip(CLASS_NAMES, counts, strict=True)
         ]
-        create_table_artifact(rows, key="confusion-matrix", description="holdout, reviews")
+        create_table_artifact(rows, key=key("confusion-matrix"), description="holdout, reviews")
 
 
 def report(store: Store, run: ScheduledRun) -> str:
@@ -109,18 +109,23 @@ def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     message = ((state.message or "").splitlines() or [""])[0]
     log = flow_run_logger(flow_run, flow)
     log.error("run %s: %s: %s", flow_run.id, state.name, message)
-    post(flow.name, str(flow_run.id), str(state.name), message, log)
+    project = flow_run.parameters.get("project")
+    post(flow.name, str(flow_run.id), str(state.name), message, log, project)
 
 
-def post(flow: str, run: str, state: str, message: str, log: Log) -> bool:
+def post(
+    flow: str, run: str, state: str, message: str, log: Log, project: str | None = None
+) -> bool:
     """Post a JSON object of these four to `ALERT_WEBHOOK_URL`; return whether it was taken.
 
-    Without the variable nobody is told. An error is logged, not raised.
+    It also has the `project` where one is named. Without the variable nobody is told. An error is
+    logged, not raised.
     """
     url = os.environ.get("ALERT_WEBHOOK_URL")
     if not url:
         return False
     body = {"flow": flow, "run": run, "state": state, "message": message}
+    body |= {"project": project} if project else {}
     try:
         request = urllib.request.Request(
             url, json.dumps(body).encode(), {"Content-Type": "application/json"}

@@ -30,7 +30,7 @@ from sentiment.predictions.feedback import LabelledReviews
 from sentiment.predictions.log import default_log_url, running_comparison
 from sentiment.registry import lifecycle as registry
 from sentiment.tracking import store as tracking
-from sentiment.tracking.store import REGISTERED_MODEL, TAG, Store, find_runs, log_values
+from sentiment.tracking.store import TAG, Store, find_runs, log_values
 from sentiment.training import report
 from sentiment.training.passes import KIND, PARENT_KIND
 from sentiment.training.report import FINGERPRINT, FittedModel, PreparedReviews
@@ -69,7 +69,7 @@ class Outcome:
     def sentence(self) -> str:
         """Return the outcome as a clause, without a full stop."""
         if self.new:
-            return f"registered version {self.version} of {REGISTERED_MODEL}"
+            return f"registered version {self.version}"
         few = f" ({self.waiting:,} new labels are too few)" if self.waiting else ""
         return f"version {self.version} already covers this data{few}"
 
@@ -276,6 +276,7 @@ def pass_gate(
         settled = "it was in production before"
     elif tags.get(TRAINED_BY) != RETRAINING_KIND:
         settled = f"left to you: python -m sentiment promote {outcome.version} --to production"
+        settled += store.settings.option
     if settled is not None:
         return Passage(f"{outcome.sentence()}: {settled}")
     verdict = registry.judge_version(store, outcome.version, prepared.split)
@@ -313,7 +314,7 @@ def reason_to_hold(
     if promote_during_ab:
         return ""
     try:
-        test = running_comparison(log_url or default_log_url(store.folder), time.time())
+        test = running_comparison(log_url or default_log_url(store.home), time.time())
     except PredictionLogError as error:
         return f"nobody can tell whether an A/B test runs ({error})"
     if test is None:

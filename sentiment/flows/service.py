@@ -48,7 +48,7 @@ from sentiment.errors import ServiceError, UserError
 from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with
 from sentiment.flows.report import alert
 from sentiment.flows.terminal import say
-from sentiment.tracking.store import PROJECT
+from sentiment.tracking.store import PROJECT, Settings
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -150,12 +150,12 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
         held.release()
 
 
-def place_of(store: str | Path | None) -> list[str]:
-    """Return the tags of the flow runs of a store: its folder, and the machine that runs them.
+def place_of(store: str | Path | None, project: str | None = None) -> list[str]:
+    """Return the tags of the flow runs of a project: its folder, and the machine that runs them.
 
-    Who holds the lock of a store knows that no other run with these tags is alive.
+    Who holds the lock there knows that no other run with these tags is alive.
     """
-    return [f"store:{store or PROJECT}", f"host:{platform.node()}"]
+    return [f"store:{Settings(project).home(Path(store or PROJECT))}", f"host:{platform.node()}"]
 
 
 def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> int:
@@ -164,7 +164,7 @@ def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]
     Raises `UserError` where the flow does: that needs no traceback.
     """
     began = time.perf_counter()
-    place = place_of(parameters["store"])
+    place = place_of(parameters["store"], parameters.get("project"))
     try:
         with get_client(sync_client=True) as client, refusals():
             _close_left_over(client, {"tags": {"all_": place}})

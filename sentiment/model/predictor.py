@@ -156,7 +156,8 @@ def find_version(store: Store, name: str) -> ModelVersion:
         code = getattr(error, "error_code", "")
         if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no such name
             raise UnknownVersionError(
-                f"no version '{name}' of {model}; see what there is with `python -m sentiment list`"
+                f"no version '{name}' of {model}; see what there is with `python -m sentiment list"
+                f"{store.settings.option}`"
             ) from None
         raise ServingError(f"the registry does not answer: {one_line(error)}") from None
 

@@ -86,13 +86,13 @@ def production_version(store: Store) -> str | None:
     return _present(registry_state(store), registered_versions(store))
 
 
-def rule_in_production(folder: str | Path | None) -> LabelRule:
+def rule_in_production(folder: str | Path | None, project: str | None = None) -> LabelRule:
     """Return by which rule production tells negative from positive; the guide's without one.
 
     A store that is not there is not made.
     """
     try:
-        store = open_existing_store(folder)
+        store = open_existing_store(folder, project)
     except TrackingError:
         return GUIDES
     return production_rule(store)
@@ -349,6 +349,7 @@ def promotion_command(store: Store, version: str, how: Mapping[str, str | int | 
     for flag, value, default in (
         *((f"--{name.replace('_', '-')}", value, None) for name, value in how.items()),
         ("--store", str(store.folder), str(PROJECT)),
+        ("--project", store.settings.project or None, None),
     ):
         if value is True:
             words.append(flag)

@@ -187,7 +187,8 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
         """Return this document."""
         return Response(document, mimetype="application/json")
 
-    document = _json(openapi_document(api.paths, checks)).get_data()
+    described = openapi_document(api.paths, checks, config.settings.registered_model)
+    document = _json(described).get_data()
     return api
 
 
@@ -216,7 +217,7 @@ def _age(seconds: float) -> str:
     return "less than a minute ago"
 
 
-def openapi_document(paths: Json, checks: RequestChecks) -> Json:
+def openapi_document(paths: Json, checks: RequestChecks, model: str) -> Json:
     """Return the OpenAPI 3.1 document of these operations, with the server's own limits."""
     return {
         "openapi": "3.1.0",
@@ -224,7 +225,7 @@ def openapi_document(paths: Json, checks: RequestChecks) -> Json:
             "title": "Sentiment of product reviews",
             "version": "1.0.0",
             "description": "Labels reviews as positive or negative with the version of "
-            "FlipkartSentimentModel that is in production.",
+            f"{model} that is in production.",
         },
         "servers": [{"url": "/"}],
         "paths": paths,

@@ -7,13 +7,20 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
-from sentiment.tracking.store import PROJECT, Store, open_existing_store
+from sentiment.tracking.store import (
+    PROJECT,
+    PROJECT_VARIABLE,
+    Settings,
+    Store,
+    open_existing_store,
+)
 
 TOKEN_VARIABLE = "SENTIMENT_API_TOKEN"
 # What takes seconds to import is imported once, before the workers are forked: they share it, and
@@ -39,14 +46,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class ServingConfig:
-    """How to serve; raises `ServingConfigError` where that makes no sense.
+    """How to serve; raises `ServingConfigError` where that makes no sense, and as `Settings` does.
 
     `ab` is an alias or version number and its share, 0–1; `shadow` an alias or version number;
     `experiment` the name of the comparison in the log, by default made of the two versions.
-    `log_url` is by default a SQLite file beside the store. `token` comes from the environment.
+    `log_url` is by default a SQLite file beside the store. `project` and `token` come from the
+    environment.
     """
 
     store: str | None = None
+    project: str | None = field(default_factory=lambda: os.environ.get(PROJECT_VARIABLE))
     refresh_seconds: float = 10.0
     ab: tuple[str, float] | None = None
     shadow: str | None = None
@@ -58,6 +67,7 @@ class ServingConfig:
     token: str | None = field(default_factory=lambda: os.environ.get(TOKEN_VARIABLE), repr=False)
 
     def __post_init__(self) -> None:
+        _ = self.settings  # refuses what is no name of a project
         if self.ab is not None and self.shadow is not None:
             raise ServingConfigError("--ab and --shadow: one challenger at a time; leave one out")
         if self.experiment is not None and self.challenger is None:
@@ -81,13 +91,27 @@ class ServingConfig:
         return 0.0 if self.ab is None else self.ab[1]
 
     @property
-    def home(self) -> Path:
-        """The folder of the store, and of the log by default."""
+    def settings(self) -> Settings:
+        """What the project calls its things."""
+        return Settings(self.project)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the store."""
         return PROJECT if self.store is None else Path(self.store).resolve()
+
+    @property
+    def home(self) -> Path:
+        """The folder of the log by default, and of the last drift check."""
+        return self.settings.home(self.folder)
 
     def open_log(self) -> PredictionLog:
         """Open the prediction log. Raises `PredictionLogError`."""
-        return open_log(self.log_url or default_log_url(self.home))
+        if self.log_url:
+            return open_log(self.log_url)
+        with suppress(OSError):  # `open_log` says what is wrong
+            self.home.mkdir(parents=True, exist_ok=True)
+        return open_log(default_log_url(self.home))
 
     def open_store(self) -> Store:
         """Open the MLflow store, which must be there. Raises `TrackingError`.
@@ -96,11 +120,11 @@ class ServingConfig:
         would go on reading a file that was moved away, or replaced by another.
         """
         if self.store is None and os.environ.get("MLFLOW_TRACKING_URI"):
-            return open_existing_store()
-        database = self.home / "mlflow.db"
+            return open_existing_store(None, self.project)
+        database = self.folder / "mlflow.db"
         _check_there(database)
         os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-        store = open_existing_store(self.store)
+        store = open_existing_store(self.store, self.project)
         client: Any = _LocalClient(store.client, database)
         return replace(store, client=client)
 
@@ -152,8 +176,8 @@ def check_start(config: ServingConfig) -> str:
         load_version(store, "champion")
     except UnknownVersionError:
         raise ServingError(
-            "no version is in production; run sentiment_mlflow_optuna.py --promote, or "
-            "`python -m sentiment promote`"
+            "no version is in production; run sentiment_mlflow_optuna.py --promote"
+            f"{config.settings.option}, or `python -m sentiment promote`"
         ) from None
     try:
         if config.challenger is not None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
 PROJECT = Path(__file__).resolve().parents[2]
+PROJECT_VARIABLE = "SENTIMENT_PROJECT"  # names a product, as `--project` does
+PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")  # fits MLflow, Prefect and file names
 TAG = "flipkart."  # in front of every tag of ours, apart from MLflow's
 DATA_PATH = TAG + "data_path"  # tag of a run: the file it was trained on, as it was named then
 PAGE = 1_000  # runs a search answers at once; MLflow allows up to 50,000
@@ -61,19 +63,59 @@ PRIVATE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a project calls its things.
+    """What a project calls its things, so that several share an MLflow and a Prefect server.
 
-    The versions of `registered_model` are trained, promoted and served. The experiment `ledger` has
-    one run for each pass, retraining, drift check and change of versions. `experiment_prefix` goes
-    in front of the name of every experiment, so that projects can share a tracking server.
+    Names begin with that of the project, as `shoes-SentimentModel`; without one they are the
+    published ones. Raises `TrackingError` for a name that not every place takes.
     """
 
-    registered_model: str = "FlipkartSentimentModel"
-    ledger: str = "FLIPKART_SENTIMENT_ANALYSIS"
-    experiment_prefix: str = ""
+    project: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.project and not PROJECT_NAME.fullmatch(self.project):
+            raise TrackingError(
+                f"{self.project[:40]!r} is no name of a project: expected up to 40 letters, "
+                f"digits, - and _, a letter or digit first (--project, {PROJECT_VARIABLE})"
+            )
 
-REGISTERED_MODEL, LEDGER = Settings.registered_model, Settings.ledger  # where no store is at hand
+    @property
+    def registered_model(self) -> str:
+        """The model whose versions are trained, promoted and served."""
+        return self._name("SentimentModel", "FlipkartSentimentModel")
+
+    @property
+    def ledger(self) -> str:
+        """The experiment with a run for each pass, retraining, drift check, change of versions."""
+        return "SENTIMENT_ANALYSIS" if self.project else "FLIPKART_SENTIMENT_ANALYSIS"
+
+    def experiment(self, name: str) -> str:
+        """Return what MLflow calls an experiment, the ledger or an algorithm's."""
+        return self._name(name, name)
+
+    @property
+    def deployments(self) -> tuple[str, str]:
+        """What Prefect calls the deployments of the retraining and of the drift check."""
+        return (
+            self._name("retraining", "flipkart-sentiment-logistic-deployment"),
+            self._name("drift-check", "flipkart-sentiment-drift-deployment"),
+        )
+
+    def artifact(self, key: str) -> str:
+        """Return the key of a Prefect artifact, which takes small letters, digits and dashes."""
+        return self._name(key, key).lower().replace("_", "-")
+
+    def home(self, folder: Path) -> Path:
+        """Return where, in the store's folder, the project's log, studies and locks are."""
+        return folder / "projects" / self.project if self.project else folder
+
+    @property
+    def option(self) -> str:
+        """What a command that is shown needs at its end: ` --project shoes`, or nothing."""
+        return f" --project {self.project}" if self.project else ""
+
+    def _name(self, ours: str, published: str) -> str:
+        return f"{self.project}-{ours}" if self.project else published
+
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -81,7 +123,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Store:
-    """An opened MLflow store. `folder` holds our own files: studies and the locks of passes.
+    """An opened MLflow store. `folder` has its database, `home` the project's own files.
 
     `writable` is false where a folder that may not be written was opened to be read.
     """
@@ -95,9 +137,14 @@ class Store:
     writable: bool = True
 
     @property
+    def home(self) -> Path:
+        """The folder of the project's own files, which may be missing."""
+        return self.settings.home(self.folder)
+
+    @property
     def studies(self) -> Path:
-        """Make the folder of studies and pass locks when it is missing, and return it."""
-        folder = self.folder / "studies"
+        """Make the folder of studies and locks when it is missing, and return it."""
+        folder = self.home / "studies"
         _make_folder(folder)
         return folder
 
@@ -130,27 +177,31 @@ def sqlite_url(file: Path) -> str:
     return f"sqlite:///{file}"
 
 
-def open_store(folder: str | Path | None = None, settings: Settings | None = None) -> Store:
+def open_store(folder: str | Path | None = None, project: str | None = None) -> Store:
     """Open the store in `folder`, and create it when it is new, whoever else does so at once.
 
-    Without a folder it is the one that `MLFLOW_TRACKING_URI` names, else the project's own. Raises
-    `TrackingError` when the store cannot be reached, made, read or written.
+    Without a folder it is the one that `MLFLOW_TRACKING_URI` names, else that of this repository.
+    Names are those of the `project` (`Settings`). Raises `TrackingError` when the store cannot be
+    reached, made, read or written.
     """
-    return _open(folder, settings or Settings(), to_write=True)
+    return _open(folder, Settings(project), to_write=True)
 
 
-def open_existing_store(folder: str | Path | None = None, *, to_write: bool = False) -> Store:
+def open_existing_store(
+    folder: str | Path | None = None, project: str | None = None, *, to_write: bool = False
+) -> Store:
     """Open the store as `open_store` does, but never make one. Raises `TrackingError`.
 
     Unless it is opened `to_write`, the folder may be one that cannot be written, which is said.
     """
+    settings = Settings(project)
     database = (PROJECT if folder is None else Path(folder).resolve()) / "mlflow.db"
     if (folder is not None or not _named(database)) and not database.exists():
         raise TrackingError(
             f"{database}: no such store; run sentiment_mlflow_optuna.py --promote, or name "
             "another with --store"
         )
-    return _open(folder, Settings(), to_write=to_write)
+    return _open(folder, settings, to_write=to_write)
 
 
 def _named(database: Path) -> str | None:
@@ -252,13 +303,13 @@ def experiment_id(store: Store, name: str) -> str:
 
     It is created when missing, and restored when it was deleted, which is said.
     """
-    if name not in store.experiment_ids:
-        store.experiment_ids[name] = _tried_again(lambda: _find_or_create(store, name))
-    return store.experiment_ids[name]
+    full = store.settings.experiment(name)
+    if full not in store.experiment_ids:
+        store.experiment_ids[full] = _tried_again(lambda: _find_or_create(store, full))
+    return store.experiment_ids[full]
 
 
-def _find_or_create(store: Store, name: str) -> str:
-    full = store.settings.experiment_prefix + name
+def _find_or_create(store: Store, full: str) -> str:
     found = store.client.get_experiment_by_name(full)
     if found is None:
         location = None if store.artifacts is None else _place(store.artifacts / full)
@@ -354,7 +405,7 @@ def find_runs(store: Store, experiment: str, tags: Mapping[str, str]) -> list[Ru
 
     An experiment that was deleted has none, and stays deleted.
     """
-    found = store.client.get_experiment_by_name(store.settings.experiment_prefix + experiment)
+    found = store.client.get_experiment_by_name(store.settings.experiment(experiment))
     if found is None:
         return []
     condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())

@@ -1,7 +1,7 @@
 """Write models and figures in a second process, while this one searches on.
 
 worker = Worker()
-worker.open_store(folder)
+worker.open_store(folder, project)
 worker.begin(function, *arguments)     # there: function(store, *arguments)
 worker.finish()                        # its result, or the error it raised
 """
@@ -63,9 +63,9 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
-    def open_store(self, folder: str | None) -> None:
+    def open_store(self, folder: str | None, project: str | None = None) -> None:
         """Begin to open the store, which is made when it is new."""
-        self.begin(None, folder)
+        self.begin(None, folder, project)
 
     def begin(
         self,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support import LEDGER
 from support.drift_reviews import kettles, made_up, reference
 from support.drift_store import (
     NOON,
@@ -36,7 +37,7 @@ from sentiment.flows.replay import Replay
 from sentiment.metrics import Ints
 from sentiment.model.predictor import LoadedVersion
 from sentiment.predictions.log import PredictionLog, open_log
-from sentiment.tracking.store import LEDGER, Store, find_runs
+from sentiment.tracking.store import Store, find_runs
 
 pytestmark = pytest.mark.xdist_group("drift")
 Run = Callable[..., tuple[int, str, str]]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from datetime import datetime
 
@@ -15,7 +16,7 @@ from conftest import PROJECT
 from sentiment.__main__ import MODULES
 from sentiment.cli.options import parse_command, parse_experiment, parse_flow
 
-Parse = Callable[[list[str]], object]
+Parse = Callable[[list[str]], Namespace]
 SCRIPTS: dict[str, Parse] = {
     "sentiment_mlflow_optuna.py": parse_experiment,
     "ml_orchestration_flipkart.py": parse_flow,
@@ -28,6 +29,12 @@ PARSERS: list[tuple[str, Parse, list[str]]] = [
     *((f"python -m sentiment {name}", parse_command, [name]) for name in MODULES),
 ]
 NAMES = [program for program, _, _ in PARSERS]
+NEEDED = {  # by the last word of the program
+    "score": ["--in", "a.csv", "--out", "b.csv"],
+    "show": ["1"],
+    "promote": ["1", "--to", "staging"],
+    "card": ["0a1b"],
+}
 
 
 def refused(parse: Parse, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -63,14 +70,8 @@ def test_help_fits_80_columns_and_the_readme_has_every_option(
 def test_an_unknown_option_is_one_line(
     program: str, parse: Parse, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    needed = {
-        "score": ["--in", "a.csv", "--out", "b.csv"],
-        "show": ["1"],
-        "promote": ["1", "--to", "staging"],
-        "card": ["0a1b"],
-    }
     said = refused(
-        parse, [*words, *needed.get(words[-1] if words else "", []), "--nope" * 200], capsys
+        parse, [*words, *NEEDED.get(program.rsplit(maxsplit=1)[-1], []), "--nope" * 200], capsys
     )
     assert "--nope" in said and said.endswith("see --help\n")
 
@@ -116,6 +117,34 @@ def test_wrong_options_say_what_was_expected(
     of_experiment = bool(arguments) and arguments[0].startswith("--")
     parse = parse_experiment if of_experiment else parse_command
     assert said in refused(parse, arguments, capsys)
+
+
+@pytest.mark.parametrize(("program", "parse", "words"), PARSERS, ids=NAMES)
+def test_the_project_is_the_option_or_else_the_environment(
+    program: str,
+    parse: Parse,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = [*words, *NEEDED.get(program.rsplit(maxsplit=1)[-1], [])]
+
+    def project(*more: str) -> object:
+        return vars(parse([*words, *more]))["project"]
+
+    assert project() is None
+    monkeypatch.setenv("SENTIMENT_PROJECT", "shoes")
+    assert (project(), project("--project", "balls"), project("--project", "")) == (
+        "shoes",
+        "balls",
+        "",
+    )
+    assert "'a/b' is no name" in refused(parse, [*words, "--project", "a/b"], capsys)
+    monkeypatch.setenv("SENTIMENT_PROJECT", "x" * 400)
+    assert "SENTIMENT_PROJECT" in refused(parse, words, capsys)
+    with pytest.raises(SystemExit) as left:
+        parse([*words, "--help"])
+    assert left.value.code == 0 and "SENTIMENT_PROJECT" in capsys.readouterr().out
 
 
 def test_a_time_is_local_unless_it_has_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:

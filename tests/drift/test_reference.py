@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
+from support import REGISTERED_MODEL
 from support.drift_reviews import fitted, made_up, reference
 from support.drift_store import copy_of, shared_drift_store
 from support.serving import fit_calibrated
@@ -39,7 +40,7 @@ from sentiment.errors import DriftReferenceError
 from sentiment.metrics import Ints
 from sentiment.registry.lifecycle import register_version
 from sentiment.tracking.artifact import log_pipeline
-from sentiment.tracking.store import REGISTERED_MODEL, Store, begin_run
+from sentiment.tracking.store import Store, begin_run
 from text_cleaning import clean_texts, cleaning_fingerprint, undo_scraping
 
 pytestmark = pytest.mark.xdist_group("drift")

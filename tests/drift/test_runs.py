@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import LEDGER
 from support.drift_checks import BY_VERDICT, DRIFTED, STEADY, TOO_FEW, check_of
 from support.drift_store import last_report
 
 from sentiment.drift import runs as drift_runs
 from sentiment.drift.page import render_page
 from sentiment.drift.runs import DRIFT, KIND, close_abandoned, log_check, metrics, verdict_changed
-from sentiment.tracking.store import LEDGER, Store, begin_run, end_run, find_runs, open_store
+from sentiment.tracking.store import Store, begin_run, end_run, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("drift_run")
 

@@ -9,11 +9,13 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.logging import disable_run_logger
+from support import LEDGER, REGISTERED_MODEL
 from support.drift_checks import BY_VERDICT, check_of
 from support.drift_reviews import kettles, made_up
 from support.drift_store import (
@@ -33,7 +35,7 @@ from sentiment.errors import PredictionLogError
 from sentiment.flows import drift as drift_flow
 from sentiment.flows.drift import TOLD, Finding, announce, check_drift, check_log
 from sentiment.predictions.log import open_log
-from sentiment.tracking.store import LEDGER, REGISTERED_MODEL, Store, find_runs
+from sentiment.tracking.store import Settings, Store, find_runs
 
 LOG = logging.getLogger("test")
 
@@ -193,6 +195,16 @@ def test_each_change_is_told_once_whichever_version_it_is_of(
         ["version 2", "drifted → steady"],
     ]
     assert all(set(body) == {"flow", "run", "state", "message"} for body in webhook)
+
+
+def test_two_projects_of_a_store_are_told_apart(
+    store: Store, webhook: list[dict[str, str]]
+) -> None:
+    shoes = replace(store, settings=Settings("shoes"))
+    shoes.client.create_registered_model("shoes-SentimentModel")
+    for one in (store, shoes, store, shoes):
+        announce(one, check_of(BY_VERDICT["drifted"]), LOG)
+    assert [body.get("project") for body in webhook] == [None, "shoes"]
 
 
 def test_what_nobody_took_is_told_by_a_later_check(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from support import LEDGER
 from support.drift_reviews import kettles, made_up
 
 from sentiment.drift.runs import KIND
@@ -19,7 +20,7 @@ from sentiment.errors import ReviewDataError, WindowError
 from sentiment.flows import replay as drift_replay
 from sentiment.flows.replay import Replay, log_replay, month_number, read_months, replay
 from sentiment.metrics import Ints
-from sentiment.tracking.store import LEDGER, Store, find_runs, open_store
+from sentiment.tracking.store import Store, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("replay")
 MONTHS = ["Nov 2019", "Dec 2019", "Jan 2020", "Feb 2020", "Mar 2020", "Apr 2020"]

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from mlflow.entities import LoggedModel
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from support import LEDGER, REGISTERED_MODEL
 
 from sentiment.flows.retention import forget_old_runs
 from sentiment.tracking.ledger import PROMOTE, append, read_events
 from sentiment.tracking.store import (
     KILLED,
-    LEDGER,
-    REGISTERED_MODEL,
     Store,
     begin_run,
     end_run,

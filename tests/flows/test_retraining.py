@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import write_reviews
+from support import LEDGER
 
 import sentiment_mlflow_optuna
 from sentiment.data.reviews import load_reviews
@@ -26,7 +27,7 @@ from sentiment.registry.lifecycle import (
     retire_versions,
     rollback,
 )
-from sentiment.tracking.store import LEDGER, Store, begin_run, find_runs, open_store
+from sentiment.tracking.store import Store, begin_run, find_runs, open_store
 from sentiment.training.report import PreparedReviews, fit_and_evaluate, folds_of, prepare_reviews
 
 ALGORITHM = "LogisticRegression"

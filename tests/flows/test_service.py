@@ -20,6 +20,7 @@ from prefect import State, Task
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
+from support import REGISTERED_MODEL
 
 import ml_orchestration_flipkart as script
 from sentiment import errors
@@ -28,7 +29,7 @@ from sentiment.errors import ServerError, ServiceError
 from sentiment.flows import prefect_server, service, terminal
 from sentiment.flows.prefect_server import Server
 from sentiment.tracking.ledger import PROMOTE, append
-from sentiment.tracking.store import REGISTERED_MODEL, open_store
+from sentiment.tracking.store import open_store
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,20 @@ def test_both_schedules_are_read_in_one_time_zone(monkeypatch: pytest.MonkeyPatc
         ("0 * * * *", "Asia/Kolkata"),
     ]
     assert [zone for _, zone in zones("--timezone", "Europe/Berlin")] == ["Europe/Berlin"] * 2
+
+
+def test_two_projects_of_a_store_have_deployments_of_their_own() -> None:
+    found = [
+        (one.name, one.parameters["project"], one.tags[0])
+        for project in ("", "shoes")
+        for one in script.deployments(parse_flow(["--store", "/data", "--project", project]))
+    ]
+    assert found == [
+        ("flipkart-sentiment-logistic-deployment", "", "store:/data"),
+        ("flipkart-sentiment-drift-deployment", "", "store:/data"),
+        ("shoes-retraining", "shoes", "store:/data/projects/shoes"),
+        ("shoes-drift-check", "shoes", "store:/data/projects/shoes"),
+    ]
 
 
 def test_a_store_has_one_service_or_run_at_a_time(tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ from sentiment.registry.lifecycle import (
 from sentiment.tracking.artifact import load_pipeline, log_pipeline
 from sentiment.tracking.ledger import REGISTRY_KIND, read_events
 from sentiment.tracking.store import (
-    Settings,
     Store,
     begin_run,
     find_runs,
@@ -77,9 +76,10 @@ def test_a_run_makes_one_version(store: Store) -> None:
 
 
 def test_the_names_of_the_settings_are_used(store: Store) -> None:
-    """Another registered model and ledger in the same store are another project."""
-    other = open_store(store.folder, Settings(registered_model="Other", ledger="OTHER"))
-    with pytest.raises(RegistryError, match="no version '1' of Other; the newest: none"):
+    """Another project in the same store has another registered model and ledger."""
+    other = open_store(store.folder, "other")
+    expected = "no version '1' of other-SentimentModel; the newest: none"
+    with pytest.raises(RegistryError, match=expected):
         stage(other, "1", "why")
     assert registered_versions(other) == {} and production_version(other) is None
     force(store, "1")

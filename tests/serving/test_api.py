@@ -16,6 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import REGISTERED_MODEL
 from support.drift_checks import BY_VERDICT, check_of
 from support.serving import (
     BAD_TEXT,
@@ -37,7 +38,7 @@ from sentiment.predictions.log import running_comparison
 from sentiment.serving.config import Limits
 from sentiment.serving.service import digest
 from sentiment.tracking.artifact import load_pipeline
-from sentiment.tracking.store import REGISTERED_MODEL, Store
+from sentiment.tracking.store import Store
 from text_cleaning import cleaning_fingerprint
 
 pytestmark = pytest.mark.xdist_group("serving")

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from conftest import PROJECT
 from pyarrow import parquet
+from support import REGISTERED_MODEL
 from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, served_probabilities, shared_store
 
 from sentiment.console import Terminal
@@ -25,7 +26,7 @@ from sentiment.data.tables import PART
 from sentiment.errors import ReviewDataError, ServingError
 from sentiment.serving import batch as batch_scoring
 from sentiment.serving.batch import ADDED, Summary, score_file
-from sentiment.tracking.store import REGISTERED_MODEL, Store, use_uri
+from sentiment.tracking.store import Store, use_uri
 
 pytestmark = pytest.mark.xdist_group("serving")
 TEXTS = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, 'Not good,\nbut "cheap"\tand neat 👍', "GOOD", "poor"]

@@ -46,6 +46,16 @@ def test_the_token_comes_from_the_environment_and_is_never_shown(
     assert "the-secret" not in repr(config)
 
 
+def test_the_project_comes_from_the_environment_unless_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SENTIMENT_PROJECT", "shoes")
+    assert ServingConfig(store=str(tmp_path)).home == tmp_path / "projects" / "shoes"
+    assert ServingConfig(store=str(tmp_path), project=None).home == tmp_path
+    with pytest.raises(TrackingError, match="no name of a project"):
+        ServingConfig(project="../shoes")
+
+
 def test_a_store_that_is_moved_away_or_replaced_by_a_backup_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import REGISTERED_MODEL
 from support.html import EVIL, Checker, words_of
 from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, running_app, served_probabilities
 from werkzeug.test import TestResponse
@@ -30,7 +31,7 @@ from sentiment.serving.page import (
     weigh_words,
 )
 from sentiment.tracking.artifact import load_pipeline
-from sentiment.tracking.store import REGISTERED_MODEL, Store
+from sentiment.tracking.store import Store
 
 pytestmark = pytest.mark.xdist_group("serving")
 SMALL = Limits(max_body=300_000, max_texts=300, max_characters=500)

@@ -36,16 +36,9 @@ from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import production_version, promote, register_version, stage
 from sentiment.serving.app import create_app
 from sentiment.tracking.artifact import log_pipeline
-from sentiment.tracking.store import (
-    REGISTERED_MODEL,
-    Store,
-    begin_run,
-    end_run,
-    log_values,
-    open_store,
-    use_uri,
-)
+from sentiment.tracking.store import Store, begin_run, end_run, log_values, open_store, use_uri
 from sentiment.training.folds import FoldMatrices
+from support import REGISTERED_MODEL
 from support.versions import twin
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 

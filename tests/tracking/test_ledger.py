@@ -124,8 +124,8 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def store(shared_store: Store) -> Store:
-    """The module's store with an experiment of the test's own for a ledger."""
-    return replace(shared_store, settings=Settings(ledger=f"ledger {time.monotonic_ns()}"))
+    """The module's store with a project of the test's own."""
+    return replace(shared_store, settings=Settings(f"of-{time.monotonic_ns()}"))
 
 
 def change(store: Store, target: str, expected: str | None = None) -> Event:

@@ -138,12 +138,44 @@ def test_two_stores_in_one_process_stay_apart(store: Store, tmp_path: Path) -> N
     assert find_runs(second, "Apart", {"k": "v"}) == []
 
 
-def test_a_prefix_keeps_the_experiments_of_projects_apart(store: Store) -> None:
-    ours = replace(store, settings=Settings(experiment_prefix="ours/"), experiment_ids={})
+def test_the_experiments_of_projects_stay_apart(store: Store) -> None:
+    ours = replace(store, settings=Settings("ours"))
     run_id = begin_run(ours, "Shared", {"k": "v"})
     assert [run.info.run_id for run in find_runs(ours, "Shared", {"k": "v"})] == [run_id]
     assert find_runs(store, "Shared", {"k": "v"}) == []
-    assert store.client.get_experiment_by_name("ours/Shared") is not None
+    assert store.client.get_experiment_by_name("ours-Shared") is not None
+
+
+def test_the_names_of_a_project_and_without_one() -> None:
+    store = Path("/data")
+    plain = Settings()
+    assert plain.registered_model == "FlipkartSentimentModel"
+    assert plain.experiment("NaiveBayes") == "NaiveBayes"
+    assert plain.experiment(plain.ledger) == "FLIPKART_SENTIMENT_ANALYSIS"
+    assert plain.deployments == (
+        "flipkart-sentiment-logistic-deployment",
+        "flipkart-sentiment-drift-deployment",
+    )
+    assert (plain.artifact("drift-report"), plain.home(store)) == ("drift-report", store)
+    assert Settings("").registered_model == plain.registered_model
+    shoes = Settings("shoes")
+    assert shoes.registered_model == "shoes-SentimentModel"
+    assert shoes.experiment("NaiveBayes") == "shoes-NaiveBayes"
+    assert shoes.experiment(shoes.ledger) == "shoes-SENTIMENT_ANALYSIS"
+    assert shoes.deployments == ("shoes-retraining", "shoes-drift-check")
+    assert shoes.home(store) == Path("/data/projects/shoes")
+    assert (plain.option, shoes.option) == ("", " --project shoes")
+    assert Settings("Shoes_2").artifact("drift-report") == "shoes-2-drift-report"
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a/b", "a:b", "../b", "-a", "_a", ".", "a.b", "ä", "٣", "a\n", "a" * 41]
+)
+def test_what_cannot_be_the_name_of_a_project(name: str) -> None:
+    assert Settings("a" * 40).project  # and this can
+    with pytest.raises(TrackingError, match="SENTIMENT_PROJECT") as caught:
+        Settings(name)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_server_that_is_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
