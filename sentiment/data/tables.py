@@ -150,9 +150,7 @@ class Table:
         if at is None:
             found = shown_names(self.names)
             if wanted is None:
-                usual = " or ".join(
-                    map(repr, [name for group in column.usual for name in group][:2])
-                )
+                usual = " or ".join(repr(group[0]) for group in column.usual[:2])
                 raise self.error(
                     f"no column of {column.what} such as {usual}, found {found}; {hint}"
                 )

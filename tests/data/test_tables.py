@@ -53,7 +53,7 @@ def test_a_column_is_found_by_name(names: list[str], wanted: str | None, at: int
         (
             ["a", "b"],
             None,
-            "no column of reviews such as 'review text' or 'text', found 'a', 'b'; name",
+            "no column of reviews such as 'review text' or 'review', found 'a', 'b'; name",
         ),
         (["a", "Review"], "reviw", "no column 'reviw', found 'a', 'Review'; did you mean --text"),
         (["text", "Text"], None, "two columns have one name: 'text', 'Text'; rename one"),
