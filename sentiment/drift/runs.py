@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sentiment.data.tables import appearing_whole
+from sentiment.data.targets import appearing_whole
 from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.page import render_page
