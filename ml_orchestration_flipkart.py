@@ -9,8 +9,7 @@ Otherwise it loads, cleans, splits, vectorizes, trains, evaluates and logs a mod
 the labelled feedback, and the gate compares it with the production version. The model is of the
 algorithm that is in production, at first a logistic regression. A run promotes only what the flow
 trained itself, and nothing while an A/B test runs. A second deployment checks for drift each hour.
-If `PREFECT_API_URL` names no server that answers, one is started on loopback and taken down at the
-end.
+Where Prefect's settings name no server, one is started on loopback and taken down at the end.
 """
 
 # No `from __future__ import annotations` here: Prefect loads the flow by its file's path, and could
@@ -21,33 +20,45 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from sentiment.cli.options import DATA, KEEP, parse_flow, reading_of
+from sentiment.flows import terminal
 
 if __name__ == "__main__":
     parse_flow()  # --help and wrong options answer before Prefect, which takes seconds to import
+    terminal.prepare()
 
 from prefect import Flow, flow, get_run_logger, task
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
+from prefect.schedules import Cron
 from pydantic import Field
 
 from sentiment import errors
 from sentiment.data import reviews
 from sentiment.data.reviews import LoadedReviews
 from sentiment.data.sources import Reading
+from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.flows import retraining, service
-from sentiment.flows.drift import DRIFTED, NOT_ASKED, check_drift, flipkart_drift_flow
+from sentiment.flows.drift import (
+    DRIFT_FLOW_NAME,
+    DRIFTED,
+    NOT_ASKED,
+    check_drift,
+    flipkart_drift_flow,
+)
 from sentiment.flows.prefect_server import server_for
 from sentiment.flows.report import ScheduledRun, leave_artifacts, post
+from sentiment.flows.retention import forget_old_runs
 from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.flows.service import FLOW, RETRIED, STEP
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
 from sentiment.predictions.log import default_log_url
-from sentiment.registry.lifecycle import retire_versions
-from sentiment.tracking.store import PROJECT, Store, open_store
+from sentiment.registry.lifecycle import production_version, retire_versions
+from sentiment.tracking.store import PROJECT, Store, open_store, store_errors
 from sentiment.training import report as training
 from sentiment.training.report import FittedModel, Matrices, PreparedReviews
 from text_cleaning import clean_texts
@@ -188,6 +199,9 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     rating_column: str | None = None,
     drift: Literal["check", "off"] = "check",
     log_url: str | None = None,
+    drift_window: Annotated[int, Field(ge=1)] = NEWEST,
+    drift_days: Annotated[float, Field(gt=0)] | None = None,
+    min_reviews: Annotated[int, Field(ge=1)] = MIN_WINDOW,
     delimiter: str | None = None,
     encoding: str | None = None,
     max_bytes: int | None = None,
@@ -205,13 +219,17 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
         drift: `off` trains in any case, on the file alone, without a check.
         log_url: the prediction log; the SQLite file beside the store when empty.
+        drift_window: newest answers that a drift check compares at most.
+        drift_days: compare those of so many days; those since the last check when empty.
+        min_reviews: fewer are not enough for a verdict on drift.
         delimiter: the character between the file's cells, or `tab`; found out when empty.
         encoding: the file's encoding; UTF-8 when empty, or as its first bytes say.
         max_bytes: what a packed file may unpack to; 1 GiB when empty.
 
     """
     check = drift == "check"
-    found = check_drift(store, log_url) if check else NOT_ASKED
+    window = (drift_window, drift_days, min_reviews)
+    found = check_drift(store, log_url, *window) if check else NOT_ASKED
     opened = open_tracking_store(store)
     loaded = load_data(data, text_column, rating_column, Reading(delimiter, encoding, max_bytes))
     labelled = add_feedback(opened, loaded, log_url) if check else with_feedback(loaded)
@@ -238,13 +256,15 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
 def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
     """Return the retraining and the drift check, which is paused with `--drift off`."""
     check_is_off = options.drift == "off"
+    zone = options.timezone or service.local_zone()
     return [
         RunnerDeployment.from_flow(
             one,
             name,
-            cron=cron,
+            schedule=Cron(cron, timezone=zone),
             paused=paused,
             parameters=parameters_of(one, options),
+            tags=service.place_of(options.store),
             # Each its own: a common limit would cancel every check, a retraining being due then
             concurrency_limit=service.ONE_AT_A_TIME,
         )
@@ -263,6 +283,7 @@ def parameters_of(one: Flow[Any, Any], options: argparse.Namespace) -> dict[str,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the deployments, or run once; return the exit code."""
     options = parse_flow(arguments)
+    known: tuple[Store, str | None] | None = None
     try:
         service.check_cron("--cron", options.cron)
         service.check_cron("--drift-cron", options.drift_cron)
@@ -271,22 +292,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = reviews.load_reviews(options.data, *columns, reading_of(options))
         reviews.split_reviews(loaded.frame)
         store = open_store(options.store)
+        with store_errors():
+            known = store, production_version(store)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         with (
             service.only_one(store.studies / "flow.lock", f"the store in {store.folder}"),
             server_for(store.folder / ".prefect") as server,
         ):
+            flows, (store_tag, _) = (FLOW_NAME, DRIFT_FLOW_NAME), service.place_of(options.store)
+            forget = partial(forget_old_runs, store, flows, store_tag, options.keep_runs)
             if options.once:
                 parameters = parameters_of(flipkart_sentiment_flow, options)
-                return service.run_once(server, flipkart_sentiment_flow, parameters)
+                code = service.run_once(server, flipkart_sentiment_flow, parameters)
+                forget()
+                return code
             os.chdir(PROJECT)  # from where the runs find this script and the package
-            return service.serve(server, deployments(options))
+            return service.serve(server, deployments(options), forget)
     except errors.UserError as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, TerminationSignal):
-        print("interrupted: production is as it was", file=sys.stderr)
+        print(f"interrupted{production_now(*known) if known else ''}", file=sys.stderr)
         return errors.EXIT_INTERRUPTED
+
+
+def production_now(store: Store, before: str | None) -> str:
+    """Return a clause on what is in production: an interrupted run may have promoted a version."""
+    try:
+        with store_errors():
+            now = production_version(store)
+    except errors.TrackingError:
+        return ""
+    if now != before:
+        return f": version {now} was put into production"
+    return f": {f'version {now}' if now else 'no version'} is in production, as before"
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
         terminal.say(f"Version {version} is in production.", always=True)
         return
     how = {name: getattr(settings, name) for name in READING}
-    command = promotion_command(store, version, settings.data, how)
+    command = promotion_command(store, version, how)
     now = f"version {production} is" if production else "no version is"
     terminal.say(
         f"Version {version} is the challenger; {now} in production{'' if production else ' yet'}. "

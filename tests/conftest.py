@@ -98,7 +98,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store_folder(empty_store: Path, tmp_path: Path) -> Path:
     """The folder of a new store, which the test may change."""
-    return Path(shutil.copytree(empty_store, tmp_path / "new_store"))
+    return open_store(shutil.copytree(empty_store, tmp_path / "new_store")).folder  # mended
 
 
 @pytest.fixture(autouse=True)

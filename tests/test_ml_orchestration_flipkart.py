@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +18,16 @@ from typing import Any, TypeVar
 import pytest
 from conftest import PROJECT, write_reviews
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFilter
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    FlowFilter,
+    FlowRunFilter,
+    LogFilter,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running, Scheduled
 from pydantic import BaseModel
 from support.drift_reviews import made_up
@@ -28,9 +36,11 @@ from support.loop_reviews import in_other_words, write_labelled
 from support.webhook import receiving
 
 import ml_orchestration_flipkart as script
+from sentiment.flows import prefect_server
 from sentiment.flows import service as flow_service
 from sentiment.flows.drift import DRIFT_FLOW_NAME, flipkart_drift_flow
 from sentiment.flows.prefect_server import Server, server_for
+from sentiment.flows.retention import forget_old_runs
 from sentiment.predictions.log import open_log
 from sentiment.registry.lifecycle import production_version
 from sentiment.tracking.store import KILLED, LEDGER, Store, find_runs, open_store
@@ -61,12 +71,12 @@ Filter = TypeVar("Filter", bound=BaseModel)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Prefect server of our own, which is gone afterwards."""
-    named = os.environ.pop("PREFECT_API_URL", None)
-    with server_for(tmp_path_factory.mktemp("prefect")) as started:
+    with (
+        temporary_settings(restore_defaults=[PREFECT_API_URL]),
+        server_for(tmp_path_factory.mktemp("prefect")) as started,
+    ):
         yield started
     assert not started.answers()
-    if named is not None:
-        os.environ["PREFECT_API_URL"] = named
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +178,18 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     versions = store.client.search_model_versions("name = 'FlipkartSentimentModel'")
     assert sorted(str(version.version) for version in versions) == ["1", "2"]
 
+    # the newest run is kept, the older ones go with all they left; both versions still need theirs
+    store_tag = f"store:{store.folder}"
+    forget_old_runs(store, [script.FLOW_NAME], store_tag, 1)
+    ours = FlowRunFilter.model_validate({"tags": {"all_": [store_tag]}})
+    (kept,) = client.read_flow_runs(flow_run_filter=ours)
+    tasks = client.read_task_runs(flow_filter=which(FlowFilter, "name", script.FLOW_NAME))
+    assert len(tasks) == len(TRAINED) and {task.flow_run_id for task in tasks} == {kept.id}
+    assert {one.flow_run_id for one in client.read_artifacts()} == {kept.id}
+    assert any("Test F1 Score : " in line.message for line in client.read_logs(LogFilter()))
+    wait_for(lambda: {line.flow_run_id for line in client.read_logs(LogFilter())} == {kept.id})
+    assert len(retraining_runs(store)) == 2
+
 
 def test_drift_is_told_once_and_retrained_on_with_what_customers_said(
     server: Server, client: SyncPrefectClient, tmp_path: Path, webhook: list[dict[str, str]]
@@ -192,7 +214,7 @@ def test_drift_is_told_once_and_retrained_on_with_what_customers_said(
     run = {"store": str(store.folder)}
     assert flow_service.run_once(server, flipkart_drift_flow, run) == 0
     found = Ran(client, DRIFT_FLOW_NAME).artifacts["drift-report"]
-    assert found.startswith("drifted (version 1, 400 reviews of the prediction log)")
+    assert found.startswith("drifted (version 1, 400 reviews of the prediction log from ")
     assert "unknown words" in found
     left = retrain()
     assert [(told["flow"], told["state"]) for told in webhook] == [
@@ -240,13 +262,18 @@ class Service:
     def __init__(self, server: Server, folder: Path, *options: str) -> None:
         self.data, self.store_folder = folder / "reviews.csv", folder / "store"
         self.log = folder / f"service-{time.monotonic_ns()}.log"
-        hour = (datetime.now(UTC).hour + 12) % 24  # nothing comes due by itself meanwhile
+        self.hour = (datetime.now(UTC).hour + 12) % 24  # nothing comes due by itself meanwhile
         command = [
             *(sys.executable, str(PROJECT / "ml_orchestration_flipkart.py")),
             *("--data", str(self.data), "--store", str(self.store_folder)),
-            *("--cron", f"0 {hour} * * *", "--drift-cron", f"30 {hour} * * *", *options),
+            *("--cron", f"0 {self.hour} * * *", "--drift-cron", f"30 {self.hour} * * *", *options),
         ]
-        env = {**os.environ, "PREFECT_API_URL": server.api_url}
+        # named by a profile, without the path of the API
+        profile = f'active = "ours"\n[profiles.ours]\nPREFECT_API_URL = "{server.ui_url}/"\n'
+        (folder / "profiles.toml").write_text(profile)
+        env = {**os.environ, "PREFECT_HOME": str(folder), "TZ": "Asia/Kolkata"}
+        for unset in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+            env.pop(unset, None)
         env["PREFECT_RUNNER_POLL_FREQUENCY"] = "1"
         env["PREFECT_CLIENT_MAX_RETRIES"] = "1"  # so that it takes seconds to give a server up
         self.began = datetime.now(UTC)
@@ -313,26 +340,83 @@ def running(client: SyncPrefectClient, service: Service) -> FlowRun:
     return run
 
 
-def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
-    server: Server,
-    client: SyncPrefectClient,
-    serving: Callable[..., Service],
-    webhook: list[dict[str, str]],
-) -> None:
-    first = serving()
-    first.wait_until_it_says("serving 'flipkart-sentiment-drift-deployment' on cron 30 ")
-    ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
-    assert ours.parameters["data"] == str(first.data)
-    assert check.parameters == {"store": str(first.store_folder), "log_url": None}
-    assert not ours.paused and not check.paused
+def due_at(client: SyncPrefectClient, deployment: DeploymentResponse) -> set[tuple[int, int]]:
+    """Return hour and minute, in UTC, of all that is planned."""
+    planned = FlowRunFilter.model_validate(
+        {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    )
+    times = wait_for(
+        lambda: [
+            run.expected_start_time.astimezone(UTC)
+            for run in client.read_flow_runs(flow_run_filter=planned)
+            if run.auto_scheduled and run.expected_start_time is not None
+        ]
+    )
+    return {(at.hour, at.minute) for at in times}
 
-    # what the schedule made is brought forward: of three at once one runs, the others are
-    # cancelled, nothing waits; a check runs beside it. Bad data is a failed run with an alert
+
+# A run without a service, as `--once` makes it, whose task does not end
+STUCK = """
+import sys, time
+from prefect import flow, tags, task
+from sentiment.flows.service import place_of
+
+@task
+def sleep():
+    time.sleep(600)
+
+@flow
+def stuck():
+    sleep()
+
+with tags(*place_of(sys.argv[1])):
+    stuck()
+"""
+
+
+@contextmanager
+def stuck_in_a_task(server: Server, client: SyncPrefectClient, store: Path) -> Iterator[FlowRun]:
+    """Yield a run that is in the middle of a task; its process is killed afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(store)],
+        env={**os.environ, "PREFECT_API_URL": server.api_url},
+    )
+    try:
+        of_flow = which(FlowFilter, "name", "stuck")
+        wait_for(
+            lambda: any(
+                task.state is not None and task.state.is_running()
+                for task in client.read_task_runs(flow_filter=of_flow)
+            )
+        )
+        (run,) = client.read_flow_runs(flow_filter=of_flow)
+        yield run
+    finally:
+        process.kill()
+        process.wait()
+
+
+def task_states(client: SyncPrefectClient, *runs: FlowRun) -> set[str]:
+    tasks = client.read_task_runs(
+        flow_run_filter=which(FlowRunFilter, "id", *(run.id for run in runs))
+    )
+    return {"" if task.state is None else task.state.type.value for task in tasks}
+
+
+def of_three_one_runs(
+    client: SyncPrefectClient, first: Service, webhook: list[dict[str, str]]
+) -> None:
+    """Bring forward what the schedule made: of three at once one runs, the others are cancelled.
+
+    Nothing waits; a check runs beside it. Bad data is a failed run with an alert.
+    """
+    ours = deployed(client, RETRAINING)
     good = first.data.read_text()
     first.data.write_text(good.replace("Ratings", "Points", 1))
     of_schedule = which(FlowRunFilter, "deployment_id", ours.id)
     planned = wait_for(lambda: client.read_flow_runs(flow_run_filter=of_schedule))
     assert planned[0].auto_scheduled
+    assert due_at(client, ours) == {((first.hour - 6) % 24, 30)}  # Kolkata is 5:30 ahead of UTC
     three = [planned[0], trigger(client), trigger(client)]
     client.set_flow_run_state(planned[0].id, Scheduled(), force=True)
     beside = trigger(client, DRIFT_CHECK)
@@ -344,20 +428,58 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     assert "no column of ratings" in webhook[0]["message"]
     first.data.write_text(good)
 
+
+def goes_away_and_comes_back(server: Server, service: Service) -> None:
+    """Stop the server and start it again; who names it meanwhile waits for it."""
+    server.stop()
+    service.wait_until_it_says("the runner gave up")
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
+        patch.setattr(prefect_server, "NAMED_SECONDS", 120)
+        said: list[str] = []
+        patch.setattr(prefect_server, "say", said.append)
+        named = pool.submit(Server.named, f"{server.ui_url}/")
+        wait_for(lambda: said)
+        server.restart_if_ours_died()
+        assert named.result().api_url == server.api_url
+        assert len(said) == 1
+    service.wait_until_it_says("the runner works again")
+
+
+def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
+    server: Server,
+    client: SyncPrefectClient,
+    serving: Callable[..., Service],
+    webhook: list[dict[str, str]],
+) -> None:
+    first = serving()
+    first.wait_until_it_says("serving 'flipkart-sentiment-drift-deployment' on cron 30 ")
+    assert f"on cron 0 {first.hour} * * * (Asia/Kolkata)" in first.log.read_text()
+    ours, check = deployed(client, RETRAINING), deployed(client, DRIFT_CHECK)
+    assert ours.parameters["data"] == str(first.data)
+    defaults = {"log_url": None, "drift_window": 5000, "drift_days": None, "min_reviews": 100}
+    assert check.parameters == {"store": str(first.store_folder), **defaults}
+    assert not ours.paused and not check.paused
+
+    of_three_one_runs(client, first, webhook)
+
     # the service is killed: its run ends by itself, and runs come due while nothing is served
-    run = running(client, first)
-    left = first.processes_of_runs()
-    first.process.kill()
-    missed = [trigger(client) for _ in range(3)]
-    wait_for(lambda: not any(alive(pid) for pid in left))
+    with stuck_in_a_task(server, client, first.store_folder) as alone:
+        run = running(client, first)
+        left = first.processes_of_runs()
+        first.process.kill()
+        missed = [trigger(client) for _ in range(3)]
+        wait_for(lambda: not any(alive(pid) for pid in left))
     dead = trigger(client)  # one whose process was killed, too
     client.set_flow_run_state(dead.id, Running(), force=True)
+    assert task_states(client, alone) == {"RUNNING"}
 
     # its successor closes them; downtime is not caught up with: one run makes up for it
-    service = serving("--drift", "off")
+    service = serving("--drift", "off", "--timezone", "UTC")
     assert "flipkart-sentiment-drift-deployment" not in service.log.read_text()
     assert deployed(client, DRIFT_CHECK).paused and not deployed(client, RETRAINING).paused
-    assert outcome(client, run) == outcome(client, dead) == "CRASHED"
+    assert outcome(client, run) == outcome(client, dead) == outcome(client, alone) == "CRASHED"
+    assert task_states(client, alone) == {"CRASHED"}
+    assert task_states(client, run, dead) <= {"COMPLETED", "CRASHED"}
     assert {outcome(client, one) for one in missed} == {"CANCELLED"}
     made_up_for = FlowRunFilter.model_validate(
         {
@@ -368,17 +490,19 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     )
     (one,) = wait_for(lambda: client.read_flow_runs(flow_run_filter=made_up_for))
     assert outcome(client, one) == "COMPLETED"
+    assert due_at(client, ours) == {(service.hour, 0)}  # in the new time zone, none in the old
+    # a line for each thing that tasks print, and none of Prefect's
+    said = service.log.read_text()
+    assert said.startswith("loading Prefect and MLflow …\n")
+    assert re.search(r"^\d\d:\d\d:\d\d load_data: reviews.csv: 400 rows read", said, re.MULTILINE)
+    assert "Finished in state" not in said and "INFO" not in said
     store = open_store(service.store_folder)
     assert production_version(store) == "1"
 
     # a second service on the store is refused
     assert script.main(["--data", str(service.data), "--store", str(store.folder)]) == 2
 
-    # the server goes away and comes back
-    server.stop()
-    service.wait_until_it_says("the runner gave up")
-    server.restart_if_ours_died()
-    service.wait_until_it_says("the runner works again")
+    goes_away_and_comes_back(server, service)
 
     # Ctrl-C, which reaches every process of the terminal: the run ends well, and then the service
     last = running(client, service)

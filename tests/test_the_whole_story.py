@@ -1,7 +1,8 @@
 """The whole story: trained, promoted, served, gone stale, noticed, retrained, served, rolled back.
 
 Every part is the real one, as a user runs it: four scripts in processes of their own, a server that
-is never restarted, a Prefect server, one store.
+is never restarted, a Prefect server, one store. The second story, of reviews that grow, calls the
+same flow and the same app in this process.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,19 @@ import pytest
 from conftest import named
 from support.drift_reviews import made_up
 from support.loop_reviews import in_other_words, write_labelled
-from support.serving import Running, running_server
+from support.prediction_logs import write_arms
+from support.serving import Running, running_app, running_server, wait_until
 from support.webhook import receiving
 
+import ml_orchestration_flipkart as script
+from sentiment.__main__ import main as command
 from sentiment.data.reviews import CLASS_NAMES
+from sentiment.errors import EXIT_DRIFTED
+from sentiment.flows.prefect_server import server_for
 from sentiment.metrics import score
+from sentiment.predictions.log import default_log_url
+from sentiment.registry.lifecycle import production_version, stage
+from sentiment.tracking.store import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]
 
@@ -144,3 +153,78 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
     again = shop.ask(held_back)
     assert again["predictions"] == first["predictions"]
     assert shop.server.stop()[0] == 0
+
+
+# Confusions of real models, rows true: the second one misses more of the negative reviews
+GIVES_MORE_AWAY = ([[4010, 590], [2440, 17960]], [[2970, 1630], [1375, 19025]])
+
+
+def test_the_reviews_grow_and_all_parts_say_the_same(
+    tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    texts, labels = made_up(1600, 1)
+    data = tmp_path / "reviews.csv"
+
+    def write(rows: Sequence[int]) -> None:
+        write_labelled(data, [texts[row] for row in rows], [labels[row] for row in rows])
+
+    def retrain() -> str:
+        return str(script.flipkart_sentiment_flow(data=str(data), store=str(tmp_path)))
+
+    write(range(500))
+    options = ("--trials", "2", "--models", "LogisticRegression", "--promote", "--quiet")
+    done = run_script("sentiment_mlflow_optuna.py", *options, "--data", data, "--store", tmp_path)
+    assert done.returncode == 0, done.stderr
+    store = open_store(tmp_path)
+    log_url = default_log_url(tmp_path)
+    with server_for(tmp_path / ".prefect"):
+        # customers write as ever: no drift, whatever the order of the file
+        with running_app(store, tmp_path, log_url=log_url) as app:
+            app.test_client().post("/predict", json={"texts": made_up(400, 2)[0]})
+        drift = ("drift", "--store", str(tmp_path), "--quiet")
+        assert command(drift) == 0
+        write(range(499, -1, -1))
+        assert "version 1 already covers this data: it is in production" in retrain()
+
+        # one review more is no new data: an equal model does not replace the old one by luck
+        write([500, *range(500)])
+        verdict = retrain()
+        assert verdict.startswith("refused: ") and "the same data" in verdict
+        assert production_version(store) == "1"
+
+        # a thousand more are
+        write(range(1300))
+        verdict = retrain()
+        assert verdict.startswith("promoted: ") and "new data" in verdict, verdict
+        assert production_version(store) == "3"
+
+        # an A/B test runs: nothing is promoted under it, and its guardrail catches the challenger
+        stage(store, "2", "to compare it")
+        write(range(1600))
+        with running_app(store, tmp_path, log_url=log_url, ab=("challenger", 0.5)) as app:
+            write_arms(log_url, *GIVES_MORE_AWAY, experiment="3-vs-2", versions=("3", "2"))
+            wait_until(lambda: app.test_client().get("/ab").get_json()["experiment"] == "3-vs-2")
+            found = app.test_client().get("/ab").get_json()
+            assert found["comparison"]["verdict"] == "challenger worse"
+            assert "recall of negative falls" in found["comparison"]["sentence"]
+            wait_until(lambda: app.extensions["serving"].comparisons.known)
+            held = retrain()
+            assert "an A/B test of version 2 against 3 runs" in held
+            assert production_version(store) == "3"
+
+        # without it the same version is judged again, and what ended stays readable
+        with running_app(store, tmp_path, log_url=log_url) as app:
+            client = app.test_client()
+            wait_until(lambda: all(one["ended"] for one in client.get("/ab").get_json()["past"]))
+            last = client.get("/ab").get_json()["past"][0]
+            assert last["experiment"] == "3-vs-2" and "without a challenger" in last["why"]
+            assert last["verdict"].startswith("challenger worse")
+            verdict = retrain()
+            assert held.endswith(verdict) and production_version(store) == (
+                "4" if verdict.startswith("promoted: ") else "3"
+            )
+            app.extensions["serving"].watcher.check()
+
+            # customers begin to say it in other words
+            client.post("/predict", json={"texts": in_other_words(made_up(400, 3)[0])})
+        assert command(drift) == EXIT_DRIFTED

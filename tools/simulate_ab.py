@@ -122,9 +122,15 @@ def always_valid_test(truth: float) -> Test:
     return leaves_out
 
 
+def recall_differences(correct: Floats, counted: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the differences in recall and their intervals' ends, (simulations, looks, classes)."""
+    effect = ab_statistics.RECALL_EFFECT
+    return ab_statistics.always_valid_difference(correct, counted, effect=effect)
+
+
 def guardrails(correct: Floats, counted: Floats) -> Bools:
     """Return where the guardrail of a class is broken, shape (simulations, looks, classes)."""
-    difference, _, high = ab_statistics.always_valid_difference(correct, counted)
+    difference, _, high = recall_differences(correct, counted)
     return ab_statistics.is_fall(difference, high)
 
 
@@ -144,7 +150,7 @@ def misses_any(world: World) -> Test:
     truths = np.subtract(world.challenger, world.champion)
 
     def misses(correct: Floats, counted: Floats) -> Bools:
-        _, low, high = ab_statistics.always_valid_difference(correct, counted)
+        _, low, high = recall_differences(correct, counted)
         accuracy = world.accuracy(world.challenger) - world.accuracy(world.champion)
         missed = ((low > truths) | (high < truths)).any(axis=-1)
         return np.asarray(missed | always_valid_test(accuracy)(correct, counted))

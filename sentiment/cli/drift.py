@@ -15,14 +15,16 @@ import pandas as pd
 
 from sentiment.cli.options import reading_of
 from sentiment.console import Terminal
+from sentiment.drift import LATEST
 from sentiment.drift.page import render_page
 from sentiment.drift.performance import TITLES
 from sentiment.drift.report import DriftCheck
-from sentiment.drift.runs import LATEST, run_check, write_whole
+from sentiment.drift.runs import run_check, write_whole
 from sentiment.drift.signals import SIGNALS
 from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import EXIT_DRIFTED, WindowError
 from sentiment.metrics import Interval
+from sentiment.predictions.log import COUNTED_SOURCES, SOURCES
 from sentiment.tracking.store import open_existing_store, open_store, store_errors
 
 if TYPE_CHECKING:
@@ -45,7 +47,10 @@ def _check(options: Namespace, terminal: Terminal) -> int:
     if options.html is not None and options.html.is_dir():
         raise WindowError(f"{options.html}: is a folder, expected the name of a file")
     store = open_existing_store(options.store)
-    wanted: LogWindow | FileWindow = LogWindow(options.log_url, options.since, options.window)
+    sources = {None: COUNTED_SOURCES, "all": tuple(SOURCES)}.get(options.source, (options.source,))
+    wanted: LogWindow | FileWindow = LogWindow(
+        options.log_url, options.since, options.window, sources
+    )
     if options.data is not None:
         wanted = _file(options)
     check = run_check(store, wanted, version=options.version, min_reviews=options.min_reviews)
@@ -55,7 +60,8 @@ def _check(options: Namespace, terminal: Terminal) -> int:
         print(check.to_json())
     else:
         show_check(check, terminal)
-        terminal.say(f"Page: {options.html or store.folder / LATEST / 'latest.html'}")
+        if options.html or store.writable:
+            terminal.say(f"Page: {options.html or store.folder / LATEST / 'latest.html'}")
     return EXIT_DRIFTED if check.report.verdict == "drifted" else 0
 
 
@@ -90,6 +96,8 @@ def show_check(check: DriftCheck, terminal: Terminal) -> None:
         f"{report.reviews:,}{of} reviews, compared with {report.reference_reviews:,} of the "
         "reference"
     )
+    if check.period:
+        terminal.say(f"from {check.period}")
     for line in (*check.notes, *report.reasons):
         terminal.say(f"- {line}")
     if report.signals:
@@ -109,6 +117,8 @@ def show_check(check: DriftCheck, terminal: Terminal) -> None:
     if scores:
         intervals = [(TITLES[name], _interval(scores[name])) for name in scores]
         terminal.table("Performance", pd.DataFrame(intervals, columns=["macro-F1", "value (95%)"]))
+    if report.performance.note:
+        terminal.say(f"- {report.performance.note}")
     for name, why in report.not_computed.items():
         terminal.say(f"not computed: {SIGNALS[name].title}: {why}")
     terminal.say(f"What to do: {report.advice}")

@@ -11,12 +11,14 @@ import math
 import re
 import sys
 import time
+import zoneinfo
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from sentiment.data.sources import Reading, checked_delimiter, checked_encoding
+from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
 from sentiment.tracking.artifact import FORMATS
@@ -38,9 +40,9 @@ EXPERIMENT = {
 }
 CRON = "*/5 * * * *"
 DRIFT_CRON = "0 * * * *"
+# Of each flow and in each place. At the default schedules: a week of retrainings, 12 of checks.
+KEEP_RUNS = 2_000
 KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
-WINDOW = 5_000  # answers of the log that a drift check reads
-MIN_REVIEWS = 100  # fewer than that say nothing
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # an alias or the number of a version
@@ -104,8 +106,8 @@ class Parser(argparse.ArgumentParser):
 
     def min_reviews(self) -> None:
         """Add `--min-reviews`."""
-        about = f"fewer are not enough for a verdict (default: {MIN_REVIEWS})"
-        self.value("--min-reviews", "N", about, count, MIN_REVIEWS)
+        about = f"fewer are not enough for a verdict (default: {MIN_WINDOW})"
+        self.value("--min-reviews", "N", about, count, MIN_WINDOW)
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -203,6 +205,12 @@ def moment(text: str) -> datetime:
     return _date(text, "a date such as 2026-03-01T12:00 or 2026-03-01T12:00+05:30")
 
 
+def zone(text: str) -> str:
+    """Return the name of an IANA time zone."""
+    _expect("a time zone such as Europe/Berlin", text, text in zoneinfo.available_timezones())
+    return text
+
+
 def since(text: str) -> float:
     """Return a time in seconds since 1970, from a date or from a span before now such as 7d."""
     span = SPAN.fullmatch(text)
@@ -297,6 +305,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     value("--cron", "CRON", "schedule of the retraining (default: */5 * * * *)", default=CRON)
     about = "schedule of the drift check (default: 0 * * * *)"
     value("--drift-cron", "CRON", about, default=DRIFT_CRON)
+    value("--timezone", "ZONE", "of both schedules, as Europe/Berlin (default: local)", zone)
     value("--data", "FILE", "reviews (default: data.csv)", absolute, DATA)
     parser.columns()
     parser.reading()
@@ -307,6 +316,11 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "the file alone (default: check)"
     )
     value("--drift", None, about, default="check", choices=("check", "off"))
+    about = f"newest answers that a check compares at most (default: {NEWEST})"
+    value("--drift-window", "N", about, count, NEWEST)
+    about = "compare those of so many days (default: those since the last check)"
+    value("--drift-days", "DAYS", about, positive)
+    parser.min_reviews()
     about = (
         "prediction log (default: SQLite beside the store); better keep a password in PGPASSWORD, "
         "since the Prefect UI shows this"
@@ -316,6 +330,8 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-promote", dest="promote", action="store_false", help=about)
     parser.switch("--promote-during-ab", "promote also while an A/B test runs, which ends it")
     value("--keep", "N", "versions to keep (default: 50)", count, KEEP)
+    about = "runs of each flow to keep, in Prefect and in MLflow (default: 2000)"
+    value("--keep-runs", "N", about, count, KEEP_RUNS)
     parser.store()
     return parser.parse_args(arguments)
 
@@ -395,7 +411,7 @@ def _score_options(parser: Parser) -> None:
 def _promote_options(parser: Parser) -> None:
     parser.add_argument("version", metavar="VERSION")
     parser.value("--to", None, "where to", choices=("staging", "production"), required=True)
-    parser.value("--data", "FILE", "reviews to compare on (default: data.csv)", default=DATA)
+    parser.value("--data", "FILE", "reviews to compare on (default: those it was trained on)")
     parser.columns()
     parser.reading()
     parser.switch("--force", "promote whatever the gate says; needs --reason")
@@ -409,7 +425,9 @@ def _drift_options(parser: Parser) -> None:
     parser.reading()
     parser.log_url()
     value("--since", "TIME", "a date and time, or a span such as 7d or 12h", since)
-    value("--window", "N", f"newest reviews ({WINDOW}; with --since: all)", count)
+    value("--window", "N", f"newest reviews ({NEWEST}; with --since: all)", count)
+    about = "answers of the API, of the page, or all (default: api)"
+    value("--source", None, about, choices=("api", "page", "all"))
     parser.min_reviews()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
     switch("--json", "print the report as JSON and nothing else")
@@ -435,9 +453,10 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         if options.to == "staging":
             parser.error("staging has no gate; leave --force out")
     if options.command == "drift":
-        of_log = (options.since, options.window, options.log_url)
+        of_log = (options.since, options.window, options.source, options.log_url)
         if options.data is not None and any(value is not None for value in of_log):
-            parser.error("--since, --window and --log-url are for the log; leave them or --data")
+            said = "--since, --window, --source and --log-url are for the log"
+            parser.error(f"{said}; leave them or --data")
         for given in READING if options.data is None else ():
             if getattr(options, given) is not None:
                 parser.error(f"--{given.replace('_', '-')} needs a file: --data FILE")

@@ -1,7 +1,8 @@
 """Show, promote and roll back versions: `list`, `show`, `promote`, `rollback`, `which`, `history`.
 
-A promotion to production passes the gate or is forced with a reason. Every command first mends
-what a crash between the ledger's entry and aliases or stages left behind.
+A promotion to production passes the gate or is forced with a reason. A crash between the ledger's
+entry and aliases or stages may leave these behind: `promote` and `rollback` mend them first, the
+others only say so.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sentiment.cli.options import reading_of
+from sentiment.cli.options import DATA, reading_of
 from sentiment.console import Terminal
-from sentiment.data.reviews import load_reviews, split_reviews
+from sentiment.data.reviews import LoadedReviews, data_digest, load_reviews, split_reviews
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import EXIT_REFUSED, RegistryError, VersionError
 from sentiment.registry.gate import Verdict
@@ -28,9 +30,10 @@ from sentiment.registry.lifecycle import (
     registered_versions,
     rollback,
     stage,
+    vacancy,
 )
 from sentiment.tracking.ledger import STAGE, Event, read_events, replay
-from sentiment.tracking.store import Store, open_existing_store, store_errors
+from sentiment.tracking.store import DATA_PATH, Store, open_existing_store, store_errors
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -38,15 +41,17 @@ if TYPE_CHECKING:
 
 def run(options: Namespace) -> int:
     """Run one command and return its exit code: 0 done, 1 refused by the gate."""
-    store, terminal = open_existing_store(options.store), Terminal()
+    changes = options.command in ("promote", "rollback")
+    store, terminal = open_existing_store(options.store, to_write=changes), Terminal()
     with store_errors():
         if not registered_versions(store):
             raise RegistryError(
                 f"{store.settings.registered_model} has no versions here; run "
                 "sentiment_mlflow_optuna.py, or name another store with --store"
             )
-        for line in reconcile(store):
-            print(f"sentiment {options.command}: mended: {line}", file=sys.stderr)
+        mended = [f"mended: {line}" for line in reconcile(store)] if changes else []
+        for line in mended if changes else _left_behind(store):
+            print(f"sentiment {options.command}: {line}", file=sys.stderr)
         if options.command == "promote":
             return _promote(options, store, terminal)
         {
@@ -57,6 +62,18 @@ def run(options: Namespace) -> int:
             "which": _which,
         }[options.command](options, store, terminal)
     return 0
+
+
+def _left_behind(store: Store) -> list[str]:
+    """Return a line when the alias of production is not where the ledger says."""
+    model = store.client.get_registered_model(store.settings.registered_model)
+    production, champion = production_version(store), model.aliases.get("champion")
+    if production not in registered_versions(store) or str(champion) == production:
+        return []
+    return [
+        f"the ledger says that version {production} is in production, the alias champion is "
+        f"{champion or 'missing'}; promote and rollback mend it"
+    ]
 
 
 def _list(_: Namespace, store: Store, terminal: Terminal) -> None:
@@ -75,6 +92,8 @@ def _list(_: Namespace, store: Store, terminal: Terminal) -> None:
         for number, version in registered_versions(store).items()
     ]
     terminal.table(store.settings.registered_model, pd.DataFrame(rows))
+    if vacant := vacancy(store):
+        terminal.say(f"in production: {vacant}")
 
 
 def _show(options: Namespace, store: Store, terminal: Terminal) -> None:
@@ -122,6 +141,10 @@ def _which(options: Namespace, store: Store, terminal: Terminal) -> None:
     events = read_events(store)
     state = replay(events, options.at)
     when = "now" if options.at is None else f"at {_local(options.at)}"
+    vacant = vacancy(store) if options.at is None else ""
+    if vacant:
+        terminal.say(vacant)
+        return
     if state.production is None:
         terminal.say(f"none: no version was in production {when}")
         return
@@ -138,17 +161,16 @@ def _rollback(options: Namespace, store: Store, terminal: Terminal) -> None:
 
 def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     version = options.version
-    known_version(store, version)
+    registered = known_version(store, version)
     if options.to == "staging":
         _said(stage(store, version, options.reason or "staged by hand"), terminal)
         return 0
     if production_version(store) == version:
         terminal.say(f"version {version} is in production already")
         return 0
-    loaded = load_reviews(
-        options.data, options.text_column, options.rating_column, reading_of(options)
-    )
-    split = split_reviews(loaded.frame)
+    loaded = _reviews(options, store, registered, terminal)
+    method: Any = registered.tags.get("split", "hashed")
+    split = split_reviews(loaded.frame, method=method)
     try:
         verdict = judge_version(store, version, split)
     except VersionError as error:
@@ -164,6 +186,31 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     if missing := ensure_reference(store, version, loaded.frame, split):
         terminal.say(missing)
     return 0
+
+
+def _reviews(
+    options: Namespace, store: Store, version: ModelVersion, terminal: Terminal
+) -> LoadedReviews:
+    """Read the reviews that are named, else those the version was trained on, else `data.csv`.
+
+    Says which file it is, unless it was named, and whether it is not what the version was trained
+    on. Raises `ReviewDataError`.
+    """
+    path, tags = options.data, {}
+    if version.run_id:
+        tags = store.client.get_run(version.run_id).data.tags
+    if path is None:
+        path = tags.get(DATA_PATH, "")
+        there = bool(path) and Path(path).exists()
+        gone = f"; {path}, which version {version.version} was trained on, is not there"
+        path, why = (path, "") if there else (DATA, gone if path else "")
+        terminal.say(f"reviews: {path}{why}")
+    columns = options.text_column, options.rating_column
+    loaded = load_reviews(path, *columns, reading_of(options))
+    known = {version.tags.get("data_digest"), version.tags.get("file_digest")}
+    if data_digest(loaded.frame) not in known:
+        terminal.say(f"{loaded.source.name} is not what version {version.version} was trained on")
+    return loaded
 
 
 def _said(event: Event, terminal: Terminal) -> None:

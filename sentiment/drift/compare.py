@@ -13,6 +13,7 @@ from scipy import stats
 
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.features import (
+    EXPECTED,
     NO_LABEL,
     OTHER_WORD,
     SHARES,
@@ -29,6 +30,7 @@ from sentiment.drift.performance import (
     MIN_CLASS,
     MIN_LABELLED,
     Performance,
+    at_new_share,
     enough_labels,
     estimated_f1,
     f1_of_confusion,
@@ -37,20 +39,31 @@ from sentiment.drift.performance import (
 from sentiment.drift.reference import Reference
 from sentiment.drift.report import DriftReport, MovedTerm, NewWord, Signal
 from sentiment.drift.signals import (
+    ESTIMATED,
     MEASURED,
     NEED_TEXT,
+    POSITIVE,
     SIGNALS,
+    WORDS,
     distances,
     effective_size,
     f1,
     limit_value,
     term_chi_square,
 )
-from sentiment.metrics import Ints, confusion
+from sentiment.metrics import Interval, Ints, confusion
 
 LISTED = 10  # words of each kind in a report
 MIN_NAMED = 5  # reviews that must have an unknown word before a report names it
 FALSE_DISCOVERIES = 0.05  # at most this share of the listed terms moved by chance
+CORRECTED = (  # notes on the estimate
+    "the share of positive answers moved: the estimate is corrected for that, which is right where "
+    "nothing else has changed"
+)
+OTHER_WORDS = (
+    "the words changed: the estimate may be further off than its interval says; only true labels "
+    "tell"
+)
 
 
 def compare_reviews(
@@ -59,9 +72,13 @@ def compare_reviews(
     true: Ints | None = None,
     *,
     labelled: tuple[WindowFeatures, Ints] | None = None,
+    reviews: int | None = None,
     min_reviews: int = MIN_WINDOW,
 ) -> DriftReport:
     """Compare a window with the reference; the same input gives the same report.
+
+    Where the share of positive answers has moved, macro-F1 is estimated with probabilities that are
+    corrected for it, and the report's `performance` says so.
 
     Parameters
     ----------
@@ -74,8 +91,10 @@ def compare_reviews(
     labelled : tuple of WindowFeatures and array of int, optional
         Other reviews with their true labels, to measure the score on instead: where the window is
         a sample, all that have a true label.
+    reviews : int, optional
+        How many reviews the window is a sample of; its own number unless given.
     min_reviews : int
-        With fewer reviews the verdict is "not enough yet".
+        With fewer `reviews` the verdict is "not enough yet".
 
     """
     if true is None:
@@ -83,20 +102,14 @@ def compare_reviews(
     if len(true) != len(window):
         raise ValueError(f"{len(true)} true labels for {len(window)} reviews; expected one each")
     scored, labels = labelled or (window, true)
-    rows = scored.answered & (labels != NO_LABEL)
-    known, own = labels[rows], scored.label[rows]
-    measured = measured_f1(known, own)
-    performance = Performance(
-        answered=int(window.answered.sum()),
-        labelled=len(known),
-        reference=f1_of_confusion(reference.tally({}).confusion(TRUE)),
-        estimated=estimated_f1(window.probability[window.answered], window.label[window.answered]),
-        measured=measured,
-        estimated_on_labelled=measured and estimated_f1(scored.probability[rows], own),
-    )
+    with_label = np.flatnonzero(scored.answered & (labels != NO_LABEL))
+    known, scored = labels[with_label], scored.take(with_label)
+    answers = window.take(np.flatnonzero(window.answered))
+    performance = _performance(reference, answers, scored, known)
     report = DriftReport(len(window), reference.reviews, min_reviews, performance)
-    if len(window) < max(min_reviews, 1) or not reference.limits:
-        return report
+    whole = len(window) if reviews is None else reviews
+    if whole < max(min_reviews, 1) or not reference.limits:
+        return replace(report, reviews=whole)
     supports = {
         name: np.union1d(values, reference.counts[name][0])
         for name, values in counted_values(window).items()
@@ -104,20 +117,60 @@ def compare_reviews(
     before = reference.tally(supports)
     now = ReviewRows.of(window, true, supports, reference.score_edges, reference.terms).tally()
     cells = [TOTALS.index(name) for name in TRUE]
-    now.totals[cells] = confusion(known, own).ravel()  # of the labelled reviews
+    now.totals[cells] = confusion(known, scored.label).ravel()  # of the labelled reviews
     signals, missing = _signals(reference, before, now, known)
+    notes = []
+    if len(answers) and any(each.name == POSITIVE and each.state != "steady" for each in signals):
+        share = float(before.confusion(EXPECTED)[1].sum() / before.total("answered"))
+        performance = _performance(reference, answers, scored, known, share)
+        assert performance.estimated is not None
+        value = performance.estimated.value
+        signals = [replace(e, value=value) if e.name == ESTIMATED else e for e in signals]
+        notes.append(CORRECTED)
+    if any(e.state == "drifted" and SIGNALS[e.name].about == WORDS for e in signals):
+        notes.append(OTHER_WORDS)
     return replace(
         report,
-        signals=signals,
+        performance=replace(performance, note="; ".join(notes)),
+        signals=tuple(signals),
         not_computed=missing,
         moved_terms=_moved_terms(reference.terms, before, now),
         new_words=_new_words(window),
     )
 
 
+def _performance(
+    reference: Reference,
+    answers: WindowFeatures,
+    scored: WindowFeatures,
+    true: Ints,
+    share: float | None = None,
+) -> Performance:
+    """Return macro-F1 of the answers, and of `scored` reviews whose `true` labels are known.
+
+    With `share`, the probabilities are corrected for another share of positive reviews than that.
+    """
+
+    def estimated(window: WindowFeatures) -> Interval | None:
+        probability = window.probability
+        if share is not None and len(window):
+            probability = at_new_share(probability, share)
+        return estimated_f1(probability, window.label)
+
+    measured = measured_f1(true, scored.label)
+    return Performance(
+        answered=len(answers),
+        labelled=len(true),
+        reference=f1_of_confusion(reference.tally({}).confusion(TRUE)),
+        estimated=estimated(answers),
+        measured=measured,
+        estimated_on_labelled=measured and estimated(scored),
+    )
+
+
 def _signals(
     reference: Reference, before: Tally, now: Tally, true: Ints
-) -> tuple[tuple[Signal, ...], dict[str, str]]:
+) -> tuple[list[Signal], dict[str, str]]:
     """Return the signals, and why others are missing; `true` are the labels that are known."""
     distance_of = distances(before, now)
     signals, missing = [], {}
@@ -145,14 +198,14 @@ def _signals(
             value, own = float(f1(now, name)), float(f1(before, name))
         else:
             value = limit_value(kind.scale, float(distance_of[name]), 0.0, size, above=True)
-        above = kind.scale != "f1" and (own is None or value >= own)
+        above = kind.bad == "up" or (kind.bad == "both" and (own is None or value >= own))
         limits = limits_at(reference.limits[name], int(reviews))
         watch, limit = (
             limit_value(kind.scale, limits[level], own or 0.0, size, above=above)
             for level in LEVELS
         )
         signals.append(Signal(name, kind.group, value, own, watch, limit, above, int(reviews)))
-    return tuple(signals), missing
+    return signals, missing
 
 
 def _moved_terms(terms: tuple[str, ...], before: Tally, now: Tally) -> tuple[MovedTerm, ...]:

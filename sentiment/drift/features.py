@@ -4,8 +4,9 @@
     window = logged_features(frame, pipeline)  # of rows of the prediction log
     tally = ReviewRows.of(window, true, supports, score_edges, terms).tally()
 
-Words are counted as they are when a review is served (`explanation.Terms`): after cleaning, as the
-model's vectorizer sees them. A word is known when it is a term of the model or part of one.
+Reviews are read and counted as when they are served (`explanation.Explainer.read`): characters
+without the scraper's marker, words after cleaning, as the model's vectorizer sees them. A word is
+known when it is a term of the model or part of one.
 
 Everything in a `Tally` adds up over reviews. So a resample of the reference is a vector of weights,
 and thousands of resamples are tallied by a few matrix products (`limits`).
@@ -19,13 +20,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from sentiment.data.reviews import remove_marker
+from sentiment.data.reviews import text_hashes
 from sentiment.metrics import Bools, Floats, Ints
 from sentiment.model.calibration import read_calibration
-from sentiment.model.explanation import Explainer
+from sentiment.model.explanation import Explainer, ReadText
 from text_cleaning import remove_emoji
 
 Matrix: TypeAlias = "sparse.csr_matrix[Any]"
@@ -56,7 +58,8 @@ class TextFeatures:
     """The features that need the text, one row per review.
 
     `terms` has a column for each word of `vocabulary` (the model's single words, alphabetical) and
-    a one where the review has it. `new_words` counts the reviews with each unknown word.
+    a one where the review has it. `new_words` counts the reviews with each unknown word, `hashes`
+    are those of the different cleaned texts.
     """
 
     emoji: Bools
@@ -64,6 +67,7 @@ class TextFeatures:
     terms: Matrix
     vocabulary: tuple[str, ...]
     new_words: Counter[str] = field(default_factory=Counter)
+    hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: text_hashes([]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +95,7 @@ class WindowFeatures:
         return np.asarray(self.label != NO_LABEL)
 
     def take(self, rows: Ints) -> WindowFeatures:
-        """Return the features of some rows; `new_words` stay those of all rows."""
+        """Return the features of some rows; `new_words` and `hashes` stay those of all rows."""
         text = self.text
         if text is not None:
             text = replace(
@@ -107,14 +111,16 @@ def row_features(texts: Sequence[str], pipeline: Any) -> WindowFeatures:
     `pipeline` is fitted and has the steps `clean`, `tfidf` and `model`, which is what `calibrate`
     makes. Raises `TypeError` for an item that is not a str.
     """
-    cleaned = pipeline["clean"].transform(texts)
-    matrix = pipeline["tfidf"].transform(cleaned)
+    read = Explainer(pipeline["tfidf"]).read(texts)
+    matrix = pipeline["tfidf"].transform([each.cleaned for each in read])
     _, probability = read_calibration(pipeline["model"]).answers(matrix)
     label = np.asarray(pipeline["model"].predict(matrix), dtype=np.int64)
     label[np.diff(matrix.indptr) == 0] = NO_LABEL
-    words, known, text = _word_features(texts, cleaned, pipeline)
-    characters = np.array([len(text) for text in texts], dtype=np.int64)
-    return WindowFeatures(characters, words, known, probability, label, text)
+    counts = [(len(each.body), len(each.terms.words), each.terms.known_words) for each in read]
+    characters, words, known = np.array(counts, dtype=np.int64).reshape(-1, 3).T
+    return WindowFeatures(
+        characters, words, known, probability, label, _text_features(read, pipeline)
+    )
 
 
 def logged_features(frame: pd.DataFrame, pipeline: Any) -> WindowFeatures:
@@ -125,8 +131,8 @@ def logged_features(frame: pd.DataFrame, pipeline: Any) -> WindowFeatures:
     """
     text = None
     if len(frame) and "text" in frame and frame["text"].notna().all():
-        raw = [remove_marker(logged) for logged in frame["text"]]  # as the model read them
-        *_, text = _word_features(raw, pipeline["clean"].transform(raw), pipeline)
+        read = Explainer(pipeline["tfidf"]).read(frame["text"].tolist())
+        text = _text_features(read, pipeline)
     return WindowFeatures(
         characters=frame["characters"].to_numpy(dtype=np.int64),
         words=frame["words"].to_numpy(dtype=np.int64),
@@ -137,39 +143,31 @@ def logged_features(frame: pd.DataFrame, pipeline: Any) -> WindowFeatures:
     )
 
 
-def _word_features(
-    texts: Sequence[str], cleaned: Sequence[str], pipeline: Any
-) -> tuple[Ints, Ints, TextFeatures]:
-    """Return words and known words of each review, and the features that need the text."""
-    explainer = Explainer(pipeline["tfidf"])
+def _text_features(read: Sequence[ReadText], pipeline: Any) -> TextFeatures:
     known_terms = pipeline["tfidf"].vocabulary_
     vocabulary = tuple(sorted(term for term in known_terms if " " not in term))
     column_of = {term: column for column, term in enumerate(vocabulary)}
-    words, known = np.zeros(len(cleaned), np.int64), np.zeros(len(cleaned), np.int64)
     columns: list[int] = []
     ends = [0]
     new_words: Counter[str] = Counter()
-    for row, text in enumerate(cleaned):
-        terms = explainer.terms(text)
-        words[row], known[row] = len(terms.words), terms.known_words
-        columns.extend({column_of[word] for word in terms.words if word in column_of})
+    bodies = [each.body for each in read]
+    for each in read:
+        words = each.terms.words
+        columns.extend({column_of[word] for word in words if word in column_of})
         ends.append(len(columns))
-        if known[row] < words[row]:
-            covered = {at for _, first, last in terms.found for at in range(first, last + 1)}
-            new_words.update({word for at, word in enumerate(terms.words) if at not in covered})
-    return (
-        words,
-        known,
-        TextFeatures(
-            emoji=np.array([remove_emoji(text) != text for text in texts], dtype=bool),
-            non_ascii=np.array([not text.isascii() for text in texts], dtype=bool),
-            terms=sparse.csr_matrix(
-                (np.ones(len(columns), np.int8), np.array(columns, np.int32), np.array(ends)),
-                shape=(len(cleaned), len(vocabulary)),
-            ),
-            vocabulary=vocabulary,
-            new_words=new_words,
+        if each.terms.known_words < len(words):
+            covered = {at for _, first, last in each.terms.found for at in range(first, last + 1)}
+            new_words.update({word for at, word in enumerate(words) if at not in covered})
+    return TextFeatures(
+        emoji=np.array([remove_emoji(body) != body for body in bodies], dtype=bool),
+        non_ascii=np.array([not body.isascii() for body in bodies], dtype=bool),
+        terms=sparse.csr_matrix(
+            (np.ones(len(columns), np.int8), np.array(columns, np.int32), np.array(ends)),
+            shape=(len(read), len(vocabulary)),
         ),
+        vocabulary=vocabulary,
+        new_words=new_words,
+        hashes=text_hashes([each.cleaned for each in read]),
     )
 
 

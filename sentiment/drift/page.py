@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sentiment.drift.performance import TITLES, Performance
-from sentiment.drift.report import Distribution, DriftCheck, Signal
+from sentiment.drift.report import Distribution, DriftCheck, Signal, time_in_words
 from sentiment.drift.signals import SIGNALS
 
 TEMPLATE, STYLE = "drift_report.html", "drift_report.css"  # beside this module
@@ -30,10 +29,6 @@ HEADLINES = {
 GROUP_TITLES = {"input": "Incoming reviews", "score": "Answers", "performance": "Performance"}
 FARTHEST = 2.0  # distances are drawn up to twice the limit
 LABELLED_CLASSES = 5  # of a distribution; more would not fit on a phone
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def render_page(check: DriftCheck) -> str:
@@ -60,13 +55,12 @@ def render_page(check: DriftCheck) -> str:
         headline=HEADLINES[report.verdict],
         check=check,
         report=report,
-        period=" to ".join(dict.fromkeys(map(_time, check.times or ()))),  # one time only once
         groups=[(title, signals) for title, signals in groups.items() if signals],
         place=place,
         missing=[(SIGNALS[name].title, why) for name, why in report.not_computed.items()],
         intervals=_intervals(report.performance),
         distributions=[_bars(distribution) for distribution in check.distributions],
-        checked_at=_time(check.checked_at),
+        checked_at=time_in_words(check.checked_at),
     )
 
 

@@ -8,8 +8,9 @@ false negative or a true negative. The sum over reviews is the expected confusio
 estimate is its macro-F1.
 
 CBPE trusts the probabilities. It can follow other words, other lengths or another share of easy
-reviews. It cannot see that the same words now mean something else (the true label given the text
-has changed), nor all of a change in the share of the labels. Without assumptions no method can
+reviews. Where the share of positive answers has moved, the probabilities are corrected for it first
+(`at_new_share`): they were calibrated at the old share. CBPE cannot see that the same words now
+mean something else (the true label given the text has changed). Without assumptions no method can
 (Garg et al. 2022, "Leveraging unlabeled data to predict out-of-distribution performance"); only
 true labels show it.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit, logit
 
 from sentiment.metrics import (
     CONFIDENCE,
@@ -33,6 +35,8 @@ from sentiment.metrics import (
 # Reviews whose probabilities agree to a twentieth are drawn together: 2,000 draws of a million
 # reviews then cost no more than of a hundred. It adds at most .025² to a variance of about .1.
 STEPS = 20
+# Of the share of positive reviews; EM gains less than this in a round after some tens of them
+NEAR, ROUNDS = 1e-5, 500
 MIN_LABELLED = 50  # reviews with a true label; with fewer, the interval of macro-F1 is useless
 MIN_CLASS = 5  # of each class, for the same reason
 TITLES = {  # of the scores, by the names of their metrics
@@ -49,7 +53,8 @@ class Performance:
 
     `estimated` needs no labels. `measured` does, and is None where `labelled` reviews are too few.
     `estimated_on_labelled` is the estimate for those same reviews, so that the two can be compared.
-    `reference` is what the model scored on the reference.
+    `reference` is what the model scored on the reference. `note` says in a sentence how far the
+    estimate can be trusted; it is empty where nothing speaks against it.
     """
 
     answered: int
@@ -58,6 +63,7 @@ class Performance:
     estimated: Interval | None
     measured: Interval | None
     estimated_on_labelled: Interval | None
+    note: str = ""
 
     def scores(self) -> dict[str, Interval]:
         """Return the macro-F1s that are known, by the names of `TITLES`."""
@@ -92,6 +98,26 @@ def estimated_f1(probability: Floats, label: Labels, *, seed: int = 42) -> Inter
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(f1_macro(drawn), [tail, 1 - tail])
     return Interval(value, float(low), float(high))
+
+
+def at_new_share(probability: Floats, share: float) -> Floats:
+    """Return probabilities of positive, calibrated at a share of positives, for these reviews.
+
+    `share` is what the probabilities came to on average at calibration, 0–1. The new share is that
+    of greatest likelihood, found by EM, and the odds are multiplied by the ratio of new to old
+    (Saerens, Latinne & Decaestecker 2002, "Adjusting the outputs of a classifier to new a priori
+    probabilities", Neural Computation 14). It is right where nothing but the share has changed.
+    Both arrays have shape (n,).
+    """
+    share = float(np.clip(share, 1e-6, 1 - 1e-6))
+    old = logit(np.clip(probability, 1e-9, 1 - 1e-9)) - logit(share)
+    new, found = probability, share
+    for _ in range(ROUNDS):
+        before, found = found, float(np.clip(new.mean(), 1e-6, 1 - 1e-6))
+        if abs(found - before) < NEAR:
+            break
+        new = expit(old + logit(found))
+    return np.asarray(new)
 
 
 def measured_f1(true: Labels, label: Labels) -> Interval | None:

@@ -44,10 +44,10 @@ from sentiment.errors import CalibrationError, DriftReferenceError, TrackingErro
 from sentiment.metrics import Floats, Ints
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import Store
-from text_cleaning import cleaning_fingerprint
+from text_cleaning import clean_texts, cleaning_fingerprint
 
 ARTIFACT = "drift_reference.json"
-SCHEMA = 3
+SCHEMA = 4  # limits of signals that are bad in one direction are one-sided
 PSI_BINS = 10  # the usual number, with equal shares of the reference
 MAX_TERMS = 500  # the commonest single words; rarer ones have too few reviews to be compared
 # Of a larger holdout a random part is taken: limits are fine enough, and cost grows with it
@@ -196,15 +196,17 @@ def reference_reviews(
 
     Training drops exact duplicates, but customers go on writing "good": incoming reviews have as
     many short ones as ever, and against a reference without duplicates every window would drift. So
-    a text that came once is taken if it is in the holdout. Of a text that came more often, three in
-    ten copies are taken, wherever the split has put it: it will come again, and the model will know
-    it then as well. (The share of reviews whose text was met before is that of the texts met more
-    than once: Good 1953, "The population frequencies of species".)
+    a text that came once is taken if it is in the holdout. Of one that came more often, three in
+    ten are taken, wherever the split has put it: it will come again, and the model will know it
+    then as well. Texts are the same here when they are cleaned to the same, for so the model sees
+    them, and so the split keeps them together. (The share of reviews whose text was met before is
+    that of the texts met more than once: Good 1953, "The population frequencies of species".)
 
     `texts`, 0/1 `labels` and `copies` have shape (n,), without exact duplicates: `copies` is how
     often each row came in, itself included. `split` is of these rows.
     """
-    came = pd.Series(copies).groupby(np.asarray(texts, dtype=object)).transform("sum").to_numpy()
+    alike = np.asarray(clean_texts(texts), dtype=object)
+    came = pd.Series(copies).groupby(alike).transform("sum").to_numpy()
     held_out = np.zeros(len(texts), dtype=np.int64)
     held_out[split.test_rows] = 1
     drawn = np.random.default_rng(seed).binomial(copies, HOLDOUT_SHARE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -26,18 +26,16 @@ Verdict = Literal["steady", "watch", "drifted", "not enough yet"]
 STATES: tuple[State, ...] = ("steady", "watch", "drifted")
 GROUPS: tuple[Group, ...] = ("input", "score", "performance")
 NAMED = 5  # words named in a sentence
-ADVICE = {
+ADVICE = {  # by verdict, and where it is `drifted` by what is known of the score
     "not enough yet": "wait for more reviews, or compare a longer window",
     "steady": "nothing to do",
     "watch": "check the next window before doing anything",
     "worse": "the model does worse on these reviews: retrain on everything labelled so far",
-    "holds": "the reviews changed, but the measured score holds: retraining can wait; look at what "
+    "holds": "{changed} changed, but the measured score holds: retraining can wait; look at what "
     "moved",
-    "answers only": "the answers changed and the words did not: the share of satisfied customers "
-    "may have changed; get true labels for some of these reviews and retrain on them",
-    "words only": "the words changed and the answers did not: get true labels for some of these "
-    "reviews, and retrain if the score has fallen",
-    "both": "words and answers changed: get true labels for some of these reviews, and retrain on "
+    "input": "{changed} changed: get true labels for some of these reviews, and retrain if the "
+    "score has fallen",
+    "answers": "{changed} changed: get true labels for some of these reviews, and retrain on "
     "everything labelled so far",
 }
 SCORE_BINS = 20
@@ -164,18 +162,19 @@ class DriftReport:
 
     @property
     def advice(self) -> str:
-        """Return what to do, in a sentence."""
+        """Return what to do, in a sentence that names what the drifted signals are about."""
         if self.verdict != "drifted":
             return ADVICE[self.verdict]
+        drifted = [signal for signal in self.signals if signal.state == "drifted"]
         measured = [signal.state for signal in self.signals if signal.name == MEASURED]
         if measured == ["drifted"]:
             return ADVICE["worse"]
+        changed = list(dict.fromkeys(SIGNALS[signal.name].about for signal in drifted))
+        kind = "input" if {signal.group for signal in drifted} == {"input"} else "answers"
         if measured == ["steady"]:
-            return ADVICE["holds"]
-        drifted = {group for group in GROUPS if self.state(group) == "drifted"}
-        if "input" not in drifted:
-            return ADVICE["answers only"]
-        return ADVICE["words only" if drifted == {"input"} else "both"]
+            kind = "holds"
+        listed = " and ".join([", ".join(changed[:-1]), changed[-1]] if changed[1:] else changed)
+        return ADVICE[kind].format(changed=listed)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
@@ -246,6 +245,11 @@ class DriftCheck:
     checked_at: datetime
     run_id: str = ""
 
+    @property
+    def period(self) -> str:
+        """Return from when to when the reviews came, in words; empty where that is not known."""
+        return " to ".join(dict.fromkeys(map(time_in_words, self.times or ())))
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the distributions, ready for JSON; report fields on top."""
         began, ended = self.times or (None, None)
@@ -267,6 +271,11 @@ class DriftCheck:
     def to_json(self) -> str:
         """Return the check as a JSON document."""
         return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def time_in_words(at: datetime) -> str:
+    """Return a time as people read it, in UTC to the minute."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def distributions(reference: Reference, window: WindowFeatures) -> tuple[Distribution, ...]:

@@ -10,20 +10,26 @@ store, where the server finds it.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from sentiment.data.reviews import TEXT_HASHES
 from sentiment.data.targets import appearing_whole
-from sentiment.drift import MIN_WINDOW, NEWEST
+from sentiment.drift import LATEST, MIN_WINDOW, NEWEST
 from sentiment.drift.compare import compare_reviews
+from sentiment.drift.features import WindowFeatures
 from sentiment.drift.page import render_page
 from sentiment.drift.reference import read_reference
 from sentiment.drift.report import STATES, DriftCheck, distributions
-from sentiment.drift.window import FileWindow, LogWindow, window_of_file, window_of_log
+from sentiment.drift.window import FileWindow, LogWindow, Period, window_of_file, window_of_log
 from sentiment.errors import ServingError, UnknownVersionError
 from sentiment.model.predictor import load_version
 from sentiment.predictions.log import default_log_url
@@ -40,13 +46,17 @@ from sentiment.tracking.store import (
     log_values,
 )
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 CHAMPION = "champion"
 KIND, DRIFT, REPLAY = TAG + "kind", "drift", "drift-replay"
 VERDICT, VERSION, SOURCE = TAG + "verdict", TAG + "version", TAG + "source"
+PERIOD = TAG + "period"  # tag of a scheduled check on new answers: times of the first and the last
 PAGE, REPORT = "drift_report.html", "drift_report.json"  # artifacts
-LATEST = "drift"  # the folder beside the store with the last check as latest.html and latest.json
 # Writing a run takes a few seconds; after so many, its process must have been killed
 ABANDONED = 600.0
+MOST = 0.5  # of the different texts of a window
 
 
 def run_check(
@@ -61,7 +71,8 @@ def run_check(
 
     `version` is an alias or a number. Of the log, the `NEWEST` answers are compared unless a time
     or a number is wanted. With fewer than `min_reviews` the verdict is "not enough yet". `keep`
-    says whether to log the check as a run; without one it is still written beside the store.
+    says whether to log the check as a run; without one it is still written beside the store. A
+    store that may not be written gets neither.
 
     Raises `ServingError` without such a version, `DriftReferenceError`, `WindowError`, or what
     reading the log or the file raises. Nothing is written then.
@@ -76,15 +87,25 @@ def run_check(
             "`python -m sentiment promote`"
         ) from None
     reference = read_reference(store, loaded.version)
+    scheduled = False
     if isinstance(wanted, FileWindow):
         window = window_of_file(wanted, loaded)
     else:
         if wanted.since is None and wanted.newest is None:
             wanted = replace(wanted, newest=NEWEST)
-        window = window_of_log(wanted, wanted.url or default_log_url(store.folder), loaded)
+        scheduled = wanted.since_check and wanted.since is None
+        last = last_period(store, loaded.version, wanted.name) if scheduled else None
+        url = wanted.url or default_log_url(store.folder)
+        window = window_of_log(wanted, url, loaded, last, min_reviews)
     report = compare_reviews(
-        reference, window.features, window.true, labelled=window.labelled, min_reviews=min_reviews
+        reference,
+        window.features,
+        window.true,
+        labelled=window.labelled,
+        reviews=window.reviews,
+        min_reviews=min_reviews,
     )
+    notes = window.notes + _own_reviews(store, loaded.run_id, window.features)
     check = DriftCheck(
         report=report,
         version=loaded.version,
@@ -92,25 +113,30 @@ def run_check(
         source=window.source,
         reviews=window.reviews,
         times=window.times,
-        notes=window.notes,
+        notes=notes,
         distributions=distributions(reference, window.features),
         checked_at=datetime.now(UTC),
     )
+    if not store.writable:
+        return check
     if keep(check):
-        return log_check(store, check)
+        return log_check(store, check, seen=scheduled and window.new)
     _write_latest(store, render_page(check), check.to_json())
     return check
 
 
-def log_check(store: Store, check: DriftCheck) -> DriftCheck:
+def log_check(store: Store, check: DriftCheck, *, seen: bool = False) -> DriftCheck:
     """Log a check as a run, write its page and JSON beside the store, and return it with its run.
 
+    With `seen` the next scheduled check begins after the period of this one.
     If anything fails, the run is FAILED, the files beside the store stay as they were, and the
     error is raised.
     """
     close_abandoned(store)
     verdict = check.report.verdict
-    tags = {VERDICT: verdict, VERSION: check.version, SOURCE: _source_tag(check)}
+    tags = {VERDICT: verdict, VERSION: check.version, SOURCE: _source_tag(check.source)}
+    if seen and check.times is not None:
+        tags[PERIOD] = " ".join(at.isoformat() for at in check.times)
     with written_run(store, DRIFT, f"drift of {check.version}: {verdict}", tags) as run_id:
         check = replace(check, run_id=run_id)
         page, report = render_page(check), check.to_json()
@@ -130,17 +156,57 @@ def verdict_changed(store: Store, check: DriftCheck) -> bool:
     verdict = check.report.verdict
     if verdict not in STATES:
         return False
-    tags = {KIND: DRIFT, VERSION: check.version, SOURCE: _source_tag(check)}
-    condition = " and ".join(f'tags.`{key}` = "{value}"' for key, value in tags.items())
-    condition += f" and tags.`{VERDICT}` != 'not enough yet' and attributes.status = '{FINISHED}'"
-    newest = store.client.search_runs(
+    newest = _checks(store, check.version, check.source)
+    before = [run.data.tags[VERDICT] for run in newest if run.info.run_id != check.run_id]
+    return bool(verdict != (before[0] if before else "steady"))
+
+
+def last_period(store: Store, version: str, source: str) -> Period | None:
+    """Return the period of the last scheduled check on new answers that had a verdict, if any.
+
+    Checks of another version or source do not count, and neither do those that left no run.
+    """
+    for run in _checks(store, version, source, f"tags.`{PERIOD}` != ''"):
+        began, ended = run.data.tags[PERIOD].split()
+        return datetime.fromisoformat(began).timestamp(), datetime.fromisoformat(ended).timestamp()
+    return None
+
+
+def _checks(store: Store, version: str, source: str, also: str = "") -> list[Run]:
+    """Return the two newest runs of checks of a version and source that had a verdict."""
+    tags = {KIND: DRIFT, VERSION: version, SOURCE: _source_tag(source)}
+    conditions = [f'tags.`{key}` = "{value}"' for key, value in tags.items()]
+    conditions += [f"tags.`{VERDICT}` != 'not enough yet'", f"attributes.status = '{FINISHED}'"]
+    found: list[Run] = store.client.search_runs(
         [experiment_id(store, store.settings.ledger)],
-        condition,
+        " and ".join([*conditions, also] if also else conditions),
         order_by=["attributes.start_time DESC"],
         max_results=2,
     )
-    before = [run.data.tags[VERDICT] for run in newest if run.info.run_id != check.run_id]
-    return bool(verdict != (before[0] if before else "steady"))
+    return found
+
+
+def _own_reviews(store: Store, run_id: str, window: WindowFeatures) -> tuple[str, ...]:
+    """Return a note where most of a window's different texts are ones the model was trained on.
+
+    Of incoming reviews a tenth to a third are, "good" and the like, and of the training file the
+    whole training part. The verdict stays that of the signals: what a model knows better moves them
+    in the harmless direction. Without texts, or without the run's hashes, nothing is said.
+    """
+    if window.text is None or not len(window.text.hashes):
+        return ()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            known = np.load(store.client.download_artifacts(run_id, TEXT_HASHES, folder))
+    except Exception:  # MLflow's own, or what the disk raises; another project's version has none
+        return ()
+    share = float(np.isin(window.text.hashes, known).mean())
+    if share <= MOST:
+        return ()
+    return (
+        f"{share:.0%} of the different texts are reviews the model was trained on: the check says "
+        "little about new ones; compare reviews that came later",
+    )
 
 
 def metrics(check: DriftCheck) -> dict[str, float]:
@@ -195,9 +261,9 @@ def write_whole(file: Path, text: str) -> None:
         out.write(text.encode("utf-8"))
 
 
-def _source_tag(check: DriftCheck) -> str:
+def _source_tag(source: str) -> str:
     """Return the source without the quote that MLflow's filters cannot escape."""
-    return check.source.replace('"', "'")
+    return source.replace('"', "'")
 
 
 def _write_latest(store: Store, page: str, report: str) -> None:

@@ -18,33 +18,44 @@ from sentiment.metrics import Floats, f1_macro
 
 Group = Literal["input", "score", "performance"]
 Scale = Literal["ks", "share", "psi", "chi2", "f1"]
+Side = Literal["up", "down", "both"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The title of a signal, the group it belongs to, and the scale it is measured on."""
+    """The title of a signal, its group, its scale, what it is about, and which way it may not go.
+
+    `about` is what has changed where the signal fires. `bad` names the only direction that is an
+    alarm: fewer unknown words, fewer emoji or a better score do no harm. A distance between two
+    distributions has no direction.
+    """
 
     title: str
     group: Group
     scale: Scale
+    about: str
+    bad: Side = "both"
 
 
+LENGTHS, WORDS, SYMBOLS = "lengths", "words", "emoji and other symbols"
+SCORES, ANSWERS, QUALITY = "probabilities", "the share of positive answers", "the estimated score"
 SIGNALS: dict[str, Kind] = {
-    "characters_ks": Kind("characters per review (KS)", "input", "ks"),
-    "words_ks": Kind("words per review (KS)", "input", "ks"),
-    "unknown_words": Kind("unknown words", "input", "share"),
-    "no_known_words": Kind("reviews without a known word", "input", "share"),
-    "emoji": Kind("reviews with emoji", "input", "share"),
-    "non_ascii": Kind("reviews with non-ASCII characters", "input", "share"),
-    "terms": Kind("the term that moved most (chi-square)", "input", "chi2"),
-    "score_psi": Kind("probability of positive (PSI)", "score", "psi"),
-    "score_ks": Kind("probability of positive (KS)", "score", "ks"),
-    "positive_share": Kind("positive answers", "score", "share"),
-    "estimated_f1": Kind("estimated macro-F1", "performance", "f1"),
-    "measured_f1": Kind("macro-F1 by true labels", "performance", "f1"),
+    "characters_ks": Kind("characters per review (KS)", "input", "ks", LENGTHS),
+    "words_ks": Kind("words per review (KS)", "input", "ks", LENGTHS),
+    "unknown_words": Kind("unknown words", "input", "share", WORDS, "up"),
+    "no_known_words": Kind("reviews without a known word", "input", "share", WORDS, "up"),
+    "emoji": Kind("reviews with emoji", "input", "share", SYMBOLS, "up"),
+    "non_ascii": Kind("reviews with non-ASCII characters", "input", "share", SYMBOLS, "up"),
+    "terms": Kind("the term that moved most (chi-square)", "input", "chi2", WORDS),
+    "score_psi": Kind("probability of positive (PSI)", "score", "psi", SCORES),
+    "score_ks": Kind("probability of positive (KS)", "score", "ks", SCORES),
+    "positive_share": Kind("positive answers", "score", "share", ANSWERS),
+    "estimated_f1": Kind("estimated macro-F1", "performance", "f1", QUALITY, "down"),
+    "measured_f1": Kind("macro-F1 by true labels", "performance", "f1", QUALITY, "down"),
 }
 NEED_TEXT = ("emoji", "non_ascii", "terms")
 MEASURED = "measured_f1"  # the one signal that needs true labels
+ESTIMATED, POSITIVE = "estimated_f1", "positive_share"
 
 # Cochran's rule (1954): with fewer expected, the chi-square of a 2 × 2 table is unreliable
 MIN_EXPECTED = 5.0
@@ -58,8 +69,9 @@ def effective_size(window: Floats, reference: Floats) -> Floats:
 def distances(reference: Tally, window: Tally) -> dict[str, Floats]:
     """Return the distance of each signal, larger for further apart, of shape (...).
 
-    Both tallies have the same supports. The distances of the two macro-F1 are below 0 where the
-    window does better. Signals that need texts or true labels are left out where there are none.
+    Both tallies have the same supports. Of a signal that is bad in one direction only, the distance
+    is below 0 in the other. Signals that need texts or true labels are left out where there are
+    none.
     """
     size = effective_size(window.total("reviews"), reference.total("reviews"))
     root = np.sqrt(size)
@@ -71,7 +83,8 @@ def distances(reference: Tally, window: Tally) -> dict[str, Floats]:
         "estimated_f1": root * (f1(reference, "estimated_f1") - f1(window, "estimated_f1")),
     }
     for name in SHARES:
-        by_signal[name] = root * np.abs(_angle(window.share(name)) - _angle(reference.share(name)))
+        rise = root * (_angle(window.share(name)) - _angle(reference.share(name)))
+        by_signal[name] = rise if SIGNALS[name].bad == "up" else np.abs(rise)
     if window.terms is None or reference.terms is None:
         del by_signal["emoji"], by_signal["non_ascii"]
     else:
@@ -110,7 +123,9 @@ def term_chi_square(reference: Tally, window: Tally) -> Floats:
     """Return Pearson's chi-square (1 degree of freedom) of each term's reviews, shape (..., terms).
 
     It compares how many reviews of window and reference have the term; it is 0 for terms that fall
-    short of `MIN_EXPECTED`. Both sides have texts.
+    short of `MIN_EXPECTED`. Of the last two, which stand for any other known word and any unknown
+    word, it is also 0 where there are more of the first or fewer of the second: that more words are
+    known is no alarm. Both sides have texts.
     """
     assert reference.terms is not None and window.terms is not None
     n, m = (tally.total("reviews")[..., None] for tally in (window, reference))
@@ -118,6 +133,8 @@ def term_chi_square(reference: Tally, window: Tally) -> Floats:
     without = n + m - with_term
     enough = np.minimum(with_term, without) * np.minimum(n, m) / (n + m) >= MIN_EXPECTED
     cross = window.terms * (m - reference.terms) - reference.terms * (n - window.terms)
+    enough[..., -2] &= cross[..., -2] < 0
+    enough[..., -1] &= cross[..., -1] > 0
     return np.divide(
         (n + m) * cross**2, n * m * with_term * without, out=np.zeros_like(cross), where=enough
     )

@@ -8,7 +8,7 @@ narrow the limits are. True labels are rarer, so the labelled reviews are sample
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from sentiment.data.tables import AS_WRITTEN, Chunk, Unreadable, cells, open_tab
 from sentiment.drift.features import NO_LABEL, WindowFeatures, logged_features, row_features
 from sentiment.errors import WindowError
 from sentiment.metrics import Ints
-from sentiment.predictions.log import ARMS, COUNTED_SOURCES, existing_log
+from sentiment.predictions.log import ARMS, COUNTED_SOURCES, SOURCES, existing_log
 
 if TYPE_CHECKING:
     from sentiment.model.predictor import LoadedVersion
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 SAMPLE = 50_000
 PORTION = 20_000  # rows read at a time: some tens of megabytes
 SEED = 42
-LOG_SOURCE = "prediction log"
+Period = tuple[float, float]  # times of the first and the last answer, in seconds since 1970
+MICROSECOND = 1e-6  # to which times are kept
 PLACES_SHOWN = 3  # rows of a file that could not be read
 
 
@@ -43,8 +44,9 @@ class Window:
 
     `reviews` is how many there are. `features` and `true` (true labels, or `NO_LABEL`) are of all
     of them, or of a sample of `SAMPLE`; then `labelled` has the same for those with a true label,
-    if any. `times` are those of the first and the last review, where known.
-    `notes` say in sentences what was sampled or left out.
+    unless all of them are in the sample. `times` are those of the first and the last review, where
+    known. `notes` say in sentences what was sampled or left out. `new` is False where a scheduled
+    check takes reviews that the check before has seen.
     """
 
     source: str
@@ -54,18 +56,31 @@ class Window:
     labelled: tuple[WindowFeatures, Ints] | None = None
     times: tuple[datetime, datetime] | None = None
     notes: tuple[str, ...] = ()
+    new: bool = True
 
 
 @dataclass(frozen=True)
 class LogWindow:
     """Answers in the prediction log: since a time (seconds since 1970), at most the `newest`.
 
-    Without a `url` it is the log beside the store.
+    Without a `url` it is the log beside the store. `sources` are those of the log that count. With
+    `since_check` and without `since` the window begins after the last such check that had a verdict
+    (`window_of_log`).
     """
 
     url: str | None = None
     since: float | None = None
     newest: int | None = None
+    sources: tuple[str, ...] = COUNTED_SOURCES
+    since_check: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a report calls the window; checks of other sources are a series of their own."""
+        if self.sources == COUNTED_SOURCES:
+            return "prediction log"
+        every = set(self.sources) == set(SOURCES)
+        return f"prediction log ({'all' if every else ', '.join(self.sources)})"
 
 
 @dataclass(frozen=True)
@@ -118,40 +133,52 @@ def _window(
     def with_labels(rows: pd.DataFrame) -> tuple[WindowFeatures, Ints]:
         return features(rows), rows["true_label"].fillna(NO_LABEL).to_numpy(dtype=np.int64)
 
-    labelled = None
+    labelled, sample = None, reviews.rows()
     if reviews.count > SAMPLE:
         notes = [f"a random sample of {SAMPLE:,} of {reviews.count:,} reviews", *notes]
         rows = reviews.rows(labelled=True)
-        labelled = with_labels(rows) if len(rows) else None
-    sampled, true = with_labels(reviews.rows())
+        if not rows.index.isin(sample.index).all():  # else they are read once
+            labelled = with_labels(rows)
+    sampled, true = with_labels(sample)
     return Window(source, reviews.count, sampled, true, labelled, times, tuple(notes))
 
 
-def window_of_log(wanted: LogWindow, url: str, version: LoadedVersion) -> Window:
+def window_of_log(
+    wanted: LogWindow, url: str, version: LoadedVersion, last: Period | None = None, least: int = 0
+) -> Window:
     """Return what a version answered according to the log at `url`, in either arm of an A/B test.
 
-    A log that does not exist is not created. Raises `WindowError` and `PredictionLogError`.
+    With the period of the `last` check the window begins after it. Where fewer than `least` answers
+    came since then, it begins where the last check began, so that the verdict does not change with
+    the mere number of reviews; earlier if even those are too few. A log that does not exist is not
+    created. Raises `WindowError` and `PredictionLogError`.
     """
-    reviews, times = RandomSample(SAMPLE), []
+    reviews, times, notes, new = RandomSample(SAMPLE), [], [], True
+    number, newest, sources = version.version, wanted.newest, wanted.sources
     with existing_log(url) as log:
-        since, skip = log.start_of_newest(version.version, wanted.since, wanted.newest)
-        portions = log.read(
-            since=since,
-            version=version.version,
-            arms=ARMS,
-            sources=COUNTED_SOURCES,
-            chunk=PORTION,
-        )
+        since = wanted.since if last is None else last[1] + MICROSECOND
+        since, skip = log.start_of_newest(number, since, newest, sources)
+        if last is not None and since is not None:
+            fewest = least if newest is None else min(least, newest)
+            earliest, more = log.start_of_newest(number, None, fewest, sources)
+            if earliest is None or earliest < since:
+                new = False
+                notes.append(f"fewer than {least:,} new answers: with those of the check before")
+                since, skip = log.start_of_newest(number, last[0], newest, sources)
+                if earliest is None or since is None or earliest < since:
+                    since, skip = earliest, more
+        portions = log.read(since=since, version=number, arms=ARMS, sources=sources, chunk=PORTION)
         for portion in portions:
             frame, skip = portion.iloc[skip:], max(skip - len(portion), 0)
             if len(frame):
                 reviews.add(frame)
                 times += [datetime.fromtimestamp(frame["at"].iloc[at], UTC) for at in (0, -1)]
         if not reviews.count:
-            raise log.no_answers(version.version, since)
-        notes = log.left_out(version.version, since)
+            raise log.no_answers(number, since, sources)
+        notes += log.left_out(number, since, sources)
     answers = partial(logged_features, pipeline=version.pipeline)
-    return _window(LOG_SOURCE, reviews, answers, notes, (times[0], times[-1]))
+    window = _window(wanted.name, reviews, answers, notes, (times[0], times[-1]))
+    return replace(window, new=new)
 
 
 def window_of_file(wanted: FileWindow, version: LoadedVersion) -> Window:

@@ -7,13 +7,17 @@ than the one before is posted to `ALERT_WEBHOOK_URL` once, whichever of the two 
 # No `from __future__ import annotations` here: Prefect loads the flow by its file's path, and could
 # not resolve the names of the parameters' types then.
 
+import time
 from dataclasses import dataclass
+from typing import Annotated
 
 from filelock import FileLock
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
+from pydantic import Field
 
+from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.drift.report import STATES, DriftCheck
 from sentiment.drift.runs import run_check, verdict_changed
 from sentiment.drift.window import LogWindow
@@ -25,6 +29,7 @@ from sentiment.tracking.store import Store, open_store
 DRIFT_FLOW_NAME = "Flipkart Sentiment Drift Flow"
 DRIFTED, TOO_FEW = "drifted", "not enough yet"
 TOLD = "drift_told"  # tag of the registered model: the verdict that was posted last
+DAY_SECONDS = 86_400.0
 LOCK_SECONDS = 120  # for the other flow's check; a check of a million answers takes less
 
 
@@ -40,15 +45,27 @@ NOT_ASKED = Finding(None, ("not checked: drift is off",))
 
 
 @task(**RETRIED)
-def check_drift(store: str | None, log_url: str | None, needed: bool = False) -> Finding:
+def check_drift(
+    store: str | None,
+    log_url: str | None,
+    drift_window: int = NEWEST,
+    drift_days: float | None = None,
+    min_reviews: int = MIN_WINDOW,
+    needed: bool = False,
+) -> Finding:
     """Compare incoming reviews with the training data of the production version.
+
+    Of the answers to the API at most the newest `drift_window` are compared: those of the last
+    `drift_days`, or else those since the last check, and at least `min_reviews`.
 
     With `needed` the check is the purpose of the run: errors are raised, and each check is a run in
     MLflow. Otherwise an error is a finding, so that it does not stop a retraining, and only a
     change of verdict is a run: a flow that retrains every five minutes would add too many.
     """
+    since = None if drift_days is None else time.time() - drift_days * DAY_SECONDS
+    wanted = LogWindow(log_url, since, drift_window, since_check=True)
     try:
-        found = check_log(open_store(store), log_url, get_run_logger(), keep=needed)
+        found = check_log(open_store(store), wanted, min_reviews, get_run_logger(), keep=needed)
     except WindowError as error:
         found = Finding(TOO_FEW, (f"{TOO_FEW}: {error}",))
     except (DriftReferenceError, ServingError) as error:
@@ -62,7 +79,9 @@ def check_drift(store: str | None, log_url: str | None, needed: bool = False) ->
     return found
 
 
-def check_log(store: Store, log_url: str | None, log: Log, *, keep: bool = True) -> Finding:
+def check_log(
+    store: Store, wanted: LogWindow, min_reviews: int, log: Log, *, keep: bool = True
+) -> Finding:
     """Check the version in production and post a change. Raises as `run_check` does.
 
     Without `keep` a check that changes no verdict is not written to MLflow.
@@ -70,11 +89,15 @@ def check_log(store: Store, log_url: str | None, log: Log, *, keep: bool = True)
     # one at a time, so that verdicts come in an order, and a change is posted once
     with FileLock(store.studies / "drift.lock", timeout=LOCK_SECONDS):
         checked = run_check(
-            store, LogWindow(log_url), keep=lambda it: keep or verdict_changed(store, it)
+            store,
+            wanted,
+            min_reviews=min_reviews,
+            keep=lambda it: keep or verdict_changed(store, it),
         )
         announce(store, checked, log)
     report = checked.report
     of = f"version {checked.version}, {checked.reviews:,} reviews of the {checked.source}"
+    of += f" from {checked.period}"
     lines = [f"{report.verdict} ({of}): {report.summary}", *report.reasons, *checked.notes]
     lines.append(report.advice)
     if checked.run_id:
@@ -99,14 +122,23 @@ def announce(store: Store, checked: DriftCheck, log: Log) -> None:
 
 
 @flow(name=DRIFT_FLOW_NAME, **FLOW)
-def flipkart_drift_flow(store: str | None = None, log_url: str | None = None) -> str:
+def flipkart_drift_flow(
+    store: str | None = None,
+    log_url: str | None = None,
+    drift_window: Annotated[int, Field(ge=1)] = NEWEST,
+    drift_days: Annotated[float, Field(gt=0)] | None = None,
+    min_reviews: Annotated[int, Field(ge=1)] = MIN_WINDOW,
+) -> str:
     """Compare incoming reviews with the training data of the production version; train nothing.
 
     Args:
         store: folder of mlflow.db and mlruns; the project's own when empty.
         log_url: the prediction log; the SQLite file beside the store when empty.
+        drift_window: newest answers that are compared at most.
+        drift_days: compare those of so many days; those since the last check when empty.
+        min_reviews: fewer are not enough for a verdict.
 
     """
-    lines = check_drift(store, log_url, needed=True).lines
+    lines = check_drift(store, log_url, drift_window, drift_days, min_reviews, needed=True).lines
     create_markdown_artifact(lines_section(lines), key="drift-report", description=lines[0])
     return lines[0]

@@ -1,4 +1,6 @@
-"""Find the Prefect server to use: the one that is named and answers, or one of our own on loopback.
+"""Find the Prefect server to use: the one that is named, or else one of our own on loopback.
+
+Prefect's settings name one: `PREFECT_API_URL`, a profile, or a file such as `prefect.toml`.
 
 Our own server is a child process. It ends by itself when the process that started it is gone,
 however that died, so that a `kill -9` leaves nothing behind.
@@ -16,22 +18,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.request import urlopen
 
 from filelock import FileLock
+from httpx import HTTPError, HTTPStatusError, InvalidURL, Timeout
+from prefect.client.orchestration import get_client
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_SERVER_API_KEEPALIVE_TIMEOUT,
     PREFECT_SERVER_LOGGING_LEVEL,
+    PREFECT_UI_URL,
     temporary_settings,
 )
 
 from sentiment.errors import ServerError
-from sentiment.tracking.store import PRIVATE, PROJECT
+from sentiment.flows.terminal import say
+from sentiment.tracking.store import PRIVATE, PROJECT, without_password
 
 HOST, PORT = "127.0.0.1", 4200  # Prefect's own defaults
 START_SECONDS = 120  # a cold start takes about 10 s here; a loaded machine needs more
+NAMED_SECONDS = 10.0  # for one that is named: it may be starting at the same time as we
 STOP_SECONDS = 15
+REFUSALS = (401, 403)
 ORPHAN_SECONDS = 5  # less than a new service takes to start
 LOOK_SECONDS = 0.25
 
@@ -41,16 +49,33 @@ class Server:
 
     def __init__(self, api_url: str, folder: Path | None = None) -> None:
         self.api_url, self.folder = api_url, folder
-        self.ui_url = api_url.removesuffix("/api")
+        self.ui_url = without_password(api_url.removesuffix("/api"))
         self.process: subprocess.Popen[bytes] | None = None
 
     def answers(self, timeout: float = 2.0) -> bool:
-        """Return whether the Prefect API answers within `timeout` seconds."""
+        """Return whether the Prefect API answers within `timeout` seconds.
+
+        Raises `ServerError` if it refuses the credentials.
+        """
+        once = {PREFECT_API_URL: self.api_url, PREFECT_CLIENT_MAX_RETRIES: 0}
         try:
-            with urlopen(f"{self.api_url}/health", timeout=timeout) as response:
-                return bool(response.status == 200)
-        except (OSError, ValueError):
+            # Not /health: that needs no password, and at an address without `/api` a page answers
+            with (
+                temporary_settings(once),
+                get_client({"timeout": Timeout(timeout)}, sync_client=True) as client,
+            ):
+                client.read_flows(limit=1)
+        except HTTPStatusError as error:
+            if error.response.status_code in REFUSALS:
+                raise ServerError(
+                    f"the Prefect server at {without_password(self.api_url)} refuses: "
+                    f"{error.response.status_code} {error.response.reason_phrase}; correct "
+                    "PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+                ) from None
             return False
+        except (HTTPError, InvalidURL, ValueError, OSError):
+            return False
+        return True
 
     def restart_if_ours_died(self) -> None:
         """Start our own server again, on its port, if its process ended and the port is free."""
@@ -67,6 +92,33 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    @classmethod
+    def named(cls, address: str) -> Server:
+        """Return the server at an address, which may lack `/api`, as soon as it answers.
+
+        Raises `ServerError` if it does not within `NAMED_SECONDS`, or refuses.
+        """
+        address = address.rstrip("/")
+        shown = without_password(address)[:100]
+        until = time.monotonic() + NAMED_SECONDS
+        said = False
+        while True:
+            for url in (address, f"{address}/api"):
+                server = cls(url)
+                if server.answers(timeout=NAMED_SECONDS / 2):
+                    if url == address and PREFECT_UI_URL.value():  # Prefect Cloud's is elsewhere
+                        server.ui_url = without_password(PREFECT_UI_URL.value())
+                    return server
+            if time.monotonic() > until:
+                raise ServerError(
+                    f"no Prefect server answers at {shown}, which PREFECT_API_URL or the profile "
+                    "names; start it, or unset it (`prefect config unset PREFECT_API_URL`)"
+                )
+            if not said:
+                said = True
+                say(f"waiting for the Prefect server at {shown}, up to {NAMED_SECONDS:.0f} s …")
+            time.sleep(LOOK_SECONDS)
 
     @classmethod
     def own(cls, folder: Path) -> Server:
@@ -115,24 +167,15 @@ class Server:
             time.sleep(LOOK_SECONDS)
 
 
-def say(text: str) -> None:
-    """Print a line at once, also where the output is a file."""
-    print(text, flush=True)
-
-
 @contextmanager
 def server_for(folder: Path) -> Iterator[Server]:
-    """Yield the server that `PREFECT_API_URL` names, or our own where none answers there.
+    """Yield the server that Prefect's settings name, or else our own.
 
     Within the block Prefect's clients talk to it. Our own is taken down at the end. Raises
-    `ServerError`.
+    `ServerError`: where one is named, no other is started in its stead.
     """
-    named = os.environ.get("PREFECT_API_URL")
-    server = Server(named) if named else None
-    if server is None or not server.answers():
-        if named:
-            say(f"no Prefect server answers at {named}")
-        server = Server.own(folder)
+    named = PREFECT_API_URL.value()
+    server = Server.named(named) if named else Server.own(folder)
     try:
         if server.process is not None:
             server.wait_until_it_answers()

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
+import platform
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import zoneinfo
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -22,13 +25,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import tzlocal
 from filelock import FileLock, Timeout
 from httpx import HTTPError
-from prefect import State, Task
+from prefect import State, Task, tags
+from prefect._vendor.croniter.croniter import croniter
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import objects
-from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType, TaskRun
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.worker import EventsWorker
@@ -40,8 +45,10 @@ from prefect.tasks import exponential_backoff
 
 from sentiment import errors
 from sentiment.errors import ServiceError, UserError
-from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with, say
+from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with
 from sentiment.flows.report import alert
+from sentiment.flows.terminal import say
+from sentiment.tracking.store import PROJECT
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -49,9 +56,11 @@ if TYPE_CHECKING:
 
 RETRIES = 3  # 2, 4 and 8 seconds apart: a server that restarts is back by then
 LOOK_SECONDS = 0.5
+HOUR = 3600
 FLUSH_SECONDS = 10  # for the last logs and events of a run
 DRAIN_SECONDS = 600  # a run takes seconds; one that hangs must not keep the service up for ever
 SERVICE = "FLOW_SERVICE_PID"  # what a run's process is told of the service that started it
+FIELDS = 5  # of a cron expression
 ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
@@ -95,13 +104,34 @@ ONE_AT_A_TIME = objects.ConcurrencyLimitConfig(
 
 
 def check_cron(option: str, cron: str) -> None:
-    """Raise `ServiceError` unless `cron`, given as `option`, is a schedule that Prefect takes."""
+    """Raise `ServiceError` unless `cron`, given as `option`, is a schedule that Prefect takes.
+
+    Prefect would read a sixth field as seconds, and names such as `@daily`, which its UI cannot
+    show. Both are refused, and what never comes due, such as 30 February.
+    """
     try:
         CronSchedule(cron=cron)
+        croniter(cron).get_next()  # type: ignore[no-untyped-call]  # as the server does
+        known = len(cron.split()) == FIELDS
     except ValueError:
+        known = False
+    if not known:
         raise ServiceError(
-            f"{option} '{cron}': not a cron expression; expected five fields such as '*/5 * * * *'"
-        ) from None
+            f"{option} '{cron[:100]}': not a cron expression that comes due; expected five fields "
+            "such as '*/5 * * * *'"
+        )
+
+
+def local_zone() -> str:
+    """Return the IANA name of the local time zone. Where none is known, say so and return UTC."""
+    try:
+        name = str(tzlocal.get_localzone())
+    except zoneinfo.ZoneInfoNotFoundError:  # TZ=CET-1CEST, say
+        name = ""
+    if name in zoneinfo.available_timezones():
+        return name
+    say("the local time zone has no known name: schedules are read in UTC; see --timezone")
+    return "UTC"
 
 
 @contextmanager
@@ -120,14 +150,26 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
         held.release()
 
 
+def place_of(store: str | Path | None) -> list[str]:
+    """Return the tags of the flow runs of a store: its folder, and the machine that runs them.
+
+    Who holds the lock of a store knows that no other run with these tags is alive.
+    """
+    return [f"store:{store or PROJECT}", f"host:{platform.node()}"]
+
+
 def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> int:
     """Run the flow in this process, visible on the server; return 0 if it succeeded, else 1.
 
     Raises `UserError` where the flow does: that needs no traceback.
     """
     began = time.perf_counter()
+    place = place_of(parameters["store"])
     try:
-        flow(**parameters)
+        with get_client(sync_client=True) as client, refusals():
+            _close_left_over(client, {"tags": {"all_": place}})
+        with tags(*place):
+            flow(**parameters)
     except UserError:
         raise
     except Exception as error:  # Prefect has printed the traceback
@@ -139,11 +181,13 @@ def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]
     return 0
 
 
-def serve(server: Server, deployments: Sequence[RunnerDeployment]) -> int:
+def serve(
+    server: Server, deployments: Sequence[RunnerDeployment], hourly: Callable[[], None]
+) -> int:
     """Serve the deployments until SIGTERM or Ctrl-C, let runs in progress end, and return 0.
 
-    A paused deployment can only be run by hand. Raises `ServiceError` if the first is served
-    already, or if the Prefect server refuses.
+    `hourly` is called at the start and each hour. A paused deployment can only be run by hand.
+    Raises `ServiceError` if the first is served already, or if the Prefect server refuses.
     """
     os.environ[SERVICE] = str(os.getpid())
     stopping = threading.Event()
@@ -160,9 +204,14 @@ def serve(server: Server, deployments: Sequence[RunnerDeployment]) -> int:
         try:
             for deployment in deployments:
                 for one in () if deployment.paused else deployment.schedules or ():
-                    cron = getattr(one.schedule, "cron", one.schedule)
-                    say(f"serving '{deployment.name}' on cron {cron}; Prefect UI: {server.ui_url}")
+                    assert isinstance(one.schedule, CronSchedule)
+                    when = f"cron {one.schedule.cron} ({one.schedule.timezone})"
+                    say(f"serving '{deployment.name}' on {when}; Prefect UI: {server.ui_url}")
+            called = -math.inf
             while not stopping.wait(LOOK_SECONDS):
+                if runner.is_alive() and time.monotonic() - called > HOUR:
+                    called = time.monotonic()
+                    hourly()
                 server.restart_if_ours_died()
                 if not runner.is_alive() and server.answers():
                     say("the Prefect server was away: the runner is started again")
@@ -193,16 +242,14 @@ class _RunnerThread(threading.Thread):
     def __init__(self, client: SyncPrefectClient, deployments: Sequence[RunnerDeployment]) -> None:
         super().__init__(daemon=True)
         self.runner = _Runner(pause_on_shutdown=False)
-        try:
+        with refusals():
             for deployment in deployments:
+                _close_left_over(client, {"tags": {"all_": deployment.tags}})
                 missed = _tidy_up(client, deployment)
                 number = self.runner.add_deployment(deployment)
                 assert isinstance(number, UUID)  # a coroutine only in asynchronous code
                 if missed and not deployment.paused:
                     client.create_flow_run_from_deployment(number)
-        except HTTPError as error:
-            said = str(error).splitlines()[0]
-            raise ServiceError(f"the Prefect server refuses: {said}") from None
         self.context = copy_context()  # Prefect's settings
         self.start()
         while self.is_alive() and not self.runner.started:
@@ -230,6 +277,34 @@ class _RunnerThread(threading.Thread):
             self.join(2 * STOP_SECONDS)
 
 
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Raise what the Prefect server refuses within the block as a `ServiceError`."""
+    try:
+        yield
+    except HTTPError as error:
+        said = str(error).splitlines()[0]
+        raise ServiceError(f"the Prefect server refuses: {said}") from None
+
+
+def _close_left_over(client: SyncPrefectClient, whose: Mapping[str, object]) -> None:
+    """Close the flow runs that this filter takes, and their task runs, if they are not ended yet.
+
+    Their processes are gone: one that was killed cannot tell the server, or not all.
+    """
+    killed: State[Any] = Crashed(message="its process was killed")
+    active = FlowRunFilter.model_validate({**whose, "state": {"type": {"any_": ACTIVE}}})
+    for run in client.read_flow_runs(flow_run_filter=active):
+        client.set_flow_run_state(run.id, killed, force=True)
+        say(f"run '{run.name}' was left behind by a process that was killed: closed as crashed")
+    begun = TaskRunFilter.model_validate(
+        {"state": {"type": {"any_": [*ACTIVE, StateType.SCHEDULED, StateType.PAUSED]}}}
+    )
+    theirs = FlowRunFilter.model_validate(whose)
+    for step in client.read_task_runs(flow_run_filter=theirs, task_run_filter=begun):
+        client.set_task_run_state(step.id, killed, force=True)
+
+
 def _tidy_up(client: SyncPrefectClient, deployment: RunnerDeployment) -> bool:
     """Close what an earlier service left behind, and return whether runs came due since.
 
@@ -240,13 +315,8 @@ def _tidy_up(client: SyncPrefectClient, deployment: RunnerDeployment) -> bool:
         number = client.read_deployment_by_name(f"{deployment.flow_name}/{deployment.name}").id
     except ObjectNotFound:
         return False
-    left = client.read_flow_runs(
-        deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [number]}}),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ACTIVE}}}),
-    )
-    for run in left:
-        client.set_flow_run_state(run.id, Crashed(message="its service was killed"), force=True)
-        say(f"run '{run.name}' was left behind by a service that was killed: closed as crashed")
+    # also those of a service of another store, or on another machine: this one takes its place
+    _close_left_over(client, {"deployment_id": {"any_": [number]}})
     missed = 0
     while due := client.get_scheduled_flow_runs_for_deployments([number], datetime.now(UTC)):
         for late in due:

@@ -1,4 +1,7 @@
-"""Explain a decision: which terms decided, by how much, and where in the raw text they stand.
+"""Read a raw text as a model does, and explain a decision: which terms decided, and from where.
+
+`Explainer.read` is the one way from a raw text to what is counted of it: an answer, the prediction
+log, the drift reference and a file that is checked for drift all count what it returns.
 
 A term contributes its TF-IDF value times its weight. Added up in alphabetical order of the terms,
 with the intercept last, contributions give the decision value to the last bit.
@@ -16,12 +19,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sentiment.data.reviews import remove_marker
 from sentiment.metrics import Floats
 from text_cleaning import (
     EMOJI_RUN,
     HTML_TAG,
     URL,
     clean_text,
+    clean_texts,
     keep_letters,
     lowercase,
     remove_emoji,
@@ -69,8 +74,28 @@ class Terms:
         return len({word for _, first, last in self.found for word in range(first, last + 1)})
 
 
+@dataclass(frozen=True)
+class ReadText:
+    """A raw text as a model reads it.
+
+    `text` goes up to the scraper's trailing marker; what stands before keeps its place. `cleaned`
+    is what the cleaning makes of it, `terms` what the vectorizer sees of that.
+    """
+
+    text: str
+    cleaned: str
+    terms: Terms
+
+    @property
+    def body(self) -> str:
+        """The text without outer white space, of which characters are counted."""
+        return self.text.strip()
+
+
 class Explainer:
-    """Explain the decisions of one model, from its fitted vectorizer and its terms' weights.
+    """Read texts for one model, and explain its decisions.
+
+    It needs the model's fitted vectorizer and its terms' weights.
 
     Without weights, shape (terms,), nothing is explained.
     """
@@ -83,6 +108,14 @@ class Explainer:
         self._stop_words = vectorizer.get_stop_words() or frozenset()
         shortest, longest = vectorizer.ngram_range
         self._sizes = range(shortest, longest + 1)
+
+    def read(self, texts: Sequence[str]) -> list[ReadText]:
+        """Return raw texts as the model reads them. Raises TypeError as `clean_texts` does."""
+        bodies = texts if isinstance(texts, str) else [_without_marker(text) for text in texts]
+        return [
+            ReadText(body, cleaned, self.terms(cleaned))
+            for body, cleaned in zip(bodies, clean_texts(bodies), strict=True)
+        ]
 
     def terms(self, cleaned: str) -> Terms:
         """Return the words and the known terms of a cleaned text."""
@@ -117,6 +150,13 @@ class Explainer:
             for column, weight in zip(columns.tolist(), weights, strict=True)
         ]
         return tuple(sorted(found, key=lambda contribution: -abs(contribution.weight)))
+
+
+def _without_marker(text: str) -> str:
+    """Return the text up to the scraper's trailing marker; what goes before keeps its place."""
+    if not isinstance(text, str):
+        return text  # refused, with its position, by the cleaning
+    return text[: len(text) - len(text.lstrip()) + len(remove_marker(text))]
 
 
 def locate_words(text: str, cleaned: str, words: Sequence[str]) -> list[Range]:

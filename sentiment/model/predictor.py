@@ -21,14 +21,13 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 
-from sentiment.data.reviews import remove_marker
 from sentiment.errors import CalibrationError, ServingError, UnknownVersionError
 from sentiment.model.calibration import Calibration, read_calibration
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
 from sentiment.tracking.store import Store, without_password
-from text_cleaning import clean_texts, cleaning_fingerprint, cleaning_packages
+from text_cleaning import cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -44,13 +43,15 @@ class Prediction:
 
     `label` is 1 (positive) where `probability` (of positive, 0–1) is at least the version's
     threshold, and 0 (negative) where it is below. A review without a known word gets no label but
-    a `reason`, and the prior as probability. `words` are those the vectorizer sees;
-    `contributions`, the weightiest first, add up to `decision` less the intercept.
+    a `reason`, and the prior as probability. `characters` are those of the text without marker and
+    outer white space, `words` those the vectorizer sees; `contributions`, the weightiest first, add
+    up to `decision` less the intercept.
     """
 
     label: int | None
     probability: float
     decision: float
+    characters: int
     words: int
     known_words: int
     contributions: tuple[Contribution, ...]
@@ -104,26 +105,25 @@ class LoadedVersion:
         """
         if len(texts) == 0:
             return []
-        bodies = texts if isinstance(texts, str) else [_without_marker(text) for text in texts]
-        cleaned = clean_texts(bodies)
-        found = [self._explainer.terms(clean) for clean in cleaned]
-        rows = _tfidf(self.pipeline.named_steps["tfidf"], found)
+        read = self._explainer.read(texts)
+        rows = _tfidf(self.pipeline.named_steps["tfidf"], [each.terms for each in read])
         ends = rows.indptr.tolist()
         decisions, probabilities = (given.tolist() for given in self.calibration.answers(rows))
         predictions = []
-        for number, (text, clean, terms) in enumerate(zip(bodies, cleaned, found, strict=True)):
+        for number, each in enumerate(read):
             row, known = slice(ends[number], ends[number + 1]), ends[number] < ends[number + 1]
             contributions: tuple[Contribution, ...] = ()
             if explain and known:
                 contributions = self._explainer.contributions(
-                    text, clean, terms, rows.indices[row], rows.data[row]
+                    each.text, each.cleaned, each.terms, rows.indices[row], rows.data[row]
                 )
             prediction = Prediction(
                 label=int(probabilities[number] >= self.threshold) if known else None,
                 probability=probabilities[number],
                 decision=decisions[number],
-                words=len(terms.words),
-                known_words=terms.known_words,
+                characters=len(each.body),
+                words=len(each.terms.words),
+                known_words=each.terms.known_words,
                 contributions=contributions,
                 reason=None if known else NO_KNOWN_WORDS,
             )
@@ -206,13 +206,6 @@ def one_line(error: Exception) -> str:
     """Return an error as one line without passwords, the same line for the same error."""
     text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
     return without_password(f"{type(error).__name__}: {text}")[:300]
-
-
-def _without_marker(text: str) -> str:
-    """Return the text up to the scraper's trailing marker; what goes before keeps its place."""
-    if not isinstance(text, str):
-        return text  # refused, with its position, by the cleaning
-    return text[: len(text) - len(text.lstrip()) + len(remove_marker(text))]
 
 
 def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:

@@ -31,6 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from sentiment.errors import PredictionLogError, WindowError
+from sentiment.tracking.store import sqlite_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,8 +196,11 @@ OF_ITS_REVIEW = (FEEDBACK.c.request_id == PREDICTIONS.c.request_id) & (
 
 
 def default_log_url(folder: Path) -> str:
-    """Return the URL of the log where none is named: a SQLite file in the store's folder."""
-    return f"sqlite:///{folder / 'predictions.db'}"
+    """Return the URL of the log where none is named: a SQLite file in the store's folder.
+
+    Raises `TrackingError` where no database can be there.
+    """
+    return sqlite_url(folder / "predictions.db")
 
 
 def open_log(url: str) -> PredictionLog:
@@ -443,7 +447,8 @@ class PredictionLog:
             )
         return WindowError(
             f"{_shown(self._engine.url)}: no answers of version {version}{to} among the "
-            f"{self.counts()['predictions']:,} predictions of the log; {SERVE}"
+            f"{self.counts()['predictions']:,} predictions of the log"
+            f"{' (`--source all` counts the others)' if to else ''}; {SERVE}"
         )
 
     def begin_comparison(self, comparison: LoggedComparison) -> None:

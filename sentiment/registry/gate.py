@@ -2,28 +2,44 @@
 
 `compare_versions` lets both versions answer the same reviews, none of which they were trained on.
 `judge` and `judge_first` are the rules, on labels, predictions and times alone.
+
+On the same data a candidate must be better, or versions of equal quality would take turns by luck.
+On new data it may be equal: it knows more. But many such steps, each a little downwards, would lead
+far. So there is a floor: the best version that was ever in production. `tools/simulate_gate.py`
+shows what these rules let through.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from sentiment.console import Terminal
 from sentiment.data.reviews import CLASS_NAMES, TEXT_HASHES, Split, text_hashes
-from sentiment.errors import VersionError
+from sentiment.errors import TrackingError, VersionError
 from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_difference, score
 from sentiment.model.predictor import one_line
-from sentiment.tracking.artifact import load_pipeline
-from sentiment.tracking.store import Store
+from sentiment.tracking.artifact import read_pipeline
+from sentiment.tracking.ledger import BEST_DIFFERENCE, BEST_VERSION
+from sentiment.tracking.store import Store, quiet
 from text_cleaning import clean_texts, cleaning_fingerprint
 
+TextHashes = npt.NDArray[np.uint64]  # distinct, as of `text_hashes`
+# The best version so far, if it is neither candidate nor production, and how the candidate's
+# macro-F1 differs from its.
+Floor = tuple[str, Interval]
+
+# Share of the candidate's training reviews that production was not trained on. With fewer the
+# holdout is almost the same as well, and each retraining would only be one more try on it.
+NEW_DATA = 0.05
 MARGIN = 0.01  # of macro-F1 that new data may cost; one model varies by .010 over splits
 MAX_RECALL_FALL = 0.03  # the negative reviews are the few that somebody should read
 MAX_TIME_RATIO = 2.0  # of the median times of one prediction; a busy machine alone can cause less
@@ -48,8 +64,10 @@ class Verdict:
 
     `scores` holds the candidate's, then production's. `rows` reviews were compared; `left_out` more
     were not, because one of the versions was trained on their cleaned texts. `baseline` is the
-    macro-F1 of always answering the commoner class. A figure is None where there was nothing to
-    compare with, or too little.
+    macro-F1 of always answering the commoner class. `rule` says which rule was applied and why.
+    `best` is the best version so far, which may be one of the two, and `best_difference` how the
+    candidate's macro-F1 differs from its. A figure is None where there was nothing to compare with,
+    or too little.
     """
 
     promoted: bool
@@ -63,10 +81,14 @@ class Verdict:
     recall_difference: Interval | None = None
     baseline: float | None = None
     note: str = ""
+    rule: str = ""
+    best: str | None = None
+    best_difference: Interval | None = None
 
     def sentence(self) -> str:
         """Return the verdict as one line."""
-        return f"{'promoted' if self.promoted else 'refused'}: {self.reason}"
+        rule = f" ({self.rule})" if self.rule else ""
+        return f"{'promoted' if self.promoted else 'refused'}: {self.reason}{rule}"
 
     def metrics(self) -> dict[str, float]:
         """Return the figures by name, for the ledger."""
@@ -78,27 +100,31 @@ class Verdict:
         for name, interval in (
             ("difference_f1_macro", self.difference),
             ("difference_recall_negative", self.recall_difference),
+            (BEST_DIFFERENCE, self.best_difference),
         ):
             found |= {} if interval is None else _ends(name, interval)
+        found |= {} if self.best is None else {BEST_VERSION: float(self.best)}
         return found | ({} if self.baseline is None else {"majority_f1_macro": self.baseline})
 
     def table(self) -> pd.DataFrame:
-        """Return the figures as a table: `measure`, a column a version, and `difference`."""
-        measures = ["macro-F1", "recall of negative", "median ms a prediction"]
-        frame = pd.DataFrame({"measure": measures})
-        for scores in self.scores:
-            frame[f"version {scores.version}"] = [
-                _shown(scores.f1_macro, 4),
-                _shown(scores.recall_negative, 4),
+        """Return the figures as a table of a row a version, and the differences with their ends."""
+        rows = [
+            (
+                f"version {scores.version}",
+                _brief(scores.f1_macro),
+                _brief(scores.recall_negative),
                 f"{scores.seconds * 1000:.2f}",
-            ]
+            )
+            for scores in self.scores
+        ]
         if self.difference is not None and self.recall_difference is not None:
-            frame["difference"] = [
-                _shown(self.difference, 4),
-                _shown(self.recall_difference, 4),
-                f"× {self.scores[0].seconds / self.scores[1].seconds:.2f}",
-            ]
-        return frame
+            ratio = f"× {self.scores[0].seconds / self.scores[1].seconds:.2f}"
+            both = _brief(self.difference), _brief(self.recall_difference)
+            rows.append(("difference", *both, ratio))
+        if self.best_difference is not None and self.best != self.production:
+            rows.append((f"to version {self.best}", _brief(self.best_difference), "", ""))
+        columns = ["", "macro-F1, 95 %", "recall of negative, 95 %", "ms"]
+        return pd.DataFrame(rows, columns=columns)
 
     def show(self, terminal: Terminal) -> None:
         """Print what was compared, the figures, and the verdict."""
@@ -107,54 +133,80 @@ class Verdict:
                 f"compared on {self.rows:,} reviews of the holdout; {self.left_out:,} more left "
                 "out, because one of the versions was trained on their cleaned texts"
             )
-            terminal.table("Gate", self.table())
+            terminal.table("Gate (ms: median of one prediction)", self.table())
         if self.note:
             terminal.say(self.note)
         terminal.say(self.sentence(), always=True)
 
 
-def compare_versions(store: Store, candidate: str, production: str | None, split: Split) -> Verdict:
+def compare_versions(
+    store: Store, candidate: str, production: str | None, split: Split, best: str | None = None
+) -> Verdict:
     """Let the versions answer the holdout of `split`, the current data, and judge them.
 
-    With `production` None the candidate is the first version. Reviews are left out when one of the
-    versions was trained on their cleaned texts. Raises `VersionError` when a version cannot be
-    loaded or scored.
+    With `production` None the candidate is judged as the first version. `best` is the best version
+    that was ever in production. Reviews are left out when one of two versions that are compared was
+    trained on their cleaned texts. Raises `VersionError` when the candidate or production cannot be
+    scored, and `TrackingError` when the store does not answer.
     """
-    versions = [candidate] if production is None else [candidate, production]
-    loaded = [_load(store, version) for version in versions]
-    note = ""
-    if loaded[0].fingerprint != cleaning_fingerprint():
+    mine, other = _load(store, candidate), None
+    if mine.fingerprint != cleaning_fingerprint():
         raise VersionError(
             candidate,
-            f"trained with another cleaning ({loaded[0].fingerprint}, now "
-            f"{cleaning_fingerprint()}), so its training texts cannot be recognised; retrain it",
+            f"trained with another cleaning ({mine.fingerprint}, now {cleaning_fingerprint()}), so "
+            "its training texts cannot be recognised; retrain it",
         )
-    if loaded[-1].fingerprint != cleaning_fingerprint():
-        # some of its training texts may stay in; that favours production, so the gate stays strict
-        note = (
-            f"version {production} was trained with another cleaning: some reviews may be known to "
-            "it, which favours it"
-        )
+    best, notes = best or production or candidate, []
+    if production is not None:
+        other = _load(store, production)
+        if other.fingerprint != cleaning_fingerprint():
+            # some of its training texts may stay in; that favours production: the gate stays strict
+            notes.append(
+                f"version {production} was trained with another cleaning: some reviews may be "
+                "known to it, which favours it"
+            )
     # text_hashes sorts and drops duplicates, so it is asked for one text at a time
-    hashes = [text_hashes([text])[0] for text in clean_texts(split.test_texts)]
-    new = ~np.isin(hashes, np.concatenate([version.hashes for version in loaded]))
-    texts = [text for text, kept in zip(split.test_texts, new, strict=True) if kept]
-    truth, left_out = split.y_test[new], int((~new).sum())
-    if not texts:
-        return Verdict(False, _too_few(truth), candidate, production, 0, left_out, note=note)
-    predicted = [_predict(version, texts) for version in loaded]
-    seconds = median_seconds([version.pipeline for version in loaded], texts[:TIMED_TEXTS])
-    if production is None:
-        return judge_first(candidate, truth, predicted[0], seconds[0], left_out=left_out)
-    return judge(
-        (candidate, production),
-        truth,
-        (predicted[0], predicted[1]),
-        (seconds[0], seconds[1]),
-        same_data=loaded[0].digest == loaded[1].digest,
-        left_out=left_out,
-        note=note,
-    )
+    hashes = np.array([text_hashes([text])[0] for text in clean_texts(split.test_texts)])
+    floor = None
+    if best not in {candidate, production}:
+        try:
+            floor = best, _difference(mine, _load_best(store, best), split, hashes)
+        except VersionError as error:
+            notes.append(f"not compared with the best version so far: {error}")
+            best = production or candidate
+    compared = [mine] if other is None else [mine, other]
+    texts, truth = _unknown(split, hashes, compared)
+    left_out, note = len(split.test_texts) - len(texts), "; ".join(notes)
+    if _too_few(truth):
+        reason, rows = _too_few(truth), len(texts)
+        return Verdict(False, reason, candidate, production, rows, left_out, note=note, best=best)
+    predicted = [_predict(version, texts) for version in compared]
+    seconds = median_seconds([version.pipeline for version in compared], texts[:TIMED_TEXTS])
+    if other is None:
+        verdict = judge_first(
+            candidate, truth, predicted[0], seconds[0], left_out=left_out, floor=floor
+        )
+    else:
+        same = mine.digest == other.digest
+        verdict = judge(
+            (candidate, other.version),
+            truth,
+            (predicted[0], predicted[1]),
+            (seconds[0], seconds[1]),
+            new=0.0 if same else new_share(mine.hashes, other.hashes),
+            left_out=left_out,
+            floor=floor,
+        )
+    best_difference = None if best == candidate else verdict.best_difference
+    return replace(verdict, note=note, best=best, best_difference=best_difference)
+
+
+def new_share(candidate: TextHashes, production: TextHashes) -> float:
+    """Return the share, 0–1, of the candidate's training texts that production's do not have.
+
+    Both are distinct hashes, as of `text_hashes`.
+    """
+    return 1 - float(np.isin(candidate, production).mean()) if len(candidate) else 0.0
 
 
 def median_seconds(pipelines: Sequence[Any], texts: Sequence[str]) -> list[float]:
@@ -175,28 +227,36 @@ def judge(
     predicted: tuple[Labels, Labels],
     seconds: tuple[float, float],
     *,
-    same_data: bool,
+    new: float,
     left_out: int = 0,
-    note: str = "",
+    floor: Floor | None = None,
 ) -> Verdict:
     """Judge a candidate against the version in production; each pair is in this order.
 
     `truth` and `predicted` are 0/1 labels of the same rows, `seconds` the median times of one
-    prediction. When both were trained on the same data, the 95 % interval of the paired difference
-    in macro-F1 must lie above 0; otherwise its lower end must lie above -`MARGIN`. The recall of
-    negative may fall by `MAX_RECALL_FALL`, the time may grow by the factor `MAX_TIME_RATIO`.
+    prediction. `new` is the share, 0–1, of the candidate's training reviews that production was not
+    trained on. Below `NEW_DATA` the 95 % interval of the paired difference in macro-F1 must lie
+    above 0; from there on its lower end above -`MARGIN`. The recall of negative may fall by
+    `MAX_RECALL_FALL`, the time may grow by the factor `MAX_TIME_RATIO`.
+
+    `floor` is the best version so far, if it is a third one, and the candidate's difference to it.
+    Its lower end must lie above -`MARGIN` too, unless the candidate is better than production: to
+    refuse that one would keep a worse one.
     """
     few = _too_few(truth)
     if few:
-        return Verdict(False, few, *versions, len(truth), left_out, note=note)
+        return Verdict(False, few, *versions, len(truth), left_out)
     difference = paired_difference(truth, *predicted)
     recall = paired_difference(truth, *predicted, "recall_negative")
     against, measured = f"version {versions[1]}", f"difference {_shown(difference)}"
+    is_new = new > NEW_DATA - TINY
     faults = []
-    if same_data and difference.low <= 0:
-        faults.append(f"no evidence of improvement, {measured}")
-    elif not same_data and difference.low <= -MARGIN:
-        faults.append(f"may be worse than {against} by more than {MARGIN}, {measured}")
+    if difference.low <= 0:
+        if not is_new:
+            faults.append(f"no evidence of improvement, {measured}")
+        elif difference.low <= -MARGIN:
+            faults.append(f"may be worse than {against} by more than {MARGIN}, {measured}")
+        faults += _below(floor)
     if -recall.value > MAX_RECALL_FALL + TINY:
         faults.append(
             f"recall of negative falls by {-recall.value:.3f}, more than {MAX_RECALL_FALL}"
@@ -209,8 +269,9 @@ def judge(
     better = (
         f"better than {against}, {measured}"
         if difference.low > 0
-        else f"new data, and not worse than {against} by more than {MARGIN}, {measured}"
+        else f"not worse than {against} by more than {MARGIN}, {measured}"
     )
+    data = "new data" if is_new else "the same data"
     return Verdict(
         promoted=not faults,
         reason="; ".join(faults) or better,
@@ -224,25 +285,58 @@ def judge(
         difference=difference,
         recall_difference=recall,
         baseline=majority_f1(truth),
-        note=note,
+        rule=f"{data}: {new:.1%} of its training reviews are new",
+        best=versions[1] if floor is None else floor[0],
+        best_difference=difference if floor is None else floor[1],
     )
 
 
 def judge_first(
-    version: str, truth: Labels, predicted: Labels, seconds: float, *, left_out: int = 0
+    version: str,
+    truth: Labels,
+    predicted: Labels,
+    seconds: float,
+    *,
+    left_out: int = 0,
+    floor: Floor | None = None,
 ) -> Verdict:
-    """Judge the first version ever: it must beat always answering the commoner class."""
+    """Judge a version where none is in production: it must beat answering the commoner class.
+
+    `floor` is as for `judge`.
+    """
     few = _too_few(truth)
     if few:
         return Verdict(False, few, version, None, len(truth), left_out)
     scores, baseline = _score(version, predicted, seconds, truth), majority_f1(truth)
     good = scores.f1_macro.low > baseline
-    reason = (
-        f"{'the first in production' if good else 'no evidence that it beats guessing'}, macro-F1 "
-        f"{_shown(scores.f1_macro)}, against {baseline:.3f} for always answering "
+    measured = (
+        f"macro-F1 {_shown(scores.f1_macro)}, against {baseline:.3f} for always answering "
         f"'{CLASS_NAMES[int(truth.mean() > 0.5)]}'"
     )
-    return Verdict(good, reason, version, None, len(truth), left_out, (scores,), baseline=baseline)
+    faults = [] if good else [f"no evidence that it beats guessing, {measured}"]
+    faults += _below(floor)
+    return Verdict(
+        promoted=not faults,
+        reason="; ".join(faults) or f"the first in production, {measured}",
+        candidate=version,
+        production=None,
+        rows=len(truth),
+        left_out=left_out,
+        scores=(scores,),
+        baseline=baseline,
+        best=None if floor is None else floor[0],
+        best_difference=None if floor is None else floor[1],
+    )
+
+
+def _below(floor: Floor | None) -> list[str]:
+    """Say that the candidate may be below the floor, if it may."""
+    if floor is None or floor[1].low > -MARGIN:
+        return []
+    return [
+        f"may be worse than version {floor[0]}, the best so far, by more than {MARGIN}, difference "
+        f"{_shown(floor[1])}"
+    ]
 
 
 def majority_f1(truth: Labels) -> float:
@@ -284,37 +378,95 @@ def _shown(interval: Interval, digits: int = 3) -> str:
     return f"{value}, 95% {low}…{high}"
 
 
+def _brief(interval: Interval) -> str:
+    """`−0.001 (−0.006…0.004)`, for a table of 80 columns."""
+    return f"{_shown(interval).replace(', 95% ', ' (')})"
+
+
 @dataclass(frozen=True)
 class _LoadedVersion:
     version: str
     pipeline: Any
-    hashes: Any  # of its training texts, as of `text_hashes`
+    hashes: TextHashes  # of its training texts, as of `text_hashes`
     digest: str
     fingerprint: str
 
 
 def _load(store: Store, version: str) -> _LoadedVersion:
+    """Load a version with what it was trained on; raise as `compare_versions` does."""
     import mlflow
 
-    model = store.settings.registered_model
-    try:
-        found = store.client.get_model_version(model, version)
-        pipeline = load_pipeline(store, f"models:/{model}/{version}")
-    except Exception as error:  # a damaged file fails in as many ways as there are libraries
-        raise VersionError(version, f"will not load: {one_line(error)}") from None
-    try:
-        file = mlflow.artifacts.download_artifacts(
-            run_id=found.run_id, artifact_path=TEXT_HASHES, tracking_uri=store.uri
-        )
-        hashes = np.load(Path(file), allow_pickle=False)
-    except Exception as error:
-        raise VersionError(
-            version,
-            f"its run has no readable {TEXT_HASHES} ({one_line(error)}), so its training texts "
-            "are unknown; register a model of the experiment or the flow",
-        ) from None
+    model, said = store.settings.registered_model, "will not load"
+    with tempfile.TemporaryDirectory() as copied, quiet("mlflow.store.artifact"):
+
+        def fetch(source: str) -> Path:
+            return Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=source, dst_path=copied, tracking_uri=store.uri
+                )
+            )
+
+        try:
+            found = store.client.get_model_version(model, version)
+            pipeline = read_pipeline(fetch(f"models:/{model}/{version}"))
+            said = f"its run has no readable {TEXT_HASHES}, so its training texts are unknown"
+            hashes = np.load(fetch(f"runs:/{found.run_id}/{TEXT_HASHES}"), allow_pickle=False)
+        except Exception as error:  # a damaged file fails in as many ways as there are libraries
+            if is_outage(error):
+                raise TrackingError(
+                    f"version {version} cannot be loaded just now: {one_line(error)}; try again"
+                ) from None
+            raise VersionError(version, f"{said}: {one_line(error)}") from None
     digest, fingerprint = (found.tags.get(x, "") for x in ("data_digest", "cleaning_fingerprint"))
     return _LoadedVersion(version, pipeline, hashes, digest, fingerprint)
+
+
+def is_outage(error: Exception) -> bool:
+    """Return whether this says that a server, a disk or the network is away: it may come back.
+
+    All else is for good: a file that is not there, is damaged, or asks for trust.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import HTTPError
+
+    if isinstance(error, MlflowException):
+        return _may_pass(int(error.get_http_status_code()))  # type: ignore[no-untyped-call]
+    if isinstance(error, HTTPError) and error.response is not None:
+        return _may_pass(error.response.status_code)
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    return isinstance(error, OSError) and not isinstance(error, missing)
+
+
+def _may_pass(status: int) -> bool:
+    return status >= 500 or status in {408, 429}  # timeout, too many requests
+
+
+def _load_best(store: Store, version: str) -> _LoadedVersion:
+    """Load the best version so far, which must know its training texts as today's cleaning does."""
+    loaded = _load(store, version)
+    if loaded.fingerprint != cleaning_fingerprint():
+        raise VersionError(version, "trained with another cleaning, which would favour it")
+    return loaded
+
+
+def _unknown(
+    split: Split, hashes: TextHashes, versions: Sequence[_LoadedVersion]
+) -> tuple[list[str], Labels]:
+    """Return texts and labels of the holdout that none of the versions was trained on."""
+    new = ~np.isin(hashes, np.concatenate([version.hashes for version in versions]))
+    return [text for text, kept in zip(split.test_texts, new, strict=True) if kept], split.y_test[
+        new
+    ]
+
+
+def _difference(
+    candidate: _LoadedVersion, best: _LoadedVersion, split: Split, hashes: TextHashes
+) -> Interval:
+    """Return how the candidate's macro-F1 differs from the best version's."""
+    texts, truth = _unknown(split, hashes, (candidate, best))
+    if _too_few(truth):
+        raise VersionError(best.version, _too_few(truth))
+    return paired_difference(truth, _predict(candidate, texts), _predict(best, texts))
 
 
 def _predict(version: _LoadedVersion, texts: list[str]) -> Labels:

@@ -11,11 +11,14 @@ import random
 import shlex
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment.data.reviews import Split
 from sentiment.errors import ConflictError, RegistryError
+from sentiment.model.predictor import one_line
 from sentiment.registry.gate import Verdict, compare_versions
 from sentiment.tracking.ledger import (
     PROMOTE,
@@ -75,8 +78,21 @@ def registry_state(store: Store) -> RegistryState:
 
 
 def production_version(store: Store) -> str | None:
-    """Return the version in production; None before the first promotion."""
-    return registry_state(store).production
+    """Return the version in production; None before the first promotion, and where it was deleted.
+
+    A deletion in MLflow's UI is no event of the ledger: it leaves the place vacant.
+    """
+    return _present(registry_state(store), registered_versions(store))
+
+
+def vacancy(store: Store) -> str:
+    """Say which version was in production and has been deleted; empty where none was."""
+    state, versions = registry_state(store), registered_versions(store)
+    if state.production is None or state.production in versions:
+        return ""
+    target = _rollback_target(state, versions)
+    way = "promote another" if target is None else f"`rollback` puts back version {target}"
+    return f"none: version {state.production} was in production and has been deleted; {way}"
 
 
 def stage(store: Store, version: str, why: str) -> Event:
@@ -118,14 +134,19 @@ def stage_challenger(store: Store, version: str, why: str) -> bool:
 def judge_version(store: Store, version: str, split: Split) -> Verdict:
     """Ask the gate whether to promote the version now, on the holdout of `split`.
 
-    Nothing is written. Raises `RegistryError` for an unknown version or the one in production, and
-    `VersionError` when a version cannot be scored.
+    Where the version in production was deleted, it is judged as the first. Nothing is written.
+    Raises `RegistryError` for an unknown version or the one in production, and as
+    `gate.compare_versions` does.
     """
     known_version(store, version)
-    production = production_version(store)
+    state = registry_state(store)
+    production = _present(state, registered_versions(store))
     if production == version:
         raise RegistryError(f"version {version} is in production already")
-    return compare_versions(store, version, production, split)
+    verdict = compare_versions(store, version, production, split, state.best)
+    if production == state.production:
+        return verdict
+    return replace(verdict, rule=f"version {state.production} was there and has been deleted")
 
 
 def promote(store: Store, verdict: Verdict, *, why: str = "", force: bool = False) -> Event:
@@ -144,7 +165,7 @@ def promote(store: Store, verdict: Verdict, *, why: str = "", force: bool = Fals
         store,
         PROMOTE,
         verdict.candidate,
-        _if_still(verdict.production),
+        _if_still(store, verdict.production),
         why=" ".join((why or verdict.sentence()).split()),
         forced=force and not verdict.promoted,
         metrics=verdict.metrics(),
@@ -158,12 +179,13 @@ def rollback(store: Store, why: str = "") -> Event:
 
     Raises `RegistryError` when there is none, `ConflictError` when production changed meanwhile.
     """
-    before = registry_state(store)
-    target = _rollback_target(before, registered_versions(store))
+    before, versions = registry_state(store), registered_versions(store)
+    target = _rollback_target(before, versions)
     if target is None:
         raise RegistryError("no version was in production before; there is nothing to go back to")
     why = " ".join(why.split()) or "rolled back"
-    event = append(store, ROLLBACK, target, _if_still(before.production), why=why)
+    expected = _if_still(store, _present(before, versions))
+    event = append(store, ROLLBACK, target, expected, why=why)
     reconcile(store)
     return event
 
@@ -242,30 +264,70 @@ def known_version(store: Store, version: str) -> ModelVersion:
 
 
 def retire_versions(store: Store, keep: int) -> list[str]:
-    """Delete the oldest versions beyond `keep` and return their numbers.
+    """Delete the oldest versions beyond `keep`, with their files, and return their numbers.
 
     A version that has an alias, or was ever in production, is neither deleted nor counted.
+    Parameters, metrics and tags of the run stay. If files cannot be deleted, that stands behind the
+    number.
     """
-    model = store.settings.registered_model
+    model, versions = store.settings.registered_model, registered_versions(store)
     aliased = set(store.client.get_registered_model(model).aliases.values())
     held = registry_state(store).promoted | {str(version) for version in aliased}
-    free = [number for number in registered_versions(store) if number not in held]
-    retired = free[: max(0, len(free) - keep)]
-    for number in retired:
+    free = [number for number in versions if number not in held]
+    retired = []
+    for number in free[: max(0, len(free) - keep)]:
         store.client.delete_model_version(model, number)
+        left = _free_artifacts(store, versions[number])
+        retired.append(f"{number} (its files stay: {left})" if left else number)
     return retired
 
 
-def promotion_command(
-    store: Store, version: str, data: str, how: Mapping[str, str | int | None]
-) -> str:
-    """Return the command that puts the version through the gate for production.
+def _free_artifacts(store: Store, version: ModelVersion) -> str:
+    """Delete the files of a deleted version, and say why they stay if they do.
 
-    `how` are the options by which the file was read; what is None was not given.
+    What another version shares with it stays, and all that is not in the store's own folder of
+    artifacts or, on a server, in that of the run's experiment.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    client, run_id, source = store.client, version.run_id or "", str(version.source)
+    try:
+        run = client.get_run(run_id)
+        root = client.get_experiment(run.info.experiment_id).artifact_location
+        places = []
+        if not client.search_model_versions(f"run_id = '{run_id}'"):
+            places.append(run.info.artifact_uri)
+        logged = source.startswith("models:/m-")
+        if logged and not client.search_model_versions(f"source_path = '{source}'"):
+            model = client.get_logged_model(source.removeprefix("models:/"))
+            places.append(model.artifact_location)
+            client.delete_logged_model(model.model_id)
+        outside = [place for place in places if not _is_ours(store, place, root)]
+        for place in places:
+            if place not in outside:
+                files = get_artifact_repository(place, tracking_uri=store.uri)
+                files.delete_artifacts()  # type: ignore[no-untyped-call]
+    except Exception as error:  # of as many kinds as there are kinds of artifact stores
+        return one_line(error)
+    return f"outside the store, {', '.join(outside)}" if outside else ""
+
+
+def _is_ours(store: Store, place: str, root: str) -> bool:
+    """Return whether the address of artifacts lies in the store; `root` is its experiment's."""
+    if store.artifacts is None:
+        return place.startswith(root.rstrip("/") + "/") and ".." not in place
+    folder = Path(place.removeprefix("file://")).resolve()
+    return store.artifacts.resolve() in folder.parents
+
+
+def promotion_command(store: Store, version: str, how: Mapping[str, str | int | None]) -> str:
+    """Return the command that puts the version through the gate, on the reviews it was trained on.
+
+    The file is known to the version's run. `how` are the options by which it was read, which are
+    not; what is None was not given.
     """
     words = ["python", "-m", "sentiment", "promote", version, "--to", "production"]
     for flag, value, default in (
-        ("--data", data, str(PROJECT / "data.csv")),
         *((f"--{name.replace('_', '-')}", value, None) for name, value in how.items()),
         ("--store", str(store.folder), str(PROJECT)),
     ):
@@ -279,13 +341,19 @@ def _rollback_target(state: RegistryState, versions: Mapping[str, ModelVersion])
     return next(earlier, None)
 
 
-def _if_still(expected: str | None) -> Decision:
+def _present(state: RegistryState, versions: Container[str]) -> str | None:
+    """Return the version in production if it is still registered."""
+    return state.production if state.production in versions else None
+
+
+def _if_still(store: Store, expected: str | None) -> Decision:
     """Return the decision to replace the version in production if it is still this one."""
 
     def decide(state: RegistryState) -> str | None:
-        if state.production != expected:
+        now = _present(state, registered_versions(store))
+        if now != expected:
             raise ConflictError(
-                f"another change came first: version {state.production} is in production now, no "
+                f"another change came first: version {now or 'none'} is in production now, no "
                 f"longer {expected or 'none'}; look at it, then try again"
             )
         return expected

@@ -6,13 +6,17 @@ import hmac
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Request, Response, request
+from markupsafe import Markup
 from pydantic import BaseModel
 
 from sentiment.data.reviews import CLASS_NAMES
+from sentiment.drift import LATEST
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import render_ab
 from sentiment.serving.metrics import CONTENT_TYPE
@@ -22,6 +26,12 @@ from sentiment.serving.service import Answer, Service, digest
 # Both ways of giving the token: programs send it as a bearer's, a browser asks for a password
 CHALLENGES = ('Bearer realm="sentiment"', 'Basic realm="sentiment", charset="UTF-8"')
 NO_CHECK = "a check by `python -m sentiment drift`, or by the scheduled flow"
+# What the page of a check gets on top when it is shown, for it does not know what answers now
+DRIFT_AGE = Markup('<p class="quiet">This check of version {version} was made {age}.</p>')
+DRIFT_OF_OTHER = Markup(
+    '<p class="other" role="alert">Version {now} answers now. This check is of version {checked} '
+    "and says nothing about version {now}; run <code>python -m sentiment drift</code>.</p>"
+)
 NO_EXPERIMENT = "a server started with --ab challenger=0.2 or --shadow challenger"
 BODY_PROBLEMS = (400, 408, 413, 415)
 PROBLEMS = {
@@ -161,12 +171,9 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     @api.add("/drift", problems=(404,), media=PAGE_OR_JSON, guarded=True)
     def drift() -> Response:
         """Return the report of the store's last drift check; browsers get a page."""
-        kind = "html" if prefers_html(request) else "json"
-        try:
-            report = (config.home / "drift" / f"latest.{kind}").read_bytes()
-        except OSError:
-            raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK) from None
-        return Response(report, mimetype="text/html" if kind == "html" else "application/json")
+        arms = service.watcher.arms
+        answers_now = None if arms is None else arms.champion.version
+        return _last_check(config.home / LATEST, answers_now, as_page=prefers_html(request))
 
     @api.add("/metrics", media=("text/plain",))
     def metrics() -> Response:
@@ -180,6 +187,31 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
 
     document = _json(openapi_document(api.paths, checks)).get_data()
     return api
+
+
+def _last_check(folder: Path, answers_now: str | None, *, as_page: bool) -> Response:
+    """Return the last drift check, with its age and the version that answers now."""
+    try:
+        report = json.loads((folder / "latest.json").read_bytes())
+        page = (folder / "latest.html").read_text("utf-8")
+    except OSError:
+        raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK) from None
+    age = (datetime.now(UTC) - datetime.fromisoformat(report["checked_at"])).total_seconds()
+    if not as_page:
+        return _json({**report, "age_seconds": round(age), "answers_now": answers_now})
+    notice = DRIFT_AGE.format(version=report["version"], age=_age(age))
+    if answers_now not in (None, report["version"]):
+        notice = DRIFT_OF_OTHER.format(checked=report["version"], now=answers_now) + notice
+    return Response(page.replace("<main>", f"<main>{notice}", 1), mimetype="text/html")
+
+
+def _age(seconds: float) -> str:
+    """Return how long ago something was, in the largest unit that it fills."""
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        count = int(seconds // length)
+        if count >= 1:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "less than a minute ago"
 
 
 def openapi_document(paths: Json, checks: RequestChecks) -> Json:

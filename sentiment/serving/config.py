@@ -13,7 +13,7 @@ from typing import Any
 
 from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
-from sentiment.tracking.store import PROJECT, Store, open_store
+from sentiment.tracking.store import PROJECT, Store, open_existing_store
 
 TOKEN_VARIABLE = "SENTIMENT_API_TOKEN"
 # What takes seconds to import is imported once, before the workers are forked: they share it, and
@@ -96,11 +96,11 @@ class ServingConfig:
         would go on reading a file that was moved away, or replaced by another.
         """
         if self.store is None and os.environ.get("MLFLOW_TRACKING_URI"):
-            return open_store()
+            return open_existing_store()
         database = self.home / "mlflow.db"
         _check_there(database)
         os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-        store = open_store(self.store)
+        store = open_existing_store(self.store)
         client: Any = _LocalClient(store.client, database)
         return replace(store, client=client)
 

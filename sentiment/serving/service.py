@@ -186,7 +186,7 @@ class Service:
                 unit=unit,
                 text_digest=digest(text),
                 text=text if self.config.store_text else None,
-                characters=len(text),
+                characters=prediction.characters,
                 words=prediction.words,
                 known_words=prediction.known_words,
                 probability=prediction.probability,

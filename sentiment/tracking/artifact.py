@@ -45,6 +45,7 @@ def log_pipeline(
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
+    use_uri(store.uri)
     run = store.client.get_run(run_id)
     for left in _logged_models(store, run.info.experiment_id, run_id):
         store.client.delete_logged_model(left)

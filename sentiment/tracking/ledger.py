@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment.errors import ConflictError
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 REGISTRY_KIND = {TAG + "kind": "registry"}
 PROMOTE, STAGE, ROLLBACK = "promote", "stage", "rollback"
+# Metrics of a promotion: the best version so far that the gate compared with, and how the macro-F1
+# of the promoted one differs from its
+BEST_VERSION, BEST_DIFFERENCE = "best_version", "best_difference_f1_macro"
 PATIENCE = 10.0  # seconds a claim waits for an earlier one; a change takes well under one
 POLL = 0.1  # seconds between two looks at the other claims
 ABANDONED = 600.0  # seconds after which a claim of another machine is taken for a dead one's
@@ -58,13 +62,18 @@ class Event:
 
 @dataclass(frozen=True)
 class RegistryState:
-    """What the ledger says. `stack` holds the versions in production, the present one last."""
+    """What the ledger says. `stack` holds the versions in production, the present one last.
+
+    `best` is the best of them as far as the gate could tell: the first, until a later one was shown
+    to be better than the best before. A version that was rolled back is not.
+    """
 
     stack: tuple[str, ...] = ()
     staging: str | None = None
     staged: frozenset[str] = frozenset()  # ever in staging
     promoted: frozenset[str] = frozenset()  # ever in production
     events: int = 0  # the number of the last event
+    best: str | None = None
 
     @property
     def production(self) -> str | None:
@@ -84,6 +93,7 @@ def replay(events: Iterable[Event], until: datetime | None = None) -> RegistrySt
     back. With `until`, a time with a zone, it is the state at that time.
     """
     stack: list[str] = []
+    bests: list[str] = []  # the best version since each of the stack came
     staging: str | None = None
     staged: set[str] = set()
     promoted: set[str] = set()
@@ -98,15 +108,29 @@ def replay(events: Iterable[Event], until: datetime | None = None) -> RegistrySt
             staged.add(event.target)
             continue
         if event.action == ROLLBACK:
-            del stack[-1:]
+            del stack[-1:], bests[-1:]
             while stack and stack[-1] != event.target:
-                del stack[-1]
+                del stack[-1], bests[-1]
         if not stack or event.action == PROMOTE:
             stack.append(event.target)
+            bests.append(_best(event, bests))
         promoted.add(event.target)
         if staging == event.target:
             staging = None
-    return RegistryState(tuple(stack), staging, frozenset(staged), frozenset(promoted), last)
+    best = bests[-1] if bests else None
+    return RegistryState(tuple(stack), staging, frozenset(staged), frozenset(promoted), last, best)
+
+
+def _best(event: Event, before: list[str]) -> str:
+    """Return the best version after a promotion.
+
+    The event says which one the gate compared with: production, where the best before was gone.
+    """
+    compared = event.metrics.get(BEST_VERSION)
+    shown = event.metrics.get(f"{BEST_DIFFERENCE}_low", 0.0) > 0
+    if shown or (compared is None and not before):
+        return event.target
+    return before[-1] if compared is None else str(int(compared))
 
 
 def read_events(store: Store) -> list[Event]:
@@ -115,7 +139,10 @@ def read_events(store: Store) -> list[Event]:
 
 
 def close_abandoned(store: Store) -> None:
-    """Mark claims as KILLED when their process is gone or they are older than `ABANDONED`."""
+    """Mark claims as KILLED when their process is gone or they are older than `ABANDONED`.
+
+    A process that began after a claim is not the one that wrote it, though it has its number.
+    """
     for run in _changes(store, RUNNING):
         if _abandoned(run):
             store.client.set_terminated(run.info.run_id, KILLED)
@@ -203,11 +230,28 @@ def _abandoned(run: Run) -> bool:
     # signal 0 asks whether a process is there; elsewhere than on POSIX it would end it
     if tags[TAG + "host"] != platform.node() or os.name != "posix":
         return False
+    pid = int(tags[TAG + "pid"])
     try:
-        os.kill(int(tags[TAG + "pid"]), 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)  # else it is there, and somebody else's
-    return False
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is there, and somebody else's
+        pass
+    # A process that began after the claim did not write it: the number was given away again, as
+    # in a container that was restarted.
+    began = _began(pid)
+    return began is not None and began > run.info.start_time / 1000
+
+
+def _began(pid: int) -> float | None:
+    """Return when a process began, in seconds since 1970; None where Linux does not tell."""
+    try:
+        # the name, in brackets, may have spaces and brackets; field 22 is the 20th after it
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    running = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - running
 
 
 def _in_order(event: Event) -> tuple[int, datetime, str]:

@@ -4,22 +4,30 @@ The store has MLflow's default layout, so a bare `mlflow ui` in the project fold
 `mlflow.db` and `mlruns/`. A folder that is given wins over `MLFLOW_TRACKING_URI`, which wins over
 the project folder. MLflow is imported when a store is opened, not before: telemetry must be off by
 then, and `--help` and bad input need not wait for it.
+
+MLflow keeps absolute places of artifacts in the database. When a store was moved or copied, they
+are mended as soon as it is opened; where it may not be written, they are mended as they are read.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import random
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
 from filelock import FileLock
 
@@ -27,12 +35,21 @@ from sentiment.errors import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import DatasetInput, Run
 
 PROJECT = Path(__file__).resolve().parents[2]
 TAG = "flipkart."  # in front of every tag of ours, apart from MLflow's
+DATA_PATH = TAG + "data_path"  # tag of a run: the file it was trained on, as it was named then
 PAGE = 1_000  # runs a search answers at once; MLflow allows up to 50,000
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+TRIES = 5  # of what collides when several processes do it at once
+PATIENCE = 60.0  # seconds to wait for a writer before the places of a moved store are mended
+PLACES = {  # the columns of MLflow's tables that hold absolute places of artifacts
+    "experiments": ["artifact_location"],
+    "runs": ["artifact_uri"],
+    "logged_models": ["artifact_location"],
+    "model_versions": ["source", "storage_location"],
+}
 
 # What we start says nothing to anybody outside, unless the user has set these.
 PRIVATE = {
@@ -58,10 +75,16 @@ class Settings:
 
 REGISTERED_MODEL, LEDGER = Settings.registered_model, Settings.ledger  # where no store is at hand
 
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Store:
-    """An opened MLflow store. `folder` holds our own files: studies and the locks of passes."""
+    """An opened MLflow store. `folder` holds our own files: studies and the locks of passes.
+
+    `writable` is false where a folder that may not be written was opened to be read.
+    """
 
     uri: str
     folder: Path
@@ -69,12 +92,13 @@ class Store:
     client: MlflowClient
     settings: Settings = Settings()
     experiment_ids: dict[str, str] = field(default_factory=dict)  # known already, by name
+    writable: bool = True
 
     @property
     def studies(self) -> Path:
         """Make the folder of studies and pass locks when it is missing, and return it."""
         folder = self.folder / "studies"
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         return folder
 
     def ui_command(self) -> str:
@@ -83,7 +107,7 @@ class Store:
             return f"open {without_password(self.uri)} in a browser"
         if self.folder == PROJECT:
             return "make mlflow-ui"
-        return f"mlflow ui --workers 1 --backend-store-uri {self.uri}"
+        return shlex.join(["mlflow", "ui", "--workers", "1", "--backend-store-uri", self.uri])
 
 
 def keep_private() -> None:
@@ -96,23 +120,56 @@ def keep_private() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
 
 
+def sqlite_url(file: Path) -> str:
+    """Return the SQLAlchemy URL of a SQLite file. Raises `TrackingError` where there is none."""
+    if "?" in str(file):
+        raise TrackingError(
+            f"{file}: no database can be there, since a URL ends at the '?'; rename that folder, "
+            "or name another"
+        )
+    return f"sqlite:///{file}"
+
+
 def open_store(folder: str | Path | None = None, settings: Settings | None = None) -> Store:
     """Open the store in `folder`, and create it when it is new, whoever else does so at once.
 
     Without a folder it is the one that `MLFLOW_TRACKING_URI` names, else the project's own. Raises
-    `TrackingError` when the store cannot be reached, made or read.
+    `TrackingError` when the store cannot be reached, made, read or written.
     """
+    return _open(folder, settings or Settings(), to_write=True)
+
+
+def open_existing_store(folder: str | Path | None = None, *, to_write: bool = False) -> Store:
+    """Open the store as `open_store` does, but never make one. Raises `TrackingError`.
+
+    Unless it is opened `to_write`, the folder may be one that cannot be written, which is said.
+    """
+    database = (PROJECT if folder is None else Path(folder).resolve()) / "mlflow.db"
+    if (folder is not None or not _named(database)) and not database.exists():
+        raise TrackingError(
+            f"{database}: no such store; run sentiment_mlflow_optuna.py --promote, or name "
+            "another with --store"
+        )
+    return _open(folder, Settings(), to_write=to_write)
+
+
+def _named(database: Path) -> str | None:
+    """Return the store that the environment names, None where that is this database or none."""
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    return None if named == f"sqlite:///{database}" else named or None
+
+
+def _open(folder: str | Path | None, settings: Settings, *, to_write: bool) -> Store:
     keep_private()
     home = Path(folder).resolve() if folder is not None else PROJECT
-    own = f"sqlite:///{home / 'mlflow.db'}"
-    uri = own if folder is not None else os.environ.get("MLFLOW_TRACKING_URI") or own
-    local = uri == own
-    try:
-        (home / "mlruns").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrackingError(
-            f"{home}: cannot keep the store there ({error.strerror}); name another with --store"
-        ) from None
+    database = home / "mlflow.db"
+    named = None if folder is not None else _named(database)
+    uri = named or sqlite_url(database)
+    writable = named is not None or not database.exists() or _may_write(database)
+    if to_write and not writable:
+        raise TrackingError(f"{home}: the store may not be written; name another with --store")
+    if named is None and writable and not database.exists():
+        _make_folder(home / "mlruns")
 
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -127,30 +184,36 @@ def open_store(folder: str | Path | None = None, settings: Settings | None = Non
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        if local:
+        if not writable:
+            with closing(_reading(database)):  # MLflow would try for a minute what fails here
+                _log.warning("%s: the store may not be written; it is only read", home)
+            _only_read(database)
+        elif named is None and not database.exists():
             _create_database(home)
         use_uri(uri)
-        client = mlflow.MlflowClient(uri)  # would itself create a missing database, unguarded
+        # would itself create a missing database, unguarded
+        client = mlflow.MlflowClient(uri, registry_uri=uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError) as error:
+        if named is None and writable:
+            _mend_places(home)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = re.sub(r"\s+", " ", str(error))[:200]
         raise TrackingError(
             f"{without_password(uri)}: the tracking store does not answer ({reason}); start "
             "it, or correct MLFLOW_TRACKING_URI or --store"
         ) from None
-    return Store(uri, home, home / "mlruns" if local else None, client, settings or Settings())
+    artifacts = None if named else home / "mlruns"
+    return Store(uri, home, artifacts, client, settings, writable=writable)
 
 
-def open_existing_store(folder: str | Path | None = None) -> Store:
-    """Open the store as `open_store` does, but never make one. Raise `TrackingError`."""
-    named = folder is None and os.environ.get("MLFLOW_TRACKING_URI")
-    database = (PROJECT if folder is None else Path(folder).resolve()) / "mlflow.db"
-    if not named and not database.exists():
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise TrackingError(
-            f"{database}: no such store; run sentiment_mlflow_optuna.py --promote, or name "
-            "another with --store"
-        )
-    return open_store(folder)
+            f"{folder.parent}: cannot keep the store there ({error.strerror}); name another with "
+            "--store"
+        ) from None
 
 
 @contextmanager
@@ -168,6 +231,8 @@ def store_errors() -> Iterator[None]:
 def use_uri(uri: str) -> None:
     """Point MLflow's own functions at a store, for the calls that take no client.
 
+    Versions are where the runs and the ledger are, whatever `MLFLOW_REGISTRY_URI` says.
+
     MLflow also writes the address into the environment. There the next `open_store` would take it
     for the user's wish, so it is taken out again.
     """
@@ -175,6 +240,7 @@ def use_uri(uri: str) -> None:
 
     named = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri("")  # as the tracking URI
     if named is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:
@@ -182,33 +248,43 @@ def use_uri(uri: str) -> None:
 
 
 def experiment_id(store: Store, name: str) -> str:
-    """Return the id of the experiment, created when missing; two processes may ask at once."""
+    """Return the id of the experiment, to write runs into it; two processes may ask at once.
+
+    It is created when missing, and restored when it was deleted, which is said.
+    """
     if name not in store.experiment_ids:
-        store.experiment_ids[name] = _find_or_create(store, name)
+        store.experiment_ids[name] = _tried_again(lambda: _find_or_create(store, name))
     return store.experiment_ids[name]
 
 
 def _find_or_create(store: Store, name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = _active_experiment(store, name)
+    full = store.settings.experiment_prefix + name
+    found = store.client.get_experiment_by_name(full)
     if found is None:
-        full = store.settings.experiment_prefix + name
-        location = None if store.artifacts is None else str(store.artifacts / full)
-        try:
-            return store.client.create_experiment(full, artifact_location=location)
-        except MlflowException:
-            found = _active_experiment(store, name)  # another process was first
-            if found is None:
-                raise
+        location = None if store.artifacts is None else _place(store.artifacts / full)
+        return store.client.create_experiment(full, artifact_location=location)
+    if found.lifecycle_stage == "deleted":
+        store.client.restore_experiment(found.experiment_id)
+        _log.warning("experiment %s was deleted; it is restored, to write a run into it", full)
     return found.experiment_id
 
 
-def _active_experiment(store: Store, name: str) -> Experiment | None:
-    found = store.client.get_experiment_by_name(store.settings.experiment_prefix + name)
-    if found is not None and found.lifecycle_stage == "deleted":
-        store.client.restore_experiment(found.experiment_id)
-    return found
+def _tried_again(write: Callable[[], T]) -> T:
+    """Return what `write` returns; try again when MLflow fails, `TRIES` times in all.
+
+    MLflow looks what is there and then inserts what is missing. When another process does the same
+    in between, the database refuses, and the second look finds what the other has written.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for left in reversed(range(TRIES)):
+        try:
+            return write()
+        except MlflowException:
+            if not left:
+                raise
+            time.sleep(random.uniform(0.0, 0.2))
+    raise AssertionError("the last try returns or raises")
 
 
 def begin_run(
@@ -263,14 +339,22 @@ def log_values(
     )
 
 
+def log_inputs(store: Store, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+    """Write which datasets a run has used; several processes may write the same one at once."""
+    _tried_again(lambda: store.client.log_inputs(run_id, list(inputs)))
+
+
 def end_run(store: Store, run_id: str, status: str = FINISHED) -> None:
     """Give the run its last status: FINISHED, FAILED or KILLED."""
     store.client.set_terminated(run_id, status)
 
 
 def find_runs(store: Store, experiment: str, tags: Mapping[str, str]) -> list[Run]:
-    """Return all runs of an experiment that carry these tags, oldest first."""
-    found = _active_experiment(store, experiment)
+    """Return all runs of an experiment that carry these tags, oldest first.
+
+    An experiment that was deleted has none, and stays deleted.
+    """
+    found = store.client.get_experiment_by_name(store.settings.experiment_prefix + experiment)
     if found is None:
         return []
     condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
@@ -347,9 +431,133 @@ def _create_database(home: Path) -> None:
         for left in home.glob("mlflow.db.making*"):
             left.unlink()
         SqlAlchemyStore(  # type: ignore[no-untyped-call]
-            f"sqlite:///{making}", str(home / "mlruns")
+            sqlite_url(making), _place(home / "mlruns")
         ).engine.dispose()
         with closing(sqlite3.connect(making)) as connection:
             # readers and a writer do not block one another; the setting stays with the file
             connection.execute("PRAGMA journal_mode=WAL")
         making.replace(database)
+
+
+def _mend_places(home: Path) -> None:
+    """Make a store that was moved or copied to `home` name its own artifacts, all in one step."""
+    with closing(sqlite3.connect(home / "mlflow.db", PATIENCE, isolation_level=None)) as connection:
+        if _moved_from(connection, home) is None:
+            return
+        _make_folder(home / "mlruns")
+        with FileLock(home / "mlruns" / ".store.lock"):
+            connection.execute("BEGIN IMMEDIATE")
+            old = _moved_from(connection, home)
+            if old is None:  # another process was first
+                return
+            _define_place(connection, old, home)
+            mended = sum(
+                connection.execute(
+                    f"UPDATE {table} SET {place} = place({place}) WHERE {place} != place({place})"
+                ).rowcount
+                for table, places in PLACES.items()
+                for place in places
+            )
+            connection.execute("COMMIT")
+    _log.warning("%s: the store was moved from %s; %d places mended", home, old, mended)
+
+
+def _moved_from(connection: sqlite3.Connection, home: Path) -> Path | None:
+    """Return the folder for which the database was made; None where that is `home`.
+
+    The store's own experiments are in `mlruns/`, by name, the default one by number. Places that
+    the user has chosen for his are none of ours. Raises `TrackingError` where the artifacts were
+    left behind.
+    """
+    experiments = connection.execute(
+        "SELECT experiment_id, name, artifact_location FROM experiments ORDER BY experiment_id"
+    )
+    made: list[str] = []
+    old: Path | None = None
+    for number, name, location in experiments:
+        path = str(_local_path(location or ""))
+        for ending in (f"mlruns/{number}", f"mlruns/{name}"):
+            if path.endswith(f"/{ending}"):
+                old = old or Path(path.removesuffix(ending))
+                made.append(ending)
+        if old == home:
+            return None
+    if old is None:
+        return None
+    there, here = ([name for name in made if (at / name).is_dir()] for at in (old, home))
+    if there and not here:
+        raise TrackingError(
+            f"{home / 'mlflow.db'}: its artifacts are still in {old / 'mlruns'}; copy that folder "
+            "as well"
+        )
+    return old
+
+
+def _define_place(connection: sqlite3.Connection, old: Path, home: Path) -> None:
+    """Define `place(x)` in SQL: where an artifact is now that was recorded below the old folder."""
+
+    def place(recorded: str | None) -> str | None:
+        path = None if recorded is None else _local_path(recorded)
+        if path is None or not path.is_relative_to(old / "mlruns"):
+            return recorded
+        return _place(home / path.relative_to(old))
+
+    connection.create_function("place", 1, place, deterministic=True)
+
+
+def _local_path(place: str) -> Path | None:
+    """Return the file or folder of a place as MLflow finds it; None for another kind of place."""
+    parts = urlsplit(place)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(url2pathname(parts.path if parts.scheme else place))
+
+
+def _place(path: Path) -> str:
+    """Return a path as MLflow takes it: %41 in it would become A."""
+    return str(path).replace("%", "%25")
+
+
+def _may_write(database: Path) -> bool:
+    # beside the database SQLite keeps its journal
+    return os.access(database, os.W_OK) and os.access(database.parent, os.W_OK)
+
+
+@cache
+def _only_read(database: Path) -> None:
+    """Let MLflow's connections to this database be such that never write."""
+    from sqlalchemy import Engine, event
+
+    def connect(dialect: Any, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        if list(arguments) != [str(database)] or _may_write(database):
+            return None  # connect as ever
+        return _reading(database, **options)
+
+    event.listen(Engine, "do_connect", connect)
+
+
+def _reading(database: Path, **options: Any) -> sqlite3.Connection:
+    """Connect to a database that may not be written; the places of a moved store are mended in it.
+
+    That is done by views which hide the tables. Raises `sqlite3.Error` and `TrackingError`.
+    """
+    log, index = (database.with_name(database.name + ending) for ending in ("-wal", "-shm"))
+    # Without a write-ahead log nobody writes elsewhere, and SQLite could not make one to read.
+    written = log.exists() and (index.exists() or log.stat().st_size > 0)
+    mode = "mode=ro" if written else "immutable=1"
+    address = f"file:{quote(str(database))}?{mode}"
+    connection: sqlite3.Connection = sqlite3.connect(address, uri=True, **options)
+    try:
+        old = _moved_from(connection, database.parent)
+        if old is not None:
+            _define_place(connection, old, database.parent)
+            for table, places in PLACES.items():
+                columns = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
+                shown = [f"place({x}) AS {x}" if x in places else f'"{x}"' for (x,) in columns]
+                connection.execute(
+                    f"CREATE TEMP VIEW {table} AS SELECT {', '.join(shown)} FROM main.{table}"
+                )
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -28,7 +28,7 @@ from sentiment.metrics import Floats, Interval, Labels
 from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
 from sentiment.tracking.artifact import log_pipeline
-from sentiment.tracking.store import TAG, Store, log_values
+from sentiment.tracking.store import DATA_PATH, TAG, Store, log_inputs, log_values
 from sentiment.training import figures
 from sentiment.training.card import CARD, model_card
 from sentiment.training.folds import FoldMatrices
@@ -181,7 +181,7 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     name, rows = data.loaded.source.name, len(data.loaded.frame)
     fingerprint = training_fingerprint(data.digest, fitted.candidate, data.split_method)
     tags = {TAG + "data_digest": data.digest, TAG + "data_name": name, TAG + "reviews": str(rows)}
-    tags[TAG + FINGERPRINT] = fingerprint
+    tags |= {TAG + FINGERPRINT: fingerprint, DATA_PATH: str(data.loaded.source.resolve())}
     metrics["train_f1"] = fitted.train_f1
     log_values(store, run_id, params=params, metrics=metrics, tags=tags)
     types = {"text": "string", "rating": "long"}
@@ -195,7 +195,7 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
         profile=json.dumps({"num_rows": rows}),
     )
     context = [InputTag("mlflow.data.context", "training")]
-    store.client.log_inputs(run_id, [DatasetInput(dataset, context)])
+    log_inputs(store, run_id, [DatasetInput(dataset, context)])
 
 
 def log_report(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:

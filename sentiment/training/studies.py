@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from sentiment.errors import StudyStorageError
-from sentiment.tracking.store import without_password
+from sentiment.tracking.store import sqlite_url, without_password
 
 DATABASE = "studies.db"
 
@@ -69,7 +69,9 @@ def open_storage(folder: Path, url: str | None = None) -> BaseStorage:
                 # write-ahead: half the time a trial, and readers wait for nobody
                 with closing(sqlite3.connect(folder / DATABASE)) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
-            return RDBStorage(url or f"sqlite:///{folder / DATABASE}")
+            # Optuna fills in what stands in braces
+            own = sqlite_url(folder / DATABASE).replace("{", "{{").replace("}", "}}")
+            return RDBStorage(url or own)
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error, ImportError, ValueError) as error:
         where = str(folder / DATABASE) if url is None else f"--storage {without_password(url)}"
         raise StudyStorageError(

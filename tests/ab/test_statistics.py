@@ -231,11 +231,11 @@ def test_a_guardrail_by_hand() -> None:
     assert (negative.class_name, negative.users, negative.falls) == ("negative", (900, 900), True)
     assert negative.recalls == pytest.approx((780 / 900, 690 / 900))
     # variance with two right and two wrong added: 782/904 = .865044 and 692/904 = .765487;
-    # (.865044 · .134956 + .765487 · .234513) / 904 = .00032772; mixture .0009;
-    # .00032772 · .00122772 / .0009 · (ln(1 + .0009 / .00032772) + 2 ln 40) = .0038887 = .062360²
+    # (.865044 · .134956 + .765487 · .234513) / 904 = .00032772; mixture .06² = .0036;
+    # .00032772 · .00392772 / .0036 · (ln(1 + .0036 / .00032772) + 2 ln 40) = .0035260 = .059380²
     assert negative.difference is not None
-    assert negative.difference.low == pytest.approx(-0.1 - 0.062360, abs=2e-6)
-    assert negative.difference.high == pytest.approx(-0.1 + 0.062360, abs=2e-6)
+    assert negative.difference.low == pytest.approx(-0.1 - 0.059380, abs=2e-6)
+    assert negative.difference.high == pytest.approx(-0.1 + 0.059380, abs=2e-6)
     assert positive.difference is not None and positive.difference.value > 0
     assert found.verdict == "challenger worse"
     assert "recall of negative falls by 0.100, always-valid 97.5%" in found.sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -81,6 +82,18 @@ def write(file: Path, texts: list[str], labels: Ints | None = None) -> Path:
 
 def runs(store: Store) -> list[str]:
     return [run.info.run_id for run in find_runs(store, LEDGER, {KIND: DRIFT})]
+
+
+def test_a_store_that_may_not_be_written_is_checked_and_nothing_logged(
+    store: Store, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "incoming.csv", *made_up(150, 203))
+    before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+    code, out, errors = run("--data", file)
+    assert (code, errors) == (0, "") and "steady" in out and "Page:" not in out
+    assert runs(store) == []
+    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
 
 
 # --- the log -------------------------------------------------------------------------------
@@ -180,6 +193,9 @@ def test_of_a_long_window_all_true_labels_count(
     assert report.performance.labelled == answered.sum()
     expected = measured_f1(labels[answered], window.label[answered])
     assert report.performance.measured == expected
+    # what a verdict needs is counted in the window, not in the sample
+    assert run_check(store, LogWindow(), min_reviews=500).report.verdict != "not enough yet"
+    assert run_check(store, LogWindow(), min_reviews=501).report.verdict == "not enough yet"
 
 
 # --- a file --------------------------------------------------------------------------------
@@ -200,6 +216,33 @@ def test_a_file_like_the_reference_is_steady(tmp_path: Path, run: Run) -> None:
     texts, labels = made_up(300, 212)
     code, out, _ = run("--data", write(tmp_path / "alike.csv", texts, labels), "--quiet")
     assert (code, out) == (0, "steady: version 1 (LogisticRegression), alike.csv\n")
+
+
+def test_the_models_own_training_reviews_are_named_and_no_drift(
+    store: Store, tmp_path: Path, run: Run, log: PredictionLog, version: LoadedVersion
+) -> None:
+    """`fitted` was trained on these; of what came later it knows a part at most."""
+    said, texts = "reviews the model was trained on", made_up(800, 1)[0]
+    code, out, _ = run("--data", write(tmp_path / "own.csv", texts))
+    assert code == 0 and said in out
+    write_answers(log, version, texts)
+    assert any(said in note for note in json.loads(run("--json")[1])["window"]["notes"])
+    assert said not in run("--data", write(tmp_path / "later.csv", made_up(800, 213)[0]))[1]
+
+
+def test_a_window_of_the_page_is_asked_for_by_source(
+    log: PredictionLog, version: LoadedVersion, run: Run
+) -> None:
+    write_answers(log, version, made_up(200, 201)[0])
+    write_answers(log, version, kettles(200, 202)[0], name="p", source="page")
+    for options, code, reviews in (
+        ((), 0, 200),
+        (("--source", "api"), 0, 200),
+        (("--source", "page"), 3, 200),
+        (("--source", "all"), 3, 400),
+    ):
+        ended, out, _ = run("--json", *options)
+        assert (ended, json.loads(out)["reviews"]) == (code, reviews), options
 
 
 def test_a_replay_prints_its_table_and_where_the_figure_is(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -112,13 +113,27 @@ def test_wrong_options_say_what_was_expected(
     assert said in refused(parse, arguments, capsys)
 
 
-def test_a_time_is_local_unless_it_has_a_zone() -> None:
+def test_a_time_is_local_unless_it_has_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        noon = ["2026-03-01T12:00", "2026-03-01 12:00:00"]
+        morning = datetime.fromisoformat("2026-03-01T06:30+00:00")
+        assert [parse_command(["which", "--at", text]).at for text in noon] == [morning] * 2
+        assert parse_command(["drift", "--since", noon[0]]).since == morning.timestamp()
+    time.tzset()
     at = parse_command(["which", "--at", "2026-03-01T12:00"]).at
     assert at == datetime(2026, 3, 1, 12).astimezone()
     at = parse_command(["which", "--at", "2026-03-01T12:00+05:30"]).at
     assert at == datetime.fromisoformat("2026-03-01T06:30+00:00")
     since = parse_command(["drift", "--since", "2026-03-01T12:00+05:30"]).since
     assert since == at.timestamp()
+
+
+@pytest.mark.parametrize("zone", ["CEST", "Europe", "../etc/passwd", "europe/berlin", ""])
+def test_what_is_no_time_zone_is_refused(zone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "such as Europe/Berlin" in refused(parse_flow, ["--timezone", zone], capsys)
+    assert parse_flow(["--timezone", "Europe/Berlin"]).timezone == "Europe/Berlin"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -16,10 +17,11 @@ from support.versions import aliases, force, snapshot, twin, versions_store, wri
 
 import sentiment_mlflow_optuna as experiment
 from sentiment.__main__ import main
+from sentiment.data.reviews import TEXT_HASHES
 from sentiment.registry import gate
 from sentiment.registry.gate import Verdict
 from sentiment.tracking.ledger import REGISTRY_KIND, read_events
-from sentiment.tracking.store import Store, begin_run, find_runs, open_store
+from sentiment.tracking.store import DATA_PATH, Store, begin_run, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("versions")  # the store is made once
 FORCE = ("--force", "--reason", "the test says so")
@@ -126,13 +128,62 @@ def test_a_refusal_is_exit_code_1_and_changes_nothing(run: Command, store: Store
     assert run("promote", "2", "--to", "production") == (0, already, "")
     assert snapshot(store) == before
 
-    model = store.settings.registered_model
-    store.client.set_model_version_tag(model, "3", "data_digest", "another")
-    code, printed, _ = run("promote", "3", "--to", "production")
-    assert code == 0 and "promoted: new data, and not worse than version 2" in printed
+    np.save(store.folder / TEXT_HASHES, np.arange(9, dtype=np.uint64))
+    other = begin_run(store, "Other", {})  # the same model, trained on other reviews
+    store.client.log_artifact(other, str(store.folder / TEXT_HASHES))
+    newer = twin(store, "3", run_id=other)
+    store.client.set_model_version_tag(
+        store.settings.registered_model, newer, "data_digest", "another"
+    )
+    code, printed, _ = run("promote", newer, "--to", "production")
+    assert code == 0 and "promoted: not worse than version 2" in printed
+    assert "reviews.csv is not what version 4 was trained on" in printed
     event = read_events(store)[-1]
     assert event.metrics["difference_f1_macro"] == 0 and not event.forced
-    assert event.why.startswith("promoted: new data") and event.metrics["rows"] > 100
+    assert "(new data: 100.0%" in event.why and event.metrics["rows"] > 100
+
+
+def test_a_version_in_production_that_was_deleted(run: Command, store: Store) -> None:
+    force(store, "3", "1")
+    store.client.delete_model_version(store.settings.registered_model, "1")
+    for command in ("list", "which"):
+        code, printed, _ = run(command)
+        assert code == 0 and "none: version 1 was in production and has been deleted" in printed
+        assert "`rollback` puts back version 3" in printed
+    code, printed, _ = run("promote", "2", "--to", "production")
+    assert code == 0 and "promoted: the first in production" in printed
+    assert "version 1 was there and has been deleted" in printed and "production: → 2" in printed
+    store.client.delete_model_version(store.settings.registered_model, "2")
+    assert run("rollback")[:2] == (0, "production: → 3\n")
+    assert run("which")[1].startswith("3: in production now")
+
+
+def test_without_data_the_gate_uses_the_reviews_of_the_version(
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    force(store, "2")
+    own, default = store.folder / "reviews.csv", write_noisy(tmp_path / "default.csv", 500)
+    monkeypatch.setattr("sentiment.cli.registry.DATA", str(default))
+    run_id = str(store.client.get_model_version(store.settings.registered_model, "3").run_id)
+
+    def said(*data: str) -> tuple[bool, bool, bool]:
+        """Which file is named, and whether it is called another one."""
+        assert main(["promote", "3", "--to", "production", "--store", str(tmp_path), *data]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        named = [any(line.startswith(f"reviews: {file}") for line in lines) for file in files]
+        return named[0], named[1], any("is not what version 3 was trained on" in x for x in lines)
+
+    files = own, default
+    assert said() == (False, True, True)  # its run does not know
+    store.client.set_tag(run_id, DATA_PATH, str(own))
+    assert said() == (True, False, False)
+    assert said("--data", str(own)) == (False, False, False)
+    assert said("--data", str(default)) == (False, False, True)
+    own.rename(tmp_path / "moved.csv")
+    assert said() == (False, True, True)
 
 
 def test_that_another_change_came_first_is_exit_code_1(
@@ -218,13 +269,48 @@ def test_no_events_yet(run: Command, store: Store) -> None:
     assert run("which") == (0, "none: no version was in production now\n", "")
 
 
-def test_what_was_mended_is_said(run: Command, store: Store) -> None:
-    """As after a crash between the ledger's entry and the alias."""
+def test_reading_commands_say_what_a_crash_left_behind_and_others_mend_it(
+    run: Command, store: Store
+) -> None:
+    """A crash between the ledger's entry and the alias."""
     force(store, "1")
     store.client.set_registered_model_alias(store.settings.registered_model, "champion", "3")
-    code, _, errors = run("list")
-    assert code == 0 and errors.endswith("mended: champion is version 1\n")
+    before, files = snapshot(store), sorted(store.folder.rglob("*"))
+    for reading in (["list"], ["show", "1"], ["which"], ["history"]):
+        code, printed, errors = run(*reading)
+        assert code == 0 and printed and errors.count("\n") == 1, reading
+        assert "version 1 is in production, the alias champion is 3" in errors
+    assert snapshot(store) == before and sorted(store.folder.rglob("*")) == files
+    code, _, errors = run("promote", "3", "--to", "staging")
+    assert code == 0 and "mended: champion is version 1\n" in errors
     assert run("list")[2] == "" and aliases(store)["champion"] == "1"
+
+
+def test_the_store_that_is_given_wins_over_the_variables(
+    run: Command,
+    store: Store,
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = versions_store(tmp_path_factory, tmp_path / "other")
+    force(other, "1")
+    store = open_store(store.folder)
+    new, before = twin(store, "2"), snapshot(other)  # which the other does not have
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other.uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", other.uri)
+    assert run("promote", new, "--to", "production", *FORCE)[:2] != (2, "")
+    assert run("which")[1].startswith(f"{new}: in production")
+    assert run("promote", "1", "--to", "production", *FORCE)[0] == 0
+    assert run("rollback")[1] == f"production: 1 → {new}\n"
+    assert run("promote", "3", "--to", "staging")[0] == 0
+    assert f"│ {new} " in run("list")[1] and "champion" in run("show", new)[1]
+    assert run("history")[1].count("→") == 5
+    assert snapshot(other) == before
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+    assert aliases(store) == {"champion": new, "challenger": "3", "staging": "3"}
+    assert aliases(open_store()) == aliases(other)  # without a folder the variable is followed
 
 
 def test_a_server_that_goes_away_or_forbids(
@@ -281,4 +367,5 @@ def test_the_experiment_hands_its_best_version_to_the_gate(
     command = printed.splitlines()[-1].split()
     assert command[:3] == ["python", "-m", "sentiment"]
     assert main([*command[3:], *FORCE]) == 0  # the command that was printed
+    assert capsys.readouterr().out.startswith(f"reviews: {data}\n")  # though it does not name them
     assert aliases(store) == {"champion": "3", "previous": number}

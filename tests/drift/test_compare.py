@@ -12,6 +12,7 @@ from support.drift_reviews import KETTLE, fitted, kettles, made_up, reference, w
 
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, counted_values, row_features
+from sentiment.drift.performance import estimated_f1
 from sentiment.drift.reference import Reference
 from sentiment.drift.report import DriftReport, Signal
 from sentiment.drift.signals import NEED_TEXT, SIGNALS
@@ -30,6 +31,7 @@ def test_like_reviews_are_steady_and_every_signal_is_there() -> None:
     window, true = window_of(400, 50)
     report = compare_reviews(reference(), window, true)
     assert report.verdict == "steady"
+    assert report.performance.note == ""
     assert [found.name for found in report.signals] == list(SIGNALS)
     assert report.not_computed == {}
     assert (report.reviews, report.reference_reviews) == (400, 600)
@@ -45,16 +47,41 @@ def test_another_product_is_a_moved_input_and_its_words_are_named() -> None:
     assert {"unknown_words", "terms"} <= drifted
     assert {word.word for word in report.new_words} <= {*clean_texts(KETTLE)} | {"caf"}
     assert "(an unknown word)" in {term.term for term in report.moved_terms}
+    assert "words" in report.performance.note  # CBPE is not to be trusted then
+
+
+def test_fewer_unknown_words_and_emoji_are_no_alarm() -> None:
+    """Reviews whose words are all known, as the model's own training reviews have them."""
+    texts, _ = made_up(600, 66)
+    kept = [" ".join(word for word in text.split() if "zz" not in word) for text in texts]
+    plain = [text.replace(" \N{THUMBS UP SIGN}", "").replace("café", "caf") for text in kept]
+    report = compare_reviews(reference(), row_features(plain, fitted()))
+    for name in ("unknown_words", "no_known_words", "emoji", "non_ascii", "terms"):
+        found = signal(report, name)
+        assert found.state == "steady" and found.above
+    unknown = signal(report, "unknown_words")
+    assert unknown.value == 0 and unknown.reference is not None and unknown.reference > 0.01
+    assert "(an unknown word)" not in {term.term for term in report.moved_terms}
 
 
 def test_more_discontent_is_a_moved_score() -> None:
-    window, _ = window_of(500, 52, negative=0.5)
+    window, true = window_of(500, 52, negative=0.5)
     report = compare_reviews(reference(), window)
     assert report.state("score") == "drifted"
     share = signal(report, "positive_share")
     assert share.value == pytest.approx(window.label[window.answered].mean())
     assert share.reference is not None
     assert not share.above and share.value < share.limit < share.watch_limit < share.reference
+    # the estimate allows for the new share, and says so; it is the value of its signal as well
+    answered = window.answered
+    probability, label = window.probability[answered], window.label[answered]
+    score = f1_score(true[answered], label, average="macro")
+    found, trusting = report.performance.estimated, estimated_f1(probability, label)
+    assert found is not None and trusting is not None
+    assert abs(found.value - score) < abs(trusting.value - score)
+    assert report.performance.note and signal(report, "estimated_f1").value == found.value
+    labelled = compare_reviews(reference(), window, true).performance
+    assert labelled.estimated_on_labelled == labelled.estimated == found
 
 
 def test_values_are_scipys() -> None:

@@ -79,6 +79,9 @@ def test_the_chance_of_resamples_is_what_statistics_says(
             values = chance[size][name]
             assert len(values) == RESAMPLES
             assert (values**2).mean() == pytest.approx(1, abs=0.3)
+        # bad in one direction: by chance it goes as often in the other
+        assert (chance[size]["unknown_words"] < 0).mean() == pytest.approx(0.5, abs=0.15)
+        assert (chance[size]["positive_share"] >= 0).all()
         if size >= 500:
             level = np.quantile(chance[size]["positive_share"], 0.95)
             assert level == pytest.approx(stats.norm.isf(0.025), abs=0.25)

@@ -10,6 +10,7 @@ from sentiment import metrics as evaluation
 from sentiment.drift.performance import (
     MIN_CLASS,
     MIN_LABELLED,
+    at_new_share,
     estimated_f1,
     f1_of_confusion,
     measured_f1,
@@ -50,6 +51,33 @@ def test_the_interval_is_that_of_drawn_labels() -> None:
     assert estimate.low == pytest.approx(low, abs=0.006)
     assert estimate.high == pytest.approx(high, abs=0.006)
     assert estimate.value == pytest.approx(np.mean(scores), abs=0.004)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8, 0.95])
+def test_probabilities_at_another_share_are_those_of_bayes(share: float) -> None:
+    """Two normal classes a distance of 2 apart; the posterior was worked out at a share of .8."""
+    generator = np.random.default_rng(1)
+    true = generator.random(20_000) < share
+    value = generator.normal(np.where(true, 1.0, -1.0), 1.0)
+    odds = np.exp(2 * value)  # the ratio of the two densities
+    at_old = 0.8 * odds / (0.8 * odds + 0.2)
+    found = at_new_share(at_old, 0.8)
+    assert found.mean() == pytest.approx(true.mean(), abs=0.015)
+    assert np.abs(found - share * odds / (share * odds + 1 - share)).max() < 0.03
+    label = (at_old > 0.5).astype(np.int64)
+    score = evaluation.score(true.astype(np.int64), label)
+    corrected, trusting = estimated_f1(found, label), estimated_f1(at_old, label)
+    assert corrected is not None and trusting is not None
+    assert corrected.value == pytest.approx(score, abs=0.015)
+    if share == 0.3:  # which nobody may overlook
+        assert abs(trusting.value - score) > 0.03
+
+
+def test_probabilities_that_say_one_thing_stay_probabilities() -> None:
+    for sure in (np.ones(50), np.zeros(50), np.full(50, 0.8)):
+        found = at_new_share(sure, 0.8)
+        assert np.isfinite(found).all() and 0 <= found.min() <= found.max() <= 1
+    assert at_new_share(np.full(50, 0.8), 0.8) == pytest.approx(0.8)
 
 
 def test_nothing_answered_is_no_estimate() -> None:

@@ -110,26 +110,31 @@ def test_too_few_reviews_are_not_steady() -> None:
 
 
 INPUT, SCORE = share("unknown_words", 0.3), share("positive_share", 0.3)
+LENGTH = Signal("words_ks", "input", 0.2, None, 0.08, 0.09, True, 500)
 
 
 @pytest.mark.parametrize(
-    ("signals", "advice"),
+    ("signals", "advice", "changed"),
     [
-        ([share()], "steady"),
-        ([share(value=0.15)], "watch"),
-        ([INPUT, share("positive_share")], "words only"),
-        ([INPUT, f1("estimated_f1", 0.7)], "both"),
-        ([INPUT, SCORE], "both"),
-        ([share(), SCORE], "answers only"),
-        ([share(), f1("estimated_f1", 0.7)], "answers only"),
-        ([INPUT, SCORE, f1("measured_f1", 0.83)], "holds"),
-        ([INPUT, f1("measured_f1", 0.795)], "words only"),  # nearly fallen: it does not hold
-        ([INPUT, f1("measured_f1", 0.7)], "worse"),
-        ([share(), f1("measured_f1", 0.7)], "worse"),
+        ([share()], "steady", ""),
+        ([share(value=0.15)], "watch", ""),
+        ([INPUT, share("positive_share")], "input", "words"),
+        ([share(), share("emoji", 0.3)], "input", "emoji and other symbols"),
+        ([INPUT, f1("estimated_f1", 0.7)], "answers", "words and the estimated score"),
+        ([INPUT, SCORE], "answers", "words and the share of positive answers"),
+        ([LENGTH, INPUT, SCORE], "answers", "lengths, words and the share of positive answers"),
+        ([share(), SCORE], "answers", "the share of positive answers"),
+        ([share(value=0.15), f1("estimated_f1", 0.7)], "answers", "the estimated score"),
+        ([share(), SCORE, f1("measured_f1", 0.83)], "holds", "the share of positive answers"),
+        ([INPUT, f1("measured_f1", 0.795)], "input", "words"),  # nearly fallen: it does not hold
+        ([INPUT, f1("measured_f1", 0.7)], "worse", ""),
+        ([share(), f1("measured_f1", 0.7)], "worse", ""),
     ],
 )
-def test_advice_by_what_moved(signals: list[Signal], advice: str) -> None:
-    assert report(*signals).advice == ADVICE[advice]
+def test_advice_names_what_moved_and_nothing_else(
+    signals: list[Signal], advice: str, changed: str
+) -> None:
+    assert report(*signals).advice == ADVICE[advice].format(changed=changed)
 
 
 def test_distributions_are_shares_by_class() -> None:

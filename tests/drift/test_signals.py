@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 from support.drift_reviews import window_of
 
-from sentiment.drift.features import ReviewRows, Tally, WindowFeatures, counted_values
+from sentiment.drift.features import SHARES, ReviewRows, Tally, WindowFeatures, counted_values
 from sentiment.drift.signals import (
     NEED_TEXT,
     SIGNALS,
@@ -71,16 +71,29 @@ def test_chi_square_is_scipys(both: list[Labelled]) -> None:
     assert distances(reference, now)["terms"] == found.max()
 
 
+def counts_of(reviews: float, terms: list[float]) -> Tally:
+    return Tally(np.array([reviews, *[0.0] * 15]), {}, np.array(terms, float))
+
+
 def test_rare_terms_are_not_tested() -> None:
     """Cochran's rule: 20 of 200 + 50 reviews are 4 expected among the 50; 25 are 5."""
-
-    def of(reviews: float, terms: list[float]) -> Tally:
-        return Tally(np.array([reviews, *[0.0] * 15]), {}, np.array(terms, float))
-
-    found = term_chi_square(of(200, [0, 0, 190]), of(50, [20, 25, 40]))
+    other = [0.0, 0.0]
+    found = term_chi_square(
+        counts_of(200, [0, 0, 190, *other]), counts_of(50, [20, 25, 40, *other])
+    )
     expected = stats.chi2_contingency([[0, 200], [25, 25]], correction=False).statistic
     # of the third all but 20 have it: as rare the other way round
-    assert found.tolist() == [0, pytest.approx(expected), 0]
+    assert found.tolist() == [0, pytest.approx(expected), 0, 0, 0]
+
+
+def test_that_more_words_are_known_is_no_alarm() -> None:
+    """The last two columns are any other known word and any unknown word."""
+    few, many = [100.0, 100.0, 100.0], [150.0, 150.0, 150.0]
+    expected = stats.chi2_contingency([[100, 100], [150, 50]], correction=False).statistic
+    rise = term_chi_square(counts_of(200, few), counts_of(200, many))
+    assert rise.tolist() == pytest.approx([expected, 0, expected])
+    fall = term_chi_square(counts_of(200, many), counts_of(200, few))
+    assert fall.tolist() == pytest.approx([expected, expected, 0])
 
 
 def test_shares_are_compared_by_the_angle(both: list[Labelled]) -> None:
@@ -109,6 +122,15 @@ def test_limits_in_their_own_units_by_hand(
     scale: Scale, limit: float, reference: float, size: float, above: bool, expected: float
 ) -> None:
     assert limit_value(scale, limit, reference, size, above=above) == pytest.approx(expected)
+
+
+def test_what_is_bad_in_one_direction_is_below_0_in_the_other(both: list[Labelled]) -> None:
+    found, back = distances(*tallies(*both)), distances(*tallies(both[1], both[0]))
+    for name in ("unknown_words", "no_known_words", "emoji", "non_ascii"):
+        assert found[name] == pytest.approx(-back[name])
+    assert any(found[name] < 0 for name in SHARES) and any(back[name] < 0 for name in SHARES)
+    for name in ("positive_share", "words_ks", "characters_ks", "score_ks"):
+        assert found[name] == pytest.approx(back[name]) and found[name] >= 0
 
 
 def test_macro_f1_counts_only_where_it_falls(both: list[Labelled]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,9 +15,11 @@ import pandas as pd
 import pytest
 from support.drift_reviews import fitted, made_up
 from support.drift_store import NOON, champion, shared_drift_store, write_answers
+from support.serving import running_app
 
+from sentiment.data.reviews import remove_marker
 from sentiment.drift import window as drift_window
-from sentiment.drift.features import COLUMNS, NO_LABEL, row_features
+from sentiment.drift.features import COLUMNS, NO_LABEL, WindowFeatures, row_features
 from sentiment.drift.window import (
     FileWindow,
     LogWindow,
@@ -136,6 +139,53 @@ def test_since_and_newest_both_hold(log: PredictionLog, url: str, version: Loade
     ):
         window = of_log(url, version, None if since is None else NOON + since, newest)
         assert window.reviews == len(window.features) == expected
+
+
+def test_a_window_of_the_page_or_of_all_is_named_so(
+    log: PredictionLog, url: str, version: LoadedVersion
+) -> None:
+    write_answers(log, version, ["good box"] * 4)
+    write_answers(log, version, ["a bad big box"] * 9, name="p", begin=NOON + 50, source="page")
+    for sources, expected, name, notes in (
+        (("page",), 9, "prediction log (page)", ("left out: answers to the API (4)",)),
+        (("api", "page"), 13, "prediction log (all)", ()),
+        (("api",), 4, "prediction log", ("left out: answers to the page (9)",)),
+    ):
+        window = window_of_log(LogWindow(sources=sources), url, version)
+        assert (window.reviews, window.source, window.notes) == (expected, name, notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "last", "expected", "new"),
+    [
+        ((None, 20), (0, 49), range(50, 100), True),  # the 50 after it are enough
+        ((None, 20), (0, 79), range(80, 100), True),
+        ((None, 20), (60, 80), range(60, 100), False),  # 19 are not: from its own beginning on
+        ((None, 20), (90, 99), range(80, 100), False),  # it was of fewer than a check needs now
+        ((None, 200), (0, 99), range(100), False),
+        ((30, 20), (0, 49), range(70, 100), True),  # at most the newest 30
+        ((30, 20), (0, 90), range(70, 100), False),
+        ((10, 20), (0, 95), range(90, 100), False),
+        ((30, 20), None, range(70, 100), True),  # the first check
+    ],
+)
+def test_a_scheduled_window_begins_after_the_last_check_or_where_that_began(
+    log: PredictionLog,
+    url: str,
+    version: LoadedVersion,
+    asked: tuple[int | None, int],
+    last: tuple[int, int] | None,
+    expected: range,
+    new: bool,
+) -> None:
+    write_answers(log, version, ["good box"] * 100)
+    before = last and (NOON + last[0], NOON + last[1])
+    newest, least = asked
+    wanted = LogWindow(newest=newest, since_check=True)
+    window = window_of_log(wanted, url, version, before, least)
+    assert window.times == (clock(NOON + expected[0]), clock(NOON + expected[-1]))
+    assert (window.reviews, window.new) == (len(expected), new)
+    assert bool(window.notes) != new  # it is said
 
 
 def test_without_texts_there_are_no_features_of_texts(
@@ -273,6 +323,50 @@ def test_columns_may_have_other_names_and_ratings_may_be_missing(
     assert window_of_file(wanted, version).true.tolist() == [NO_LABEL, NO_LABEL]
 
 
+def same(found: WindowFeatures, expected: WindowFeatures) -> bool:
+    """Whether two windows count the same in every review, in the same order."""
+    assert found.text is not None and expected.text is not None
+    columns = all(
+        getattr(found, name).tolist() == getattr(expected, name).tolist() for name in COLUMNS
+    )
+    texts = all(
+        getattr(found.text, name).tolist() == getattr(expected.text, name).tolist()
+        for name in ("emoji", "non_ascii", "hashes")
+    )
+    terms = (found.text.terms.toarray() == expected.text.terms.toarray()).all()
+    return bool(columns and texts and terms) and found.text.new_words == expected.text.new_words
+
+
+def test_a_file_counts_the_same_when_it_is_uploaded_and_when_it_is_sent(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, version: LoadedVersion
+) -> None:
+    """As scraped: with the marker and white space, which nothing may count. By service and log."""
+    texts = [f"{text}READ MORE" for text in made_up(60, 8)[0]]
+    texts += [
+        "\u00a0 good box \u2003READ MORE Read More",
+        " good box",
+        "  ",
+        "READ MORE",
+        "qqq \u00e9",
+    ]
+    file = tmp_path / "in.csv"
+    pd.DataFrame({"Review text": texts}).to_csv(file, index=False)
+    expected = window_of_file(FileWindow(file), version).features
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    sent = [text for text in texts if remove_marker(text)]  # the API refuses empty ones
+    assert len(expected) == len(sent) == 63
+    assert expected.characters[60:].tolist() == [8, 8, 5]
+    with running_app(shared_drift_store(tmp_path_factory), tmp_path) as app:
+        client = app.test_client()
+        upload = {"file": (io.BytesIO(file.read_bytes()), "in.csv")}
+        assert client.post("/", data=upload).status_code == 200
+        assert client.post("/predict", json={"texts": sent}).status_code == 200
+        app.extensions["serving"].writer.flush(5.0)
+        for sources in (("page",), ("api",)):
+            window = window_of_log(LogWindow(sources=sources), url, version)
+            assert same(window.features, expected), sources
+
+
 @pytest.mark.parametrize(
     ("text", "options", "error", "said"),
     [
@@ -308,3 +402,7 @@ def test_a_long_file_is_drawn_from(
     window = window_of_file(FileWindow(file), version)
     assert (window.reviews, len(window.features)) == (500, 100)
     assert window.labelled is not None and window.labelled[1].tolist() == [1] * 30
+    write(file, "text,Ratings\n" + "good box,5\n" * 500)
+    window = window_of_file(FileWindow(file), version)
+    # a label for each: they are those of the sample, and not read twice
+    assert (window.labelled, window.true.tolist()) == (None, [1] * 100)

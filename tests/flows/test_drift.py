@@ -6,19 +6,29 @@ The flows themselves run against a Prefect server in `test_ml_orchestration_flip
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.logging import disable_run_logger
 from support.drift_checks import BY_VERDICT, check_of
 from support.drift_reviews import kettles, made_up
-from support.drift_store import champion, copy_of, last_report, shared_drift_store, write_answers
+from support.drift_store import (
+    NOON,
+    champion,
+    copy_of,
+    last_report,
+    shared_drift_store,
+    write_answers,
+)
 from support.serving import put_into_production
 from support.webhook import receiving
 
 from sentiment.drift.runs import DRIFT, KIND
+from sentiment.drift.window import LogWindow
 from sentiment.errors import PredictionLogError
 from sentiment.flows import drift as drift_flow
 from sentiment.flows.drift import TOLD, Finding, announce, check_drift, check_log
@@ -40,14 +50,14 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
         yield received
 
 
-def finding(store: Store, log_url: str | None = None, *, needed: bool = False) -> Finding:
+def finding(store: Store, *, needed: bool = False, **window: Any) -> Finding:
     with disable_run_logger():
-        return check_drift.fn(str(store.folder), log_url, needed=needed)
+        return check_drift.fn(str(store.folder), None, needed=needed, **window)
 
 
-def answer(store: Store, texts: list[str], name: str = "r") -> None:
+def answer(store: Store, texts: list[str], name: str = "r", begin: float = NOON) -> None:
     log = open_log(f"sqlite:///{store.folder / 'predictions.db'}")
-    write_answers(log, champion(store), texts, name=name)
+    write_answers(log, champion(store), texts, name=name, begin=begin)
 
 
 # --- what a check comes to ------------------------------------------------------------------------
@@ -62,12 +72,12 @@ def test_only_a_change_of_verdict_is_told_and_before_a_training_a_run(
     answer(store, made_up(300, seed=11)[0])
     found = finding(store)
     assert found.verdict == "steady"
-    assert found.lines[0].startswith("steady (version 1, 300 reviews of the prediction log): ")
+    assert found.lines[0].startswith("steady (version 1, 300 reviews of the prediction log from ")
     assert (runs(), last_report(store)["verdict"], webhook) == (0, "steady", [])
     finding(store, needed=True)
     assert runs() == 1
 
-    answer(store, kettles(300, seed=4)[0], name="k")
+    answer(store, kettles(300, seed=4)[0], name="k", begin=NOON + 1_000)
     found = finding(store)
     assert found.verdict == "drifted"
     assert any("unknown words" in line for line in found.lines)
@@ -89,9 +99,33 @@ def test_two_checks_at_the_same_time_tell_it_once(
     """Both flows are due at the full hour."""
     answer(store, kettles(200, seed=4)[0])
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda _: check_log(store, None, LOG), range(2)))
+        wanted = LogWindow(since_check=True)
+        found = list(pool.map(lambda _: check_log(store, wanted, 100, LOG), range(2)))
     assert [one.verdict for one in found] == ["drifted", "drifted"]
     assert len(webhook) == 1
+
+
+def test_each_check_is_of_what_came_since_the_one_before(store: Store) -> None:
+    """An hour of kettles is not drowned by the weeks before, and not seen for ever."""
+
+    def reviews(**window: Any) -> tuple[str | None, int]:
+        found = finding(store, needed=True, **window)
+        assert " UTC" in found.lines[0]  # the period
+        return found.verdict, int(last_report(store)["window"]["reviews"])
+
+    answer(store, made_up(400, seed=12)[0])
+    assert reviews() == ("steady", 400)
+    answer(store, kettles(150, seed=5)[0], "k", NOON + 1_000)
+    assert reviews() == ("drifted", 150)
+    answer(store, made_up(30, seed=13)[0], "m", NOON + 2_000)
+    for _ in range(2):  # too few: with those of the check before, as long as it takes
+        assert reviews() == ("drifted", 180)
+    answer(store, made_up(200, seed=205)[0], "n", NOON + 3_000)
+    assert reviews() == ("steady", 230)
+    assert reviews(drift_window=120) == ("steady", 120)
+    days = (time.time() - NOON) / 86_400 + 1
+    assert reviews(drift_days=days)[1] == 780
+    assert reviews(min_reviews=300)[1] == 300
 
 
 # --- what is in its way ---------------------------------------------------------------------------

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
+from prefect.states import Failed
 from sklearn.metrics import f1_score
 from support.versions import twin, versions_store, write_noisy
 
+from sentiment.console import Terminal
 from sentiment.data.reviews import TEXT_HASHES, load_reviews, split_reviews
-from sentiment.errors import VersionError
+from sentiment.errors import TrackingError, VersionError
+from sentiment.flows.service import is_transient
 from sentiment.metrics import Interval, Labels, paired_difference
 from sentiment.registry import gate
 from sentiment.registry.gate import Verdict, compare_versions, judge, judge_first, majority_f1
@@ -48,7 +57,7 @@ PRODUCTION = answers(80, 800)
 
 
 def test_on_the_same_data_only_an_improvement_is_promoted() -> None:
-    better = judge(VERSIONS, TRUTH, (answers(80, 880), PRODUCTION), EQUAL_TIMES, same_data=True)
+    better = judge(VERSIONS, TRUTH, (answers(80, 880), PRODUCTION), EQUAL_TIMES, new=0.0)
     # F1 of negative 160 / (100 + 100) = .8 against 160 / (100 + 180) = .5714,
     # of positive 1760 / 1800 = .9778 against 1600 / 1720 = .9302; the mean's difference is .1381
     assert better.promoted and better.difference is not None
@@ -58,34 +67,64 @@ def test_on_the_same_data_only_an_improvement_is_promoted() -> None:
     assert better.metrics()["difference_f1_macro_low"] == better.difference.low
 
     for candidate, production in ((PRODUCTION, PRODUCTION), (PRODUCTION, answers(80, 880))):
-        other = judge(VERSIONS, TRUTH, (candidate, production), EQUAL_TIMES, same_data=True)
+        other = judge(VERSIONS, TRUTH, (candidate, production), EQUAL_TIMES, new=0.0)
         assert other.sentence().startswith("refused: no evidence of improvement, difference ")
 
 
 @pytest.mark.parametrize(
-    ("low", "same_data", "promoted"),
+    ("low", "new", "promoted"),
     [
-        (-0.0099, False, True),
-        (-0.01, False, False),
-        (-0.0101, False, False),
-        (0.0001, True, True),
-        (0.0, True, False),
+        (-0.0099, 0.05, True),
+        (-0.0099, 0.0499, False),
+        (-0.01, 1.0, False),
+        (-0.0101, 1.0, False),
+        (0.0001, 0.0, True),
+        (0.0, 0.0, False),
     ],
 )
 def test_what_the_interval_of_the_difference_must_lie_above(
-    low: float, same_data: bool, promoted: bool, monkeypatch: pytest.MonkeyPatch
+    low: float, new: float, promoted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """-.01 on new data and 0 on the same data; an end that lies there is not above it."""
+    """-.01 from 5 % of new reviews on, 0 below; an end that lies there is not above it."""
     monkeypatch.setattr(gate, "paired_difference", lambda *_: Interval(0.01, low, 0.03))
-    verdict = judge(VERSIONS, TRUTH, (PRODUCTION, PRODUCTION), EQUAL_TIMES, same_data=same_data)
+    verdict = judge(VERSIONS, TRUTH, (PRODUCTION, PRODUCTION), EQUAL_TIMES, new=new)
     assert verdict.promoted is promoted
+    said = "new data" if new >= 0.05 else "the same data"
+    assert f"({said}: {new:.1%} of its training reviews are new)" in verdict.sentence()
+
+
+@pytest.mark.parametrize(
+    ("low", "low_to_best", "promoted"),
+    [
+        (-0.005, -0.0099, True),
+        (-0.005, -0.01, False),  # equal to production, which has fallen below the best
+        (0.001, -0.05, True),  # below the best, but to refuse it would keep a worse one
+    ],
+)
+def test_the_best_version_so_far_is_the_floor(
+    low: float, low_to_best: float, promoted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "paired_difference", lambda *_: Interval(0.01, low, 0.03))
+    floor = ("7", Interval(-0.02, low_to_best, 0.0))
+    verdict = judge(VERSIONS, TRUTH, (PRODUCTION, PRODUCTION), EQUAL_TIMES, new=1.0, floor=floor)
+    assert verdict.promoted is promoted
+    assert ("may be worse than version 7, the best so far" in verdict.reason) is not promoted
+    assert verdict.metrics()["best_version"] == 7
+    assert verdict.metrics()["best_difference_f1_macro_low"] == low_to_best
+    assert verdict.table().iloc[3, :2].tolist() == [
+        "to version 7",
+        f"−0.020 ({low_to_best:.3f}…0.000)".replace("-", "−"),
+    ]
+    # and where the place is vacant
+    first = judge_first("2", TRUTH, PRODUCTION, 0.001, floor=floor)
+    assert first.promoted is (low_to_best > -0.01)
 
 
 @pytest.mark.parametrize(("fewer", "promoted"), [(0, True), (2, True), (6, False), (10, False)])
 def test_on_new_data_macro_f1_may_fall_by_the_margin(fewer: int, promoted: bool) -> None:
     """`fewer` positive reviews are those that only production gets right."""
     predicted = answers(80, 800 - fewer), PRODUCTION
-    verdict = judge(VERSIONS, TRUTH, predicted, EQUAL_TIMES, same_data=False)
+    verdict = judge(VERSIONS, TRUTH, predicted, EQUAL_TIMES, new=1.0)
     assert verdict.difference is not None
     # F1 of the classes by their hits h, n true and m predicted rows: 2h / (n + m)
     of_negative = 160 / (100 + 180 + fewer) - 160 / 280
@@ -100,8 +139,8 @@ def test_the_recall_of_negative_may_fall_by_no_more_than_3_points(
 ) -> None:
     truth = labels((0, 1_000), (1, 9_000))
     predicted = answers(hits, 8_900, 1_000, 9_000), answers(800, 8_000, 1_000, 9_000)
-    for same_data in (True, False):
-        verdict = judge(VERSIONS, truth, predicted, EQUAL_TIMES, same_data=same_data)
+    for new in (0.0, 1.0):
+        verdict = judge(VERSIONS, truth, predicted, EQUAL_TIMES, new=new)
         assert verdict.difference is not None and verdict.difference.low > 0
         assert verdict.promoted is promoted
         assert ("recall of negative falls by 0.031" in verdict.reason) is not promoted
@@ -109,18 +148,32 @@ def test_the_recall_of_negative_may_fall_by_no_more_than_3_points(
 
 @pytest.mark.parametrize(("seconds", "promoted"), [(0.0020, True), (0.00201, False)])
 def test_the_time_of_a_prediction_may_no_more_than_double(seconds: float, promoted: bool) -> None:
-    verdict = judge(
-        VERSIONS, TRUTH, (answers(80, 880), PRODUCTION), (seconds, 0.001), same_data=True
-    )
+    verdict = judge(VERSIONS, TRUTH, (answers(80, 880), PRODUCTION), (seconds, 0.001), new=0.0)
     assert verdict.promoted is promoted
     assert ("times as long" in verdict.sentence()) is not promoted
 
 
 def test_every_fault_is_named() -> None:
-    verdict = judge(VERSIONS, TRUTH, (answers(50, 800), PRODUCTION), (0.005, 0.001), same_data=True)
-    assert verdict.reason.count(";") == 2
-    assert list(verdict.table().columns) == ["measure", "version 2", "version 1", "difference"]
-    assert verdict.table().iloc[2, 1:].tolist() == ["5.00", "1.00", "× 5.00"]
+    floor = ("10", Interval(-0.1, -0.2, 0.0))
+    predicted = answers(50, 800), PRODUCTION
+    verdict = judge(VERSIONS, TRUTH, predicted, (0.005, 0.001), new=0.0, floor=floor)
+    assert verdict.reason.count(";") == 3
+    table = verdict.table()
+    assert table.iloc[:, 0].tolist() == ["version 2", "version 1", "difference", "to version 10"]
+    assert table.iloc[:, 3].tolist() == ["5.00", "1.00", "× 5.00", ""]
+
+
+def test_the_table_fits_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    floor = ("10", Interval(-0.1, -0.2, -0.111))
+    versions, predicted = ("12", "11"), (answers(50, 800), PRODUCTION)
+    verdict = judge(versions, TRUTH, predicted, (0.055, 0.011), new=0.0, floor=floor)
+    monkeypatch.setattr("sentiment.console.WIDEST", 80)
+    Terminal().table("Gate", verdict.table())
+    printed = capsys.readouterr().out.splitlines()
+    rows = [line for line in printed if line.startswith("│")]
+    assert len(rows) == 4 and max(map(len, printed)) <= 80  # nothing is folded
 
 
 @pytest.mark.parametrize(
@@ -130,7 +183,7 @@ def test_every_fault_is_named() -> None:
 def test_too_few_reviews_are_refused(negative: int, positive: int, enough: bool) -> None:
     truth = labels((0, negative), (1, positive))
     against_none = judge_first("1", truth, truth, 0.001, left_out=5)
-    against_one = judge(VERSIONS, truth, (truth, 1 - truth), EQUAL_TIMES, same_data=True)
+    against_one = judge(VERSIONS, truth, (truth, 1 - truth), EQUAL_TIMES, new=0.0)
     for verdict in (against_none, against_one):
         assert verdict.promoted is enough
         assert ("too few reviews to compare on" in verdict.reason) is not enough
@@ -162,7 +215,7 @@ def pairs(rates: tuple[float, float], shared: float, count: int, seed: int) -> l
         both = rng.random(1_000) < shared
         wrong = [both | (rng.random(1_000) < rate) for rate in rates]
         one, other = (np.where(miss, 1 - truth, truth) for miss in wrong)
-        found.append(judge(VERSIONS, truth, (one, other), EQUAL_TIMES, same_data=True))
+        found.append(judge(VERSIONS, truth, (one, other), EQUAL_TIMES, new=0.0))
     return found
 
 
@@ -230,16 +283,63 @@ def test_rows_either_was_trained_on_are_left_out(store: Store, tmp_path: Path) -
     assert verdict.scores[0].f1_macro != verdict.scores[1].f1_macro
 
 
+def known_hashes(store: Store, version: str) -> Any:
+    one = store.client.get_model_version(store.settings.registered_model, version)
+    with tempfile.TemporaryDirectory() as folder:
+        return np.load(store.client.download_artifacts(str(one.run_id), TEXT_HASHES, folder))
+
+
+def retrained(store: Store, version: str, added: int) -> str:
+    """One more version of the same model, trained on so many reviews more."""
+    file = store.folder / TEXT_HASHES
+    np.save(file, np.concatenate([known_hashes(store, version), np.arange(added, dtype=np.uint64)]))
+    run_id = begin_run(store, "Grown", {})
+    store.client.log_artifact(run_id, str(file))
+    return twin(store, version, run_id=run_id)
+
+
 def test_the_rule_depends_on_the_data(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "median_seconds", lambda *_: [0.001, 0.001])
     split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
     same = compare_versions(store, "3", "2", split)  # the same model on the same data
     assert not same.promoted and "no evidence of improvement" in same.reason
+    assert same.rule == "the same data: 0.0% of its training reviews are new"
+    # another digest alone is no new data: the file may have been edited or have a few rows more
     model = store.settings.registered_model
     store.client.set_model_version_tag(model, "3", "data_digest", "another")
-    assert compare_versions(store, "3", "2", split).reason.startswith("new data, and not worse")
+    assert not compare_versions(store, "3", "2", split).promoted
+    before = len(known_hashes(store, "3"))
+    enough = math.ceil(before / 19)  # 1 new in 20
+    equal = compare_versions(store, retrained(store, "3", enough), "2", split)
+    assert equal.promoted and "not worse than version 2 by more than 0.01" in equal.reason
+    share = enough / (before + enough)
+    assert f"(new data: {share:.1%} of its training reviews are new)" in equal.sentence()
+    few = compare_versions(store, retrained(store, "3", enough - 1), "2", split)
+    assert "no evidence of improvement" in few.reason and few.rule.startswith("the same data: 4.")
     first = compare_versions(store, "1", None, split)
     assert first.promoted and first.production is None and len(first.scores) == 1
+
+
+def test_the_best_version_is_compared_as_well(store: Store, tmp_path: Path) -> None:
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    verdict = compare_versions(store, "1", "2", split, best="3")  # 3 is 2's twin
+    assert verdict.best == "3" and verdict.best_difference == verdict.difference
+    for best in ("1", "2"):
+        verdict = compare_versions(store, "1", "2", split, best=best)
+        assert verdict.best == best and "best" not in verdict.reason and not verdict.note
+    assert compare_versions(store, "1", None, split, best="3").best == "3"
+    # one that is gone or broken is no floor any more; from now on that is production
+    (tmp_path / "damaged").mkdir()
+    broken = twin(store, "2", source=str(tmp_path / "damaged"))
+    deleted = twin(store, "2")
+    model = store.settings.registered_model
+    store.client.delete_model_version(model, deleted)
+    other_cleaning = twin(store, "2")
+    store.client.set_model_version_tag(model, other_cleaning, "cleaning_fingerprint", "0" * 12)
+    for best in (broken, deleted, other_cleaning):
+        verdict = compare_versions(store, "1", "2", split, best=best)
+        assert verdict.best == "2" and verdict.difference == verdict.best_difference
+        assert f"not compared with the best version so far: version {best}: " in verdict.note
 
 
 def test_another_cleaning(store: Store) -> None:
@@ -269,3 +369,65 @@ def test_versions_that_cannot_be_scored(store: Store, tmp_path: Path) -> None:
             with pytest.raises(VersionError, match=f"version {version}: .*{said}") as caught:
                 compare_versions(store, *pair, split)
             assert caught.value.version == version and "\n" not in str(caught.value)
+            assert not retried(caught.value)
+
+
+def retried(error: Exception) -> bool:
+    """Whether a task of the flow that failed so is tried again."""
+    task: Any = None
+    return is_transient(task, task, Failed(data=error))
+
+
+def test_what_may_pass_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the candidate, of production, and of the best version, none of which is broken."""
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    download = mlflow.artifacts.download_artifacts
+    response = requests.Response()
+    response.status_code = 503
+
+    def fails(at: str, error: Exception) -> None:
+        def failing(artifact_uri: str, **named: Any) -> str:
+            if at in artifact_uri:
+                raise error
+            return str(download(artifact_uri=artifact_uri, **named))
+
+        monkeypatch.setattr(mlflow.artifacts, "download_artifacts", failing)
+
+    passing: list[tuple[str, Exception]] = [  # at the end of the address that is asked for
+        ("/1", MlflowException("API request to http://x failed with exception")),
+        ("/1", MlflowException("(sqlite3.OperationalError) locked", TEMPORARILY_UNAVAILABLE)),
+        ("/1", requests.HTTPError("503 Server Error", response=response)),
+        (TEXT_HASHES, requests.ConnectionError("refused")),
+        ("/2", OSError(5, "Input/output error")),
+        ("/3", TimeoutError()),
+    ]
+    for at, error in passing:
+        fails(at, error)
+        with pytest.raises(TrackingError, match="cannot be loaded just now") as caught:
+            compare_versions(store, "1", "2", split, best="3")
+        assert not isinstance(caught.value, VersionError) and retried(caught.value)
+    response.status_code = 404
+    lasting: list[Exception] = [
+        MlflowException("no such file", RESOURCE_DOES_NOT_EXIST),
+        requests.HTTPError("404 Client Error", response=response),
+        FileNotFoundError(2, "No such file"),
+        ValueError("a damaged file"),
+    ]
+    for one in lasting:
+        fails("/1", one)
+        with pytest.raises(VersionError) as final:
+            compare_versions(store, "1", "2", split)
+        assert not retried(final.value)
+
+
+def test_a_server_that_is_away_is_no_broken_version(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens on port 1."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    address = "http://127.0.0.1:1/api/2.0/mlflow-artifacts/artifacts/model"
+    remote = twin(store, "2", source=address)
+    with pytest.raises(TrackingError, match="cannot be loaded just now") as caught:
+        compare_versions(store, remote, "1", split)
+    assert not isinstance(caught.value, VersionError) and retried(caught.value)

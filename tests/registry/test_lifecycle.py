@@ -11,10 +11,20 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from support.versions import aliases, force, snapshot, stages, versions_store
+from mlflow.entities.model_registry import ModelVersion
+from support.versions import (
+    add_version,
+    aliases,
+    force,
+    snapshot,
+    stages,
+    twin,
+    versions_store,
+)
 
 from sentiment.data.reviews import load_reviews, split_reviews
 from sentiment.errors import ConflictError, RegistryError
+from sentiment.metrics import Interval
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
     judge_version,
@@ -24,12 +34,23 @@ from sentiment.registry.lifecycle import (
     reconcile,
     register_version,
     registered_versions,
+    registry_state,
+    retire_versions,
     rollback,
     stage,
     stage_challenger,
+    vacancy,
 )
+from sentiment.tracking.artifact import load_pipeline, log_pipeline
 from sentiment.tracking.ledger import REGISTRY_KIND, read_events
-from sentiment.tracking.store import Settings, Store, find_runs, open_store
+from sentiment.tracking.store import (
+    Settings,
+    Store,
+    begin_run,
+    find_runs,
+    log_values,
+    open_store,
+)
 
 pytestmark = pytest.mark.xdist_group("versions")  # the store is made once
 
@@ -163,6 +184,95 @@ def test_a_verdict_against_a_version_that_left_production_is_void(store: Store) 
         judge_version(store, "3", split)
     with pytest.raises(RegistryError, match="no version '9'"):
         judge_version(store, "9", split)
+
+
+def test_a_version_in_production_that_was_deleted_leaves_the_place_vacant(store: Store) -> None:
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    model = store.settings.registered_model
+    assert vacancy(store) == ""
+    last = twin(store, "3")
+    force(store, "3", "1")
+    assert production_version(store) == "1" and vacancy(store) == ""
+    store.client.delete_model_version(model, "1")
+    assert production_version(store) is None
+    assert vacancy(store).startswith("none: version 1 was in production and has been deleted; ")
+    assert "puts back version 3" in vacancy(store)
+    reconcile(store)
+    assert aliases(store) == {"previous": "3", "challenger": "2", "staging": "2"}
+
+    verdict = judge_version(store, "2", split)  # as the first; but 3, the same model, was the best
+    assert verdict.promoted and verdict.production is None and verdict.best == "3"
+    assert verdict.best_difference == Interval(0.0, 0.0, 0.0)
+    assert verdict.sentence().endswith("(version 1 was there and has been deleted)")
+    event = promote(store, verdict)
+    assert (event.origin, event.target) == (None, "2") and production_version(store) == "2"
+    assert aliases(store) == {"champion": "2", "previous": "3"}
+    with pytest.raises(ConflictError, match="version 2 is in production now, no longer none"):
+        promote(store, verdict)
+
+    store.client.delete_model_version(model, "2")
+    assert judge_version(store, "3", split).production is None
+    event = rollback(store)
+    assert (event.origin, event.target) == (None, "3") and vacancy(store) == ""
+    assert aliases(store) == {"champion": "3"} and stages(store)["3"] == "Production"
+    store.client.delete_model_version(model, "3")
+    assert "promote another" in vacancy(store)
+    with pytest.raises(RegistryError, match="nothing to go back to"):
+        rollback(store)
+    # the best one is gone as well: the floor begins anew
+    promote(store, judge_version(store, last, split))
+    assert registry_state(store).best == production_version(store) == last
+
+
+def test_the_best_version_of_the_ledger_is_the_floor(store: Store) -> None:
+    """Version 1 is worse than 2 and 3, which are the same model."""
+    split = split_reviews(load_reviews(store.folder / "reviews.csv").frame)
+    force(store, "3", "1")
+    verdict = judge_version(store, "2", split)
+    assert (verdict.production, verdict.best) == ("1", "3")
+    assert verdict.best_difference == Interval(0.0, 0.0, 0.0)
+    promote(store, verdict, force=True, why="the test says so")
+    assert registry_state(store).best == "3"
+    again = judge_version(store, "1", split)
+    assert again.best == "3" and again.best_difference == again.difference
+
+
+def test_retired_versions_free_their_files_and_no_others(store: Store, tmp_path: Path) -> None:
+    force(store, "1", "2", "3")  # so these stay
+    client, model = store.client, store.settings.registered_model
+    client.create_experiment("Elsewhere", artifact_location=(tmp_path / "elsewhere").as_uri())
+    pipeline = load_pipeline(store, f"models:/{model}/1")
+
+    def made(experiment: str) -> str:
+        run_id = begin_run(store, experiment, {})
+        log_values(store, run_id, metrics={"test_f1": 0.7})
+        client.log_text(run_id, "a table", "tables/audit.csv")
+        uri, _ = log_pipeline(store, run_id, pipeline, ["good"])
+        return add_version(store, run_id, uri, {})
+
+    def files(experiment: str, version: ModelVersion) -> int:
+        """Of the run, and of the model."""
+        folders = (str(version.run_id), f"models/{str(version.source).removeprefix('models:/')}")
+        root = tmp_path / experiment
+        return sum(path.is_file() for name in folders for path in (root / name).rglob("*"))
+
+    own, shared, outside = made("Own"), made("Own"), made("Elsewhere")
+    kept = twin(store, shared)
+    versions = {number: known_version(store, number) for number in (own, shared, outside)}
+    assert files("mlruns/Own", versions[own]) > 3
+    before = [files("mlruns/Own", versions[shared]), files("elsewhere", versions[outside])]
+    assert min(before) > 3
+
+    retired = retire_versions(store, keep=1)
+    assert retired[:2] == [own, shared] and retired[2].startswith(f"{outside} (its files stay: ")
+    assert list(registered_versions(store)) == ["1", "2", "3", kept]
+    assert files("mlruns/Own", versions[own]) == 0
+    after = [files("mlruns/Own", versions[shared]), files("elsewhere", versions[outside])]
+    assert after == before
+    run = client.get_run(str(versions[own].run_id))
+    assert run.data.metrics == {"test_f1": 0.7} and client.list_artifacts(run.info.run_id) == []
+    assert load_pipeline(store, f"models:/{model}/{kept}").predict(["good"]).tolist() in ([0], [1])
+    assert retire_versions(store, keep=1) == []
 
 
 # --- crashes and races ---

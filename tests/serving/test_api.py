@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.drift_checks import BY_VERDICT, check_of
 from support.serving import (
     BAD_TEXT,
     GOOD_TEXT,
@@ -26,7 +28,8 @@ from support.serving import (
 )
 
 from sentiment.ab.comparison import assign_arm
-from sentiment.drift.runs import LATEST
+from sentiment.drift import LATEST
+from sentiment.drift.page import render_page
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import running_comparison
 from sentiment.serving.config import Limits
@@ -404,7 +407,7 @@ def test_no_body_is_the_servers_fault_and_all_refusals_have_one_form(
         is_error(response, response.status_code)
 
 
-def test_the_last_drift_check_is_shown_as_it_was_written(
+def test_the_last_drift_check_says_whose_and_how_old_it_is(
     store: Store, tmp_path: Path, start: Start
 ) -> None:
     copy = copy_store(store, tmp_path / "store")
@@ -412,12 +415,23 @@ def test_the_last_drift_check_is_shown_as_it_was_written(
     missing = client.get("/drift")
     assert missing.status_code == 404
     assert "drift" in missing.get_json()["expected"]
+    made = datetime.now(UTC) - timedelta(hours=3, minutes=5)
     folder = copy.folder / LATEST
     folder.mkdir()
-    (folder / "latest.json").write_text('{"verdict": "steady"}', encoding="utf-8")
-    (folder / "latest.html").write_text("<!doctype html><p>steady</p>", encoding="utf-8")
-    assert client.get("/drift").get_json() == {"verdict": "steady"}
-    page = client.get("/drift", headers={"Accept": "text/html"})
-    assert "<p>steady</p>" in page.text
+    for version in ("3", "1"):  # version 1 answers
+        check = check_of(BY_VERDICT["steady"], version=version, checked_at=made)
+        (folder / "latest.json").write_text(check.to_json(), encoding="utf-8")
+        (folder / "latest.html").write_text(render_page(check), encoding="utf-8")
+        report = client.get("/drift").get_json()
+        assert report == {**report, **json.loads(check.to_json()), "answers_now": "1"}
+        assert report["age_seconds"] == pytest.approx(3 * 3_600 + 300, abs=30)
+        page = client.get("/drift", headers={"Accept": "text/html"})
+        assert f"version {version} was made 3 hours ago" in page.text
+        warned = re.search(r'<main><p class="other" role="alert">([^<]*)', page.text)
+        if version == "1":
+            assert warned is None
+        else:
+            assert warned is not None
+            assert "Version 1 answers" in warned[1] and "of version 3" in warned[1]
     (policy,) = page.headers.getlist("Content-Security-Policy")
     assert "script-src" not in policy and "style-src 'unsafe-inline'" in policy

@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from sentiment.data.reviews import TEXT_HASHES, text_hashes
+from sentiment.drift import LATEST
 from sentiment.drift.reference import ARTIFACT
-from sentiment.drift.runs import LATEST
 from sentiment.model.predictor import LoadedVersion, load_version
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
 from sentiment.registry.lifecycle import register_version
 from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import Store, begin_run, end_run, open_store
-from support.drift_reviews import fitted, reference
+from support.drift_reviews import fitted, made_up, reference
 from support.serving import put_into_production
-from text_cleaning import cleaning_fingerprint
+from text_cleaning import clean_texts, cleaning_fingerprint
 
 NOON = 1_700_000_000.0  # seconds since 1970
 _shared: list[Store] = []
@@ -33,6 +35,8 @@ def drift_store(folder: Path) -> Store:
         run_id = begin_run(store, "LogisticRegression", {})
         if number == 1:
             store.client.log_text(run_id, reference().to_json(), ARTIFACT)
+            np.save(folder / TEXT_HASHES, text_hashes(clean_texts(made_up(800, 1)[0])))
+            store.client.log_artifact(run_id, str(folder / TEXT_HASHES))
         uri, _ = log_pipeline(store, run_id, fitted(), ["good box"])
         end_run(store, run_id)
         tags = {"model": "LogisticRegression", "cleaning_fingerprint": cleaning_fingerprint()}
@@ -49,11 +53,8 @@ def shared_drift_store(factory: pytest.TempPathFactory) -> Store:
 
 
 def copy_of(made: Store, folder: Path) -> Store:
-    """Return a copy that may be changed; the artifacts are read where they are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in made.folder.glob("mlflow.db*"):
-        shutil.copy(file, folder)
-    return open_store(folder)
+    """Return a copy that may be changed."""
+    return open_store(shutil.copytree(made.folder, folder, dirs_exist_ok=True))
 
 
 def last_report(store: Store) -> dict[str, Any]:

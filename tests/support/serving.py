@@ -7,11 +7,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -104,10 +105,16 @@ def serving_store(folder: Path) -> Store:
 
 
 def copy_store(made: Store, folder: Path) -> Store:
-    """A copy that may be changed; the artifacts are read where they are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in made.folder.glob("mlflow.db*"):
-        shutil.copy(file, folder)
+    """A copy that may be changed."""
+    # others use the database, whose files beside it come and go
+    rest = shutil.ignore_patterns("mlflow.db*")
+    shutil.copytree(made.folder, folder, dirs_exist_ok=True, ignore=rest)
+    database = "mlflow.db"
+    with (
+        closing(sqlite3.connect(made.folder / database)) as source,
+        closing(sqlite3.connect(folder / database)) as target,
+    ):
+        source.backup(target)
     return open_store(folder)
 
 

@@ -48,13 +48,11 @@ def write_noisy(file: Path, rows: int = 400) -> Path:
 def versions_store(factory: pytest.TempPathFactory, folder: Path) -> Store:
     """A copy, in `folder`, of a store with versions 1, 2 and 3 on `write_noisy`; 2 is staged.
 
-    The reviews are in `reviews.csv` of the folder. Artifacts are read where they were made.
+    The reviews are in `reviews.csv` of the folder.
     """
     if not _made:
         _made.append(_make(factory.mktemp("versions")))
-    for file in (*_made[0].folder.glob("mlflow.db*"), _made[0].folder / "reviews.csv"):
-        shutil.copy(file, folder)
-    return open_store(folder)
+    return open_store(shutil.copytree(_made[0].folder, folder, dirs_exist_ok=True))
 
 
 def _make(folder: Path) -> Store:

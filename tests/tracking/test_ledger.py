@@ -78,6 +78,34 @@ def test_a_version_can_come_back_and_a_deleted_one_is_passed_over() -> None:
     assert replay(over).stack == ("1",)
 
 
+def promotion(number: int, target: str, compared: str, low: float | None) -> Event:
+    """A promotion compared with the version that was the best; `low` is the end of its interval."""
+    metrics = {} if low is None else {"best_difference_f1_macro_low": low}
+    metrics["best_version"] = float(compared)
+    when = MIDNIGHT + timedelta(hours=number)
+    return Event(number, when, PROMOTE, None, target, metrics=metrics)
+
+
+def test_the_best_version_so_far_follows_from_the_ledger() -> None:
+    first, forced = events((PROMOTE, "1"), (PROMOTE, "2"))  # forced, and not compared
+    assert replay([first]).best == replay([first, forced]).best == "1"
+    equal, at_limit = promotion(3, "3", "1", -0.009), promotion(3, "3", "1", 0.0)
+    assert replay([first, forced, equal]).best == replay([first, forced, at_limit]).best == "1"
+    better = promotion(4, "4", "1", 0.001)
+    assert replay([first, forced, equal, better]).best == "4"
+    # it was taken out again, so it is no measure
+    back = Event(5, better.when + timedelta(hours=1), ROLLBACK, "4", "3")
+    assert replay([first, forced, equal, better, back]).best == "1"
+    far = Event(6, back.when + timedelta(hours=1), ROLLBACK, "5", "1")
+    after = [first, promotion(2, "2", "1", 0.001), promotion(3, "5", "2", -0.009)]
+    assert replay(after).best == "2" and replay([*after, far]).best == "1"
+    # the best was gone, so the gate compared with production
+    gone = promotion(5, "5", "3", -0.001)
+    assert replay([first, forced, equal, better, gone]).best == "3"
+    assert replay([first, promotion(2, "1", "1", None)]).best == "1"
+    assert replay([]).best is None
+
+
 def test_a_clock_that_was_set_back_does_not_change_the_order() -> None:
     first, second = events((PROMOTE, "1"), (PROMOTE, "2"))
     late = Event(2, first.when - timedelta(hours=5), second.action, None, "2")
@@ -184,6 +212,18 @@ def test_the_living_on_this_machine_and_the_young_elsewhere_are_left_alone(store
     claim(store, age=590)
     registry_ledger.close_abandoned(store)
     assert statuses(store) == ["RUNNING", "RUNNING"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a process began")
+def test_a_claim_whose_number_was_given_to_another_process_is_closed(store: Store) -> None:
+    """As in a container that is restarted: the same names and numbers, other processes."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        left = claim(store, age=5, host=platform.node(), pid=other.pid)  # before it began
+        stands = claim(store, age=0, host=platform.node(), pid=other.pid)
+        registry_ledger.close_abandoned(store)
+        other.kill()
+    assert store.client.get_run(left).info.status == "KILLED"
+    assert store.client.get_run(stands).info.status == "RUNNING"
 
 
 def test_a_claim_that_was_closed_meanwhile_is_not_committed(store: Store) -> None:

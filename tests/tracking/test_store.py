@@ -1,16 +1,24 @@
-"""Tracking: the store's place, runs written and found, and what is said when it does not answer."""
+"""Tracking: the store's place, also when it moves; runs written and found; what goes wrong."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.entities import Dataset, DatasetInput
+from mlflow.exceptions import MlflowException
 
 from sentiment.errors import TrackingError
+from sentiment.predictions.log import default_log_url
 from sentiment.tracking import store as tracking
 from sentiment.tracking.store import (
     Settings,
@@ -18,7 +26,9 @@ from sentiment.tracking.store import (
     begin_run,
     end_run,
     find_runs,
+    log_inputs,
     log_values,
+    open_existing_store,
     open_store,
 )
 
@@ -75,12 +85,36 @@ def test_more_runs_than_a_page_are_all_found(store: Store, monkeypatch: pytest.M
     assert [run.info.run_id for run in find_runs(store, "Paged", {"kind": "x"})] == made
 
 
-def test_a_deleted_experiment_is_restored(store: Store) -> None:
+def test_a_deleted_experiment_is_restored_to_write_and_not_to_look(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     first = tracking.experiment_id(store, "Deleted")
+    run_id = begin_run(store, "Deleted", {"k": "v"})
     store.client.delete_experiment(first)
     store = open_store(store.folder)  # as the next process does
-    assert tracking.experiment_id(store, "Deleted") == first
-    begin_run(store, "Deleted", {})
+    assert find_runs(store, "Deleted", {"k": "v"}) == []
+    assert store.client.get_experiment(first).lifecycle_stage == "deleted"
+    later = begin_run(store, "Deleted", {"k": "v"})
+    assert "Deleted was deleted" in caplog.text
+    assert [run.info.run_id for run in find_runs(store, "Deleted", {"k": "v"})] == [run_id, later]
+
+
+def test_runs_of_the_same_data_are_logged_at_once(store: Store) -> None:
+    """MLflow looks whether the data are known and then inserts them, so that two collide."""
+    for turn in range(4):
+        runs, gate = [begin_run(store, "Same data", {}) for _ in range(8)], threading.Barrier(8)
+        used = [DatasetInput(Dataset("reviews.csv", f"digest {turn}", "local", "{}"))]
+
+        def log(run_id: str, gate: Any = gate, used: Any = used) -> None:
+            gate.wait()
+            log_inputs(store, run_id, used)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(log, runs))
+        for run_id in runs:
+            inputs = store.client.get_run(run_id).inputs
+            assert inputs is not None
+            assert [one.dataset.digest for one in inputs.dataset_inputs] == [f"digest {turn}"]
 
 
 def test_a_folder_wins_over_the_users_tracking_uri_and_that_over_the_projects_own(
@@ -97,9 +131,8 @@ def test_a_folder_wins_over_the_users_tracking_uri_and_that_over_the_projects_ow
 
 
 def test_two_stores_in_one_process_stay_apart(store: Store, tmp_path: Path) -> None:
-    shutil.copy(store.folder / "mlflow.db", tmp_path)
-    second = open_store(tmp_path)
-    assert second.uri == f"sqlite:///{tmp_path / 'mlflow.db'}" != store.uri
+    second = open_store(shutil.copytree(store.folder, tmp_path / "second"))
+    assert second.uri == f"sqlite:///{tmp_path / 'second' / 'mlflow.db'}" != store.uri
     begin_run(store, "Apart", {"k": "v"})
     assert len(find_runs(store, "Apart", {"k": "v"})) == 1
     assert find_runs(second, "Apart", {"k": "v"}) == []
@@ -129,6 +162,160 @@ def test_a_file_where_the_store_should_be_and_a_broken_database(tmp_path: Path) 
     (tmp_path / "mlflow.db").write_text("this is no database, but it is long enough to be read")
     with pytest.raises(TrackingError, match="does not answer"):
         open_store(tmp_path)
+
+
+# --- a store that moves ---------------------------------------------------------------------
+
+NOTE, MODEL = "note.txt", "FlipkartSentimentModel"
+PLAIN, ODD = "plain", "of a#b 100%41 é{x}"  # MLflow itself would read %41 as A
+
+
+def places(folder: Path) -> set[str]:
+    """All that MLflow's tables say about where artifacts are."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        return {
+            row[0]
+            for table, column in (
+                ("experiments", "artifact_location"),
+                ("runs", "artifact_uri"),
+                ("logged_models", "artifact_location"),
+                ("model_versions", "source"),
+                ("model_versions", "storage_location"),
+            )
+            for row in connection.execute(f"SELECT {column} FROM {table}")
+        }
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file of a store but SQLite's index of its log, which readers share."""
+    files = (file for file in sorted(folder.rglob("*")) if not file.name.endswith("-shm"))
+    return {file.relative_to(folder): file.read_bytes() for file in files if file.is_file()}
+
+
+def note_of(store: Store, run_id: str, folder: Path) -> str:
+    return Path(store.client.download_artifacts(run_id, NOTE, str(folder))).read_text()
+
+
+@pytest.fixture(params=[PLAIN, ODD])
+def lived_in(
+    request: pytest.FixtureRequest, empty_store: Path, tmp_path: Path
+) -> tuple[Store, str, set[str]]:
+    """A store with a run, model and versions, the run's id, and the places the user has chosen."""
+    store = open_store(shutil.copytree(empty_store, tmp_path / request.param))
+    run_id = begin_run(store, "Tried", {})
+    store.client.log_text(run_id, "text", NOTE)
+    experiment = tracking.experiment_id(store, "Tried")
+    model = store.client.create_logged_model(experiment, source_run_id=run_id)
+    chosen = {"s3://bucket/Chosen", str(tmp_path / "chosen" / "mlruns" / "Other")}
+    for place in chosen:
+        store.client.create_experiment(Path(place).name, place)
+    store.client.create_registered_model(MODEL)
+    file_uri = (store.folder / "mlruns" / "Tried" / "by hand").as_uri()
+    for source in (f"models:/{model.model_id}", file_uri):
+        store.client.create_model_version(MODEL, source, run_id, model_id=model.model_id)
+    return store, run_id, chosen | {f"models:/{model.model_id}"}
+
+
+def test_a_store_that_is_renamed_and_copied_is_mended(
+    lived_in: tuple[Store, str, set[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, run_id, chosen = lived_in
+    renamed = made.folder.rename(tmp_path / "renamed %2F here")
+    store = open_store(renamed)
+    (said,) = caplog.messages
+    assert str(made.folder) in said and str(renamed) in said and "places mended" in said
+    copy = open_store(shutil.copytree(renamed, tmp_path / "copy"))
+    before = contents(renamed)
+    for opened in (copy, open_store(copy.folder)):  # as the next process does
+        assert note_of(opened, run_id, tmp_path) == "text"
+        begin_run(opened, "New", {})
+        opened.client.log_text(begin_run(opened, "Tried", {}), "new", NOTE)
+    assert len(caplog.messages) == 2 and contents(renamed) == before
+    for folder in (renamed, copy.folder):
+        root = str(folder / "mlruns").replace("%", "%25") + "/"
+        assert {place for place in places(folder) if not place.startswith(root)} == chosen
+    assert len([*copy.folder.rglob(NOTE)]) == 3 and not made.folder.exists()
+    versions = store.client.search_model_versions(f"name = '{MODEL}'")
+    by_hand = str(renamed / "mlruns" / "Tried" / "by hand").replace("%", "%25")
+    assert by_hand in {str(version.source) for version in versions}
+
+
+def test_of_several_that_open_a_moved_store_at_once_one_mends(
+    lived_in: tuple[Store, str, set[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved, gate = lived_in[0].folder.rename(tmp_path / "moved"), threading.Barrier(6)
+
+    def opened(_: int) -> str:
+        gate.wait()
+        return note_of(open_store(moved), lived_in[1], tmp_path / str(_))
+
+    for number in range(6):
+        (tmp_path / str(number)).mkdir()
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(opened, range(6))) == {"text"}
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("log_is_empty", [True, False])
+def test_a_moved_store_that_may_not_be_written_is_read(
+    log_is_empty: bool,
+    lived_in: tuple[Store, str, set[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if log_is_empty:  # as after a process that ended well
+        with closing(sqlite3.connect(lived_in[0].folder / "mlflow.db")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    moved = Path(shutil.copytree(lived_in[0].folder, tmp_path / "moved"))
+    shutil.rmtree(lived_in[0].folder)
+    if log_is_empty:
+        for file in (*moved.glob("mlflow.db-*"), moved / "mlruns" / ".store.lock"):
+            file.unlink()
+    before = contents(moved)
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+    with pytest.raises(TrackingError, match="may not be written"):
+        open_store(moved)
+    with pytest.raises(TrackingError, match="may not be written"):
+        open_existing_store(moved, to_write=True)
+    store = open_existing_store(moved)
+    assert not store.writable and len(caplog.messages) == 1
+    assert note_of(store, lived_in[1], tmp_path) == "text"
+    assert len(store.client.search_model_versions(f"name = '{MODEL}'")) == 2
+    with pytest.raises(MlflowException, match=r"cannot modify|readonly"):
+        begin_run(store, "Tried", {})
+    assert contents(moved) == before
+
+
+def test_a_database_whose_artifacts_were_left_behind_is_refused(
+    lived_in: tuple[Store, str, set[str]], tmp_path: Path
+) -> None:
+    """Else new runs would be written here, and be added to runs there."""
+    (tmp_path / "alone").mkdir()
+    for file in lived_in[0].folder.glob("mlflow.db*"):
+        shutil.copy(file, tmp_path / "alone")
+    before = places(tmp_path / "alone")
+    with pytest.raises(TrackingError, match="its artifacts are still in"):
+        open_store(tmp_path / "alone")
+    assert places(tmp_path / "alone") == before
+
+
+def test_opening_a_store_to_read_it_makes_nothing(store_folder: Path) -> None:
+    shutil.rmtree(store_folder / "mlruns")
+    assert find_runs(open_existing_store(store_folder), "Tried", {"k": "v"}) == []
+    assert not [file for file in store_folder.iterdir() if not file.name.startswith("mlflow.db")]
+
+
+def test_a_question_mark_in_a_path_is_refused(tmp_path: Path) -> None:
+    for opens in (open_store, default_log_url):
+        with pytest.raises(TrackingError, match=r"we\?ird.*'\?'"):
+            opens(tmp_path / "we?ird")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_that_shows_a_store_can_be_given_to_a_shell(store: Store) -> None:
+    odd = replace(store, uri="sqlite:////a b/c#'d'/mlflow.db")
+    assert shlex.split(odd.ui_command())[-1] == odd.uri
 
 
 def test_git_commit_is_unknown_outside_a_repository(
