@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentiment.data.reviews import TEXT_HASHES
-from sentiment.data.tables import appearing_whole
+from sentiment.data.targets import appearing_whole
 from sentiment.drift import LATEST, MIN_WINDOW, NEWEST
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import WindowFeatures

@@ -342,8 +342,8 @@ def _is_ours(store: Store, place: str, root: str) -> bool:
 def promotion_command(store: Store, version: str, how: Mapping[str, str | int | None]) -> str:
     """Return the command that puts the version through the gate, on the reviews it was trained on.
 
-    The file is known to the version's run. `how` are the options by which it was read; what is None
-    was not given.
+    The file is known to the version's run. `how` are the options by which it was read, which are
+    not; what is None was not given.
     """
     words = ["python", "-m", "sentiment", "promote", version, "--to", "production"]
     for flag, value, default in (

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sentiment.data.labels import CLASS_NAMES
 from sentiment.data.reviews import TEXTS, texts_of
 from sentiment.data.sources import Reading
-from sentiment.data.tables import AS_WRITTEN, Unreadable, open_table, open_target, table_format
+from sentiment.data.tables import AS_WRITTEN, Unreadable, open_table
+from sentiment.data.targets import open_target, table_format
 from sentiment.errors import ReviewDataError
 from sentiment.model.predictor import LoadedVersion, load_version
 

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT
 
 from sentiment.__main__ import MODULES
-from sentiment.cli.options import parse_command, parse_experiment, parse_flow
+from sentiment.cli.options import parse_command, parse_experiment, parse_flow, reading_of
 
 Parse = Callable[[list[str]], object]
 SCRIPTS: dict[str, Parse] = {
@@ -161,3 +162,31 @@ def test_help_and_wrong_options_import_no_library(command: list[str], option: st
     heavy = {"mlflow", "pandas", "numpy", "sklearn", "optuna", "prefect", "flask", "rich"}
     assert done.returncode == (0 if option == "--help" else 2)
     assert "sentiment.cli.options" in imported and not heavy & imported
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--delimiter", "; "], "is not a delimiter; expected one character"),
+        (["--encoding", "utf-9"], "is not an encoding that Python knows"),
+        (["--max-bytes", "1G"], "is not a whole number"),
+    ],
+)
+def test_how_a_file_is_read_is_checked_at_once(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(parse_experiment, options, capsys)
+    score = ["score", "--in", "a.csv", "--out", "b.csv"]
+    assert said in refused(parse_command, [*score, *options], capsys)
+    found = reading_of(parse_command([*score, "--delimiter", "tab", "--encoding", "CP1252"]))
+    assert (found.delimiter, found.encoding, found.max_bytes) == ("\t", "cp1252", None)
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_is_imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        parse_experiment(["--data", str(tmp_path / "no.csv")], look=True)
+    assert left.value.code == 2 and "no.csv: no such file" in capsys.readouterr().err
+    parse_experiment(["--data", str(tmp_path)], look=True)
+    assert parse_experiment(["--data", "no.csv"]).data == "no.csv"

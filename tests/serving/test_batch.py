@@ -21,7 +21,7 @@ from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, served_probabilit
 
 from sentiment.console import Terminal
 from sentiment.data import records, tables
-from sentiment.data.tables import PART
+from sentiment.data.targets import PART
 from sentiment.errors import ReviewDataError, ServingError
 from sentiment.serving import batch as batch_scoring
 from sentiment.serving.batch import ADDED, Summary, score_file

@@ -253,7 +253,7 @@ def test_a_file_is_answered_with_and_without_javascript(
     page = open_page(360, java_script_enabled=script)
     file = tmp_path / "reviews.csv"
     file.write_text(f'name,Review text\nA,"{GOOD_TEXT}"\nB,{BAD_TEXT}\nC,\n', encoding="utf-8")
-    page.get_by_label("Or a CSV or TSV file").set_input_files(file)
+    page.get_by_label("Or a file: CSV, TSV, JSON, Excel").set_input_files(file)
     page.get_by_role("button", name="Read the sentiment").click()
     page.get_by_role("heading", name="3 reviews: 1 positive, 1 negative").wait_for()
     chips = page.locator("td .chip").all_inner_texts()

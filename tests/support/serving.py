@@ -7,11 +7,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -105,7 +106,16 @@ def serving_store(folder: Path) -> Store:
 
 def copy_store(made: Store, folder: Path) -> Store:
     """A copy that may be changed."""
-    return open_store(shutil.copytree(made.folder, folder, dirs_exist_ok=True))
+    # others use the database, whose files beside it come and go
+    rest = shutil.ignore_patterns("mlflow.db*")
+    shutil.copytree(made.folder, folder, dirs_exist_ok=True, ignore=rest)
+    database = "mlflow.db"
+    with (
+        closing(sqlite3.connect(made.folder / database)) as source,
+        closing(sqlite3.connect(folder / database)) as target,
+    ):
+        source.backup(target)
+    return open_store(folder)
 
 
 def add_of_another_cleaning(store: Store) -> str:
