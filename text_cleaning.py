@@ -125,9 +125,12 @@ def undo_scraping(text: str) -> str:
         else:  # crafted: make an end of it
             text = text.replace("&", " ").replace("<", " ")
     text = text.strip()
-    while text.endswith(MARKERS):
-        text = text[: -len(MARKERS[0])].rstrip()
-    return text
+    end = len(text)
+    while text.endswith(MARKERS, 0, end):
+        end -= len(MARKERS[0])
+        while text[end - 1 : end].isspace():
+            end -= 1
+    return text[:end]
 
 
 def lowercase(text: str) -> str:

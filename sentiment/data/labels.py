@@ -28,8 +28,9 @@ NEUTRAL = 3
 STARS = {0: 1, 1: 5}  # label → rating, where there is only a label
 SCALES = (5, 10, 100)
 LABEL_RULE = "label_rule"  # tag of a run and of a version: `str` of its `LabelRule`
-NEGATIVE_NAMES = ("negative", "neg", "0", "-1", "false")
-POSITIVE_NAMES = ("positive", "pos", "1", "true")
+# Of labels; in order, as all names are, so that equal rules are equal
+NEGATIVE_NAMES = ("-1", "0", "false", "neg", "negative")
+POSITIVE_NAMES = ("1", "pos", "positive", "true")
 AS_GIVEN = "labels as given"  # the rule of a file with these names
 # What `stars` says of other cells: nothing in it, no rating, and neither negative nor positive
 NO_RATING, WRONG_RATING, OTHER = 0, -1, -2
@@ -46,7 +47,6 @@ _WRITTEN = re.compile(
 )
 _DRAWN = re.compile("([★⭐]*)(½?)([☆✩]*)")  # ★★★★☆
 _WHOLE = re.compile(r"\+?(-?\d+)(?:\.0+)?")
-
 _NAMED_TAG = re.compile("labels (.+) negative, (.+) positive")
 
 

@@ -189,6 +189,8 @@ def test_a_version_s_rule_is_followed_where_nothing_else_is_said() -> None:
     assert Labelling(negative_up_to=2).following(three).rule == GUIDES
     assert Labelling("mood").following(named).rule == named
     assert Labelling("mood", "1", "0").following(named).rule == Labelling("mood", "1", "0").rule
+    some = Labelling("mood", negative="-1").rule
+    assert Labelling("mood").following(some).rule == some
     assert Labelling().following(named).rule == GUIDES  # stars have no names
     assert Labelling("mood").following(three).rule == Labelling("mood").rule
 
