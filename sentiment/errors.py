@@ -26,10 +26,28 @@ exit code. Nothing is changed where one is raised: no half-written run, version 
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 EXIT_REFUSED = 1  # by the gate, or because somebody else's change came first
 EXIT_BAD_INPUT = 2
 EXIT_DRIFTED = 3
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold a Ctrl-C back until the end of the block, for imports that take seconds.
+
+    Python ignores what is raised in a `__del__`, so that a Ctrl-C while a library is imported may
+    be lost, and the program goes on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class UserError(Exception):

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
+from sentiment.errors import (
+    ServingConfigError,
+    ServingError,
+    TrackingError,
+    UnknownVersionError,
+    interrupts_held,
+)
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
 from sentiment.tracking.store import (
     PROJECT,
@@ -156,7 +162,8 @@ def look_ahead(config: ServingConfig) -> str:
     is open must not be taken along into the workers.
     """
     for name in AHEAD:
-        importlib.import_module(name)
+        with interrupts_held():
+            importlib.import_module(name)
     fork, ignored = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)
     # the parent alone reports a Ctrl-C
     with ProcessPoolExecutor(1, fork, initializer=signal.signal, initargs=ignored) as child:

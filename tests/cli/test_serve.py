@@ -469,7 +469,4 @@ def test_ctrl_c_ends_it_in_one_line_at_any_time(store: Store) -> None:
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them get it
         _, errors = process.communicate(timeout=60)
-        # a shell says 130 of the second too: Python ends by the signal itself where it came while
-        # a C extension was being imported
-        ends = [(130, "interrupted\n"), (-signal.SIGINT, "interrupted\n"), (0, "")]
-        assert (process.returncode, errors) in ends
+        assert (process.returncode, errors) in [(130, "interrupted\n"), (0, "")]

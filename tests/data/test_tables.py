@@ -77,7 +77,10 @@ def test_a_column_that_is_not_there_is_said_briefly(
     ("data", "said"),
     [
         (b"", "is empty"),
-        (gzip.compress(b"text\n" + bytes(range(256)) * 99, mtime=0)[:300], "packed file is damaged"),
+        (
+            gzip.compress(b"text\n" + bytes(range(256)) * 99, mtime=0)[:300],
+            "packed file is damaged",
+        ),
         (b"\x1f\x8b and nothing of use", "packed file is damaged"),
         (b"PAR1 and nothing of use", "is not a readable Parquet file"),
     ],
