@@ -276,6 +276,7 @@ def test_the_quick_way_reads_what_the_careful_way_reads(
     writer.writerows([["name"] * len(grid[0]), *grid * 3])
     text = out.getvalue()
     data = (text[:at] + stray + text[at:]).encode()
+    one = one and at > text.index(line_end)  # else the header may have fewer columns
     read = both_ways(data, block, [len(grid[0]) - 1] if one else None)
     assert read[0] == read[1]
 
