@@ -33,7 +33,7 @@ from sentiment.tracking.ledger import (
     read_events,
     replay,
 )
-from sentiment.tracking.store import PROJECT, Store, open_existing_store
+from sentiment.tracking.store import PROJECT, Store, open_existing_store, store_errors
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -95,7 +95,8 @@ def rule_in_production(folder: str | Path | None, project: str | None = None) ->
         store = open_existing_store(folder, project)
     except TrackingError:
         return GUIDES
-    return production_rule(store)
+    with store_errors():
+        return production_rule(store)
 
 
 def production_rule(store: Store) -> LabelRule:
