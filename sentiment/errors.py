@@ -27,6 +27,7 @@ exit code. Nothing is changed where one is raised: no half-written run, version 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,13 +42,21 @@ def interrupts_held() -> Iterator[None]:
     """Hold a Ctrl-C back until the end of the block, for imports that take seconds.
 
     Python ignores what is raised in a `__del__`, so that a Ctrl-C while a library is imported may
-    be lost, and the program goes on.
+    be lost, and the program goes on. (To block the signal would not do: another thread gets it.)
+    Only in the main thread, and where Ctrl-C is not ignored.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 class UserError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -164,6 +165,8 @@ def look_ahead(config: ServingConfig) -> str:
     for name in AHEAD:
         with interrupts_held():
             importlib.import_module(name)
+    with interrupts_held():
+        gc.collect()  # what imports leave behind has a `__del__`, which would swallow a Ctrl-C
     fork, ignored = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)
     # the parent alone reports a Ctrl-C
     with ProcessPoolExecutor(1, fork, initializer=signal.signal, initargs=ignored) as child:
