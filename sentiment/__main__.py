@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sentiment.cli.options import parse_command, run_command
-from sentiment.errors import interrupts_held
 
 # the module of `sentiment.cli` that runs each command
 MODULES = {
@@ -38,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Namespace) -> int:
     # only now: the libraries take seconds, and --help and wrong options must not wait for them
-    with interrupts_held():
-        module = import_module(f"sentiment.cli.{MODULES[options.command]}")
-    code: int = module.run(options)
+    code: int = import_module(f"sentiment.cli.{MODULES[options.command]}").run(options)
     return code
 
 

@@ -27,9 +27,9 @@ exit code. Nothing is changed where one is raised: no half-written run, version 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NoReturn
 
 EXIT_REFUSED = 1  # by the gate, or because somebody else's change came first
 EXIT_BAD_INPUT = 2
@@ -37,26 +37,38 @@ EXIT_DRIFTED = 3
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Hold a Ctrl-C back until the end of the block, for imports that take seconds.
+_interrupts: list[int] = []
 
-    Python ignores what is raised in a `__del__`, so that a Ctrl-C while a library is imported may
-    be lost, and the program goes on. (To block the signal would not do: another thread gets it.)
-    Only in the main thread, and where Ctrl-C is not ignored.
+
+def note_interrupts() -> None:
+    """Raise KeyboardInterrupt at a Ctrl-C, as Python does, and also remember that it came.
+
+    Python ignores what is raised in a `__del__` and around a fork, so that a program which is still
+    starting would go on: before it waits for others it calls `raise_if_interrupted`. What Python
+    would print of it is left out. Nothing is changed where Ctrl-C is ignored or handled already,
+    nor in another than the main thread.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
-        yield
-        return
-    came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        _interrupts.clear()
+        signal.signal(signal.SIGINT, _note)
+        sys.unraisablehook = _unraisable
+
+
+def raise_if_interrupted() -> None:
+    """Raise KeyboardInterrupt where a Ctrl-C came since `note_interrupts`."""
+    if _interrupts:
         raise KeyboardInterrupt
+
+
+def _unraisable(ignored: sys.UnraisableHookArgs) -> None:
+    if not isinstance(ignored.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+
+
+def _note(number: int, _: object) -> NoReturn:
+    _interrupts.append(number)
+    raise KeyboardInterrupt
 
 
 class UserError(Exception):

@@ -22,7 +22,13 @@ from typing import Any, NoReturn, get_args
 from sentiment.data.labels import SCALES, Labelling
 from sentiment.data.sources import Reading, checked_delimiter, checked_encoding
 from sentiment.drift import MIN_WINDOW, NEWEST
-from sentiment.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, TrackingError, UserError
+from sentiment.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    TrackingError,
+    UserError,
+    note_interrupts,
+)
 from sentiment.model.algorithms import ALGORITHMS, SearchSpace
 from sentiment.tracking.artifact import FORMATS
 from sentiment.tracking.store import PROJECT, PROJECT_VARIABLE, Settings
@@ -151,6 +157,7 @@ def labelling_of(options: argparse.Namespace) -> Labelling:
 
 def run_command(program: str, run: Callable[[], int]) -> int:
     """Return the exit code of a command; what the user caused is one line on stderr."""
+    note_interrupts()
     try:
         return run()
     except UserError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import multiprocessing
 import os
@@ -13,13 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sentiment.errors import (
-    ServingConfigError,
-    ServingError,
-    TrackingError,
-    UnknownVersionError,
-    interrupts_held,
-)
+from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
 from sentiment.tracking.store import (
     PROJECT,
@@ -163,10 +156,7 @@ def look_ahead(config: ServingConfig) -> str:
     is open must not be taken along into the workers.
     """
     for name in AHEAD:
-        with interrupts_held():
-            importlib.import_module(name)
-    with interrupts_held():
-        gc.collect()  # what imports leave behind has a `__del__`, which would swallow a Ctrl-C
+        importlib.import_module(name)
     fork, ignored = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)
     # the parent alone reports a Ctrl-C
     with ProcessPoolExecutor(1, fork, initializer=signal.signal, initargs=ignored) as child:

@@ -33,7 +33,7 @@ from gunicorn.http.errors import (  # type: ignore[import-untyped]
 )
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
-from sentiment.errors import ServerError, interrupts_held
+from sentiment.errors import ServerError, raise_if_interrupted
 from sentiment.serving.metrics import FOLDER_VARIABLE, forget_process
 
 BOOT_SECONDS = 120  # a worker that says nothing for so long is replaced
@@ -128,9 +128,9 @@ def run_server(
         os.environ[FOLDER_VARIABLE] = folder
     # What is imported stays: left out of every later garbage collection, its memory remains shared,
     # no request waits for it to be looked through, and a worker ends in an instant.
-    with interrupts_held():
-        gc.collect()
-        gc.freeze()
+    gc.collect()
+    gc.freeze()
+    raise_if_interrupted()
     try:
         Arbiter(_Application(make_app, options)).run()
     except SystemExit as error:
