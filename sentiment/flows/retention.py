@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -14,7 +14,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from sentiment.drift.runs import DRIFT
 from sentiment.errors import TrackingError
 from sentiment.flows.retraining import RETRAINING_KIND
-from sentiment.registry.lifecycle import registered_versions
+from sentiment.registry.lifecycle import free_places, registered_versions
 from sentiment.tracking.store import RUNNING, Store, find_runs, store_errors
 from sentiment.training.passes import KIND
 
@@ -64,18 +64,9 @@ def _forget_ledger_runs(store: Store, keep: int) -> None:
     """Delete old retrainings that no version is of, and old drift checks.
 
     Changes of versions and passes are kept for ever. MLflow marks a run as deleted until `mlflow
-    gc`; its artifacts and models, which take the space, are deleted here.
+    gc`; its artifacts and models, which take the space, are deleted here. The run comes last, so
+    that what was interrupted is done by the next call.
     """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    for run_id, places in _old_ledger_runs(store, keep):
-        store.client.delete_run(run_id)
-        for place in places:
-            get_artifact_repository(place).delete_artifacts()  # type: ignore[no-untyped-call]
-
-
-def _old_ledger_runs(store: Store, keep: int) -> Iterator[tuple[str, list[str]]]:
-    """Yield the id of each run to delete, and where its artifacts and models are."""
     held = {version.run_id for version in registered_versions(store).values()}
     for kind in (RETRAINING_KIND, DRIFT):
         ended = [
@@ -88,6 +79,7 @@ def _old_ledger_runs(store: Store, keep: int) -> Iterator[tuple[str, list[str]]]
                 [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
             )
             places = [run.info.artifact_uri, *(model.artifact_location for model in models)]
+            free_places(store, places, run.info.experiment_id)
             for model in models:
                 store.client.delete_logged_model(model.model_id)
-            yield run.info.run_id, places
+            store.client.delete_run(run.info.run_id)

@@ -29,6 +29,7 @@ from sentiment.model.algorithms import (
 from sentiment.predictions.feedback import LabelledReviews
 from sentiment.predictions.log import default_log_url, running_comparison
 from sentiment.registry import lifecycle as registry
+from sentiment.registry.gate import TextHashes
 from sentiment.tracking import store as tracking
 from sentiment.tracking.store import TAG, Store, find_runs, log_values
 from sentiment.training import report
@@ -140,12 +141,13 @@ def choose(store: Store, config: Config, prepared: PreparedReviews) -> Chosen:
         run = store.client.get_run(version.run_id)
         if run.data.params.get("model") in ALGORITHMS:
             return _from_run(run, f"that of production version {production}")
+    texts = text_hashes([*prepared.cleaned_train, *prepared.cleaned_test])
     searched = [
         run
         for run in find_runs(store, PREFERRED, {KIND: PARENT_KIND})
         if run.info.status == tracking.FINISHED
         and "cv_f1_macro" in run.data.metrics
-        and _searched_these(store, run, prepared)
+        and _searched_these(store, run, prepared.digest, texts)
     ]
     if searched:
         best = max(searched, key=lambda run: run.data.metrics["cv_f1_macro"])
@@ -166,15 +168,14 @@ def _from_run(run: Run, origin: str) -> Chosen:
     return Chosen(algorithm, candidate, "champion", f"{origin} ({algorithm})")
 
 
-def _searched_these(store: Store, run: Run, prepared: PreparedReviews) -> bool:
+def _searched_these(store: Store, run: Run, digest: str, texts: TextHashes) -> bool:
     """Return whether a search was made on these reviews or an earlier state of them."""
-    if run.data.tags.get(TAG + "data_digest") == prepared.digest:
+    if run.data.tags.get(TAG + "data_digest") == digest:
         return True
     with tempfile.TemporaryDirectory() as folder:
         file = Path(store.client.download_artifacts(run.info.run_id, TEXT_HASHES, folder))
         trained_on = np.load(file, allow_pickle=False)
-    now = text_hashes([*prepared.cleaned_train, *prepared.cleaned_test])
-    return bool(np.isin(trained_on, now).mean() >= STILL_THERE)
+    return bool(np.isin(trained_on, texts).mean() >= STILL_THERE)
 
 
 def unchanged_since(

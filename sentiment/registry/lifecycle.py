@@ -11,7 +11,7 @@ import random
 import shlex
 import time
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -308,12 +308,9 @@ def _free_artifacts(store: Store, version: ModelVersion) -> str:
     What another version shares with it stays, and all that is not in the store's own folder of
     artifacts or, on a server, in that of the run's experiment.
     """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     client, run_id, source = store.client, version.run_id or "", str(version.source)
     try:
         run = client.get_run(run_id)
-        root = client.get_experiment(run.info.experiment_id).artifact_location
         places = []
         if not client.search_model_versions(f"run_id = '{run_id}'"):
             places.append(run.info.artifact_uri)
@@ -322,14 +319,26 @@ def _free_artifacts(store: Store, version: ModelVersion) -> str:
             model = client.get_logged_model(source.removeprefix("models:/"))
             places.append(model.artifact_location)
             client.delete_logged_model(model.model_id)
-        outside = [place for place in places if not _is_ours(store, place, root)]
-        for place in places:
-            if place not in outside:
-                files = get_artifact_repository(place, tracking_uri=store.uri)
-                files.delete_artifacts()  # type: ignore[no-untyped-call]
+        outside = free_places(store, places, run.info.experiment_id)
     except Exception as error:  # of as many kinds as there are kinds of artifact stores
         return one_line(error)
     return f"outside the store, {', '.join(outside)}" if outside else ""
+
+
+def free_places(store: Store, places: Sequence[str], experiment_id: str) -> list[str]:
+    """Delete the artifacts at these addresses; return those that are outside the store, and stay.
+
+    They are of one experiment. Raises whatever kind of error the artifacts' place has.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    root = store.client.get_experiment(experiment_id).artifact_location
+    outside = [place for place in places if not _is_ours(store, place, root)]
+    for place in places:
+        if place not in outside:
+            files = get_artifact_repository(place, tracking_uri=store.uri)
+            files.delete_artifacts()  # type: ignore[no-untyped-call]
+    return outside
 
 
 def _is_ours(store: Store, place: str, root: str) -> bool:

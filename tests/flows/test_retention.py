@@ -69,3 +69,33 @@ def test_old_retrainings_and_checks_go_and_what_a_version_or_the_ledger_needs_st
     assert not page.exists() and not old_file.exists() and kept_file.exists()
     models = store.client.search_logged_models([experiment_id(store, LEDGER)])
     assert [model.model_id for model in models] == [kept_model.model_id] != [old_model.model_id]
+
+
+def test_nothing_outside_the_store_is_deleted(store_folder: Path, tmp_path: Path) -> None:
+    """Somebody may keep the ledger's artifacts elsewhere; they are not ours to delete."""
+    store = open_store(store_folder)
+    elsewhere = tmp_path / "elsewhere"
+    store.client.create_experiment(LEDGER, artifact_location=str(elsewhere))
+    old, new = ended(store, "drift"), ended(store, "drift")
+    forget_old_runs(store, [], "store:any", 1)
+    assert [run.info.run_id for run in find_runs(store, LEDGER, {})] == [new]
+    assert (elsewhere / old / "artifacts" / "page.html").exists()
+
+
+def test_what_was_interrupted_is_done_by_the_next_call(
+    store_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(store_folder)
+    old, new = ended(store, "drift"), ended(store, "drift")
+    page = Path(store.client.get_run(old).info.artifact_uri) / "page.html"
+
+    def full(*_: object) -> None:
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr("sentiment.flows.retention.free_places", full)
+    forget_old_runs(store, [], "store:any", 1)
+    assert "the disk is away" in capsys.readouterr().err and page.exists()
+    monkeypatch.undo()
+    forget_old_runs(store, [], "store:any", 1)
+    assert [run.info.run_id for run in find_runs(store, LEDGER, {})] == [new]
+    assert not page.exists()
