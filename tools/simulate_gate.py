@@ -32,11 +32,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:  # run as a script, Python puts only tools/ on the path
     sys.path.insert(0, str(PROJECT))
 
-from sentiment.data.reviews import load_reviews, split_reviews, text_hashes  # noqa: E402
+from sentiment.data.reviews import (  # noqa: E402
+    TextHashes,
+    load_reviews,
+    split_reviews,
+    text_hashes,
+)
 from sentiment.errors import UserError  # noqa: E402
 from sentiment.metrics import Floats, Labels, f1_macro, paired_difference  # noqa: E402
 from sentiment.model.algorithms import build_candidate  # noqa: E402
-from sentiment.registry.gate import TextHashes, judge, new_share  # noqa: E402
+from sentiment.registry.gate import judge, new_share  # noqa: E402
 from sentiment.tracking.ledger import PROMOTE, Event, replay  # noqa: E402
 from text_cleaning import clean_texts  # noqa: E402
 

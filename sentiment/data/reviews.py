@@ -73,6 +73,7 @@ LABELS = Column("labels", (), ANY, "--label-column")
 TEXTS = Column("reviews", _TEXT_NAMES, TEXT, "--text-column")
 HOLDOUT_SHARE = 0.3
 SPLIT_SEED = 42  # the published split; a search seed does not move it
+TextHashes = npt.NDArray[np.uint64]  # distinct, as of `text_hashes`
 TEXT_HASHES = "training_text_hashes.npy"  # artifact of a run: `text_hashes` of the training part
 # Share of texts without a word of a–z from which it is said, and from which the file is refused
 WARN_FOREIGN, MOST_FOREIGN = 0.02, 0.5
@@ -384,7 +385,7 @@ def data_digest(frame: pd.DataFrame) -> str:
     return hashlib.sha256(b"".join(sorted(rows))).hexdigest()[:16]
 
 
-def text_hashes(cleaned: Sequence[str]) -> npt.NDArray[np.uint64]:
+def text_hashes(cleaned: Sequence[str]) -> TextHashes:
     """Return the sorted distinct 64-bit BLAKE2b hashes of texts: which ones a model has seen."""
     digests = {hashlib.blake2b(text.encode(), digest_size=8).digest() for text in cleaned}
     return np.sort(np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64))

@@ -10,7 +10,6 @@ store, where the server finds it.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentiment.data.reviews import TEXT_HASHES
 from sentiment.data.targets import appearing_whole
 from sentiment.drift import LATEST, MIN_WINDOW, NEWEST
 from sentiment.drift.compare import compare_reviews
@@ -33,6 +31,7 @@ from sentiment.drift.window import FileWindow, LogWindow, Period, window_of_file
 from sentiment.errors import ServingError, UnknownVersionError
 from sentiment.model.predictor import load_version
 from sentiment.predictions.log import default_log_url
+from sentiment.tracking.artifact import read_text_hashes
 from sentiment.tracking.store import (
     FAILED,
     FINISHED,
@@ -196,8 +195,7 @@ def _own_reviews(store: Store, run_id: str, window: WindowFeatures) -> tuple[str
     if window.text is None or not len(window.text.hashes):
         return ()
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            known = np.load(store.client.download_artifacts(run_id, TEXT_HASHES, folder))
+        known = read_text_hashes(store, run_id)
     except Exception:  # MLflow's own, or what the disk raises; another project's version has none
         return ()
     share = float(np.isin(window.text.hashes, known).mean())

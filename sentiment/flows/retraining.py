@@ -5,17 +5,15 @@ No Prefect here: the tasks in `ml_orchestration_flipkart.py` call these function
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from sentiment.data.reviews import TEXT_HASHES, text_hashes
+from sentiment.data.reviews import TextHashes, text_hashes
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import PredictionLogError
 from sentiment.model.algorithms import (
@@ -29,8 +27,8 @@ from sentiment.model.algorithms import (
 from sentiment.predictions.feedback import LabelledReviews
 from sentiment.predictions.log import default_log_url, running_comparison
 from sentiment.registry import lifecycle as registry
-from sentiment.registry.gate import TextHashes
 from sentiment.tracking import store as tracking
+from sentiment.tracking.artifact import read_text_hashes
 from sentiment.tracking.store import TAG, Store, find_runs, log_values
 from sentiment.training import report
 from sentiment.training.passes import KIND, PARENT_KIND
@@ -172,9 +170,7 @@ def _searched_these(store: Store, run: Run, digest: str, texts: TextHashes) -> b
     """Return whether a search was made on these reviews or an earlier state of them."""
     if run.data.tags.get(TAG + "data_digest") == digest:
         return True
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(store.client.download_artifacts(run.info.run_id, TEXT_HASHES, folder))
-        trained_on = np.load(file, allow_pickle=False)
+    trained_on = read_text_hashes(store, run.info.run_id)
     return bool(np.isin(trained_on, texts).mean() >= STILL_THERE)
 
 

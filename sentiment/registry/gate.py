@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from sentiment.console import Terminal
 from sentiment.data.labels import CLASS_NAMES, LabelRule
-from sentiment.data.reviews import TEXT_HASHES, Split, text_hashes
+from sentiment.data.reviews import TEXT_HASHES, Split, TextHashes, text_hashes
 from sentiment.errors import TrackingError, VersionError
 from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_difference, score
 from sentiment.model.predictor import one_line
@@ -33,7 +32,6 @@ from sentiment.tracking.ledger import BEST_DIFFERENCE, BEST_VERSION
 from sentiment.tracking.store import Store, quiet
 from text_cleaning import clean_texts, cleaning_fingerprint
 
-TextHashes = npt.NDArray[np.uint64]  # distinct, as of `text_hashes`
 # The best version so far, if it is neither candidate nor production, and how the candidate's
 # macro-F1 differs from its.
 Floor = tuple[str, Interval]

@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentiment.errors import TrackingError
 from sentiment.tracking.store import PROJECT, Store, quiet, use_uri
+
+if TYPE_CHECKING:
+    from sentiment.data.reviews import TextHashes
 
 FORMATS = {"skops": "model.skops", "cloudpickle": "model.pkl"}
 # All else in a pipeline skops trusts by itself. Only the cleaning is not scikit-learn's.
@@ -100,6 +103,21 @@ def load_pipeline(store: Store, uri: str, *, trust_pickle: bool = False) -> Any:
         except (MlflowException, OSError) as error:
             raise TrackingError(f"{uri}: no model to load ({error})") from None
         return read_pipeline(Path(folder), trust_pickle=trust_pickle)
+
+
+def read_text_hashes(store: Store, run_id: str) -> TextHashes:
+    """Return the hashes of the cleaned texts that a run was trained on (`reviews.text_hashes`).
+
+    Raises what MLflow or the disk raises, and `ValueError` for a damaged file.
+    """
+    import numpy as np
+
+    from sentiment.data.reviews import TEXT_HASHES  # not for `--help`, which takes FORMATS
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = store.client.download_artifacts(run_id, TEXT_HASHES, folder)
+        hashes: TextHashes = np.load(file, allow_pickle=False)
+    return hashes
 
 
 def read_pipeline(folder: Path, *, trust_pickle: bool = False) -> Any:
