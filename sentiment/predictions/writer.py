@@ -4,7 +4,7 @@
     feedback = FeedbackWriter(log, writer)
     writer.start()          # after the fork: a thread does not survive it
     writer.put(rows)        # in the request
-    feedback.keep(given)    # in the request: "kept", "later" or "unknown", within a fifth of a second
+    feedback.keep(given)    # in the request, and done within a fifth of a second
     feedback.close()
     writer.close()
 
@@ -311,30 +311,31 @@ class FeedbackWriter:
                 feedback = self._given.popleft() if self._given else None
                 self._busy_since = time.monotonic()
             if feedback is not None:
-                feedback.outcome = self._settled(feedback)
+                try:
+                    feedback.outcome = self._settled(feedback)
+                except PredictionLogError as error:
+                    feedback.outcome = error
+                except Exception as error:  # whatever it is, it must not end the thread
+                    feedback.outcome = PredictionLogError(f"{type(error).__name__}: {error}")
                 feedback.done.set()
             if time.monotonic() >= look_at:
                 self._look_again()
                 look_at = time.monotonic() + LOOK_AGAIN
         self._look_again()
 
-    def _settled(self, feedback: Feedback) -> Outcome | PredictionLogError:
-        try:
-            if self._written(feedback):
-                return "kept"
-            # an answer of this process has its row then, and another one's has all or none
-            if not self._writer.flush(ROWS_SOON):
-                return PredictionLogError("rows wait for the prediction log; try again later")
-            if self._written(feedback):
-                return "kept"
-            if not feedback.recent or self._log.has_request(feedback.request_id):
-                return "unknown"
-        except PredictionLogError as error:
-            return error
-        except Exception as error:  # whatever it is, it must not end the thread
-            return PredictionLogError(f"{type(error).__name__}: {error}")
+    def _settled(self, feedback: Feedback) -> Outcome:
+        """Write the feedback; raise `PredictionLogError` when it cannot be said what it is."""
+        if self._written(feedback):
+            return "kept"
+        # an answer of this process has its row then, and another one's has all or none
+        if not self._writer.flush(ROWS_SOON):
+            raise PredictionLogError("rows wait for the prediction log; try again later")
+        if self._written(feedback):
+            return "kept"
+        if not feedback.recent or self._log.has_request(feedback.request_id):
+            return "unknown"
         if len(self._later) >= MOST_LATER and feedback.key not in self._later:
-            return PredictionLogError("too much feedback waits for its answers; try again later")
+            raise PredictionLogError("too much feedback waits for its answers; try again later")
         self._later[feedback.key] = feedback
         return "later"
 

@@ -127,8 +127,8 @@ def _guard_origins(app: Flask, allowed: Sequence[str]) -> None:
             if request.origin in allowed:
                 response.access_control_allow_origin = request.origin
                 if request.method == "OPTIONS":
-                    response.access_control_allow_methods = response.allow
-                    response.access_control_allow_headers = ["Authorization", "Content-Type"]
+                    response.headers["Access-Control-Allow-Methods"] = str(response.allow)
+                    response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
                     response.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
         return response
 
@@ -149,9 +149,7 @@ class TrustedProxy:
         self._app, self._proxies = app, proxies
         self._fixed = ProxyFix(app, x_for=1, x_proto=1, x_host=1, x_prefix=1)
 
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         if not self._is_trusted(environ.get("REMOTE_ADDR", "")):
             return self._app(environ, start_response)

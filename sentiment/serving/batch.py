@@ -65,7 +65,7 @@ class Summary:
         )
 
 
-def score_file(
+def score_file(  # noqa: PLR0913  # each is an option of the command
     store: Store,
     source: Path,
     target: Path,

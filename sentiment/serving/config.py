@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
+from sentiment.environment import variable
 from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
 from sentiment.tracking.store import (
@@ -55,9 +56,9 @@ class ServingConfig:
 
     `ab` is an alias or version number and its share, 0–1; `shadow` an alias or version number;
     `experiment` the name of the comparison in the log, by default made of the two versions.
-    `log_url` is by default a SQLite file beside the store. `allow_origins` are those whose pages may
-    use the API, such as https://shop.example; `trust_proxies` addresses or networks whose
-    `X-Forwarded-` headers count. `project` and `token` come from the environment.
+    `log_url` is by default a SQLite file beside the store. Pages of `allow_origins`, such as
+    https://shop.example, may use the API. `X-Forwarded-` headers count from `trust_proxies`,
+    addresses or networks. `project` and `token` come from the environment.
     """
 
     store: str | None = None
@@ -72,7 +73,7 @@ class ServingConfig:
     limits: Limits = field(default_factory=Limits)
     allow_origins: Sequence[str] = ()
     trust_proxies: Sequence[str] = ()
-    token: str | None = field(default_factory=lambda: os.environ.get(TOKEN_VARIABLE), repr=False)
+    token: str | None = field(default_factory=lambda: variable(TOKEN_VARIABLE), repr=False)
 
     def __post_init__(self) -> None:
         _ = self.settings  # refuses what is no name of a project
