@@ -55,6 +55,7 @@ EXPERIMENT = {
     "seed": 42,
     "search_space": "published",
     "file_format": "skops",
+    "batch": 1,
 }
 CRON = "*/5 * * * *"
 DRIFT_CRON = "0 * * * *"
@@ -307,6 +308,13 @@ def name(text: str) -> str:
     return text
 
 
+def pass_name(text: str) -> str:
+    """Return the name of a shared pass, which also names its studies and runs."""
+    expected = "a name of letters, digits, . - and _, 100 at most"
+    _expect(expected, text, NAME.fullmatch(text) and len(text) <= 100)
+    return text
+
+
 def name_and_share(text: str) -> tuple[str, float]:
     """Return the name and the share, 0 to 1, of `challenger=0.2`."""
     arm, _, share = text.partition("=")
@@ -431,6 +439,11 @@ def parse_experiment(
     value("--storage", "URL", "database of the studies (default: a file in the store)")
     about = "carry on the newest interrupted pass, or the one named, with its own settings"
     value("--resume", "PASS", about, nargs="?", const="")
+    about = "share a pass of this name with other workers: the first begins it, the last registers"
+    value("--join", "PASS", about, pass_name)
+    about = "trials drawn at once: so many workers share a search (default: 1)"
+    value("--batch", "N", about, count)
+    value("--jobs", "N", "folds fitted at once (default: one a processor)", count)
     switch("--no-register", "log the models, but register no version")
     switch("--promote", "put the best version through the gate")
     switch("--quiet", "print the final summary only")
@@ -440,6 +453,10 @@ def parse_experiment(
     _check_labelling(options, parser)
     if options.promote and options.no_register:
         parser.error("--promote needs a version; leave --no-register out")
+    if options.join is not None:
+        for given in ("resume", "no_register"):
+            if getattr(options, given) not in {None, False}:
+                parser.error(f"--join and --{given.replace('_', '-')}: give one of them")
     if look and options.data is not None and not Path(options.data).exists():
         parser.error(f"--data {_end_of(options.data)}: no such file")
     return options
