@@ -17,6 +17,7 @@
     ├── StudyStorageError        the database of `--storage` cannot be used
     ├── ResumeError              an interrupted pass cannot be resumed as asked
     ├── SearchError              not one trial of a study could be scored
+    ├── ComparisonError          two ways to make a model cannot be compared as asked
     ├── ServingConfigError       the server cannot be set up like this
     ├── ServerError              a server (ours or Prefect's) cannot start
     └── ServiceError             the flow cannot be served as asked, or Prefect's server refuses
@@ -146,6 +147,10 @@ class ResumeError(UserError):
 
 class SearchError(UserError):
     """A study came to nothing."""
+
+
+class ComparisonError(UserError):
+    """Two ways to make a model cannot be compared as asked."""
 
 
 class ServingConfigError(UserError):

@@ -34,7 +34,7 @@ from sentiment.errors import (
     VariableError,
     note_interrupts,
 )
-from sentiment.model.algorithms import ALGORITHMS, SearchSpace
+from sentiment.model.algorithms import ALGORITHMS, GUIDES_ALGORITHMS, RECOMMENDED, SearchSpace
 from sentiment.tracking.artifact import FORMATS
 from sentiment.tracking.store import PROJECT, Settings
 
@@ -51,10 +51,11 @@ EXPERIMENT = {
     **dict.fromkeys((*READING, *LABELLING)),
     "split": "hashed",
     "trials": 20,  # more gain nothing: 120 trials moved the test score by -.001
-    "models": ",".join(ALGORITHMS),
+    "models": ",".join(GUIDES_ALGORITHMS),
     "seed": 42,
     "search_space": "published",
     "file_format": "skops",
+    "batch": 1,
 }
 CRON = "*/5 * * * *"
 DRIFT_CRON = "0 * * * *"
@@ -68,6 +69,7 @@ UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}  # seconds
 SPAN = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
 SWITCHES |= {"0": False, "false": False, "no": False, "off": False}
+BETWEEN = re.compile(r",(?![^()]*\))")  # a comma, but not one in brackets
 
 
 class Parser(argparse.ArgumentParser):
@@ -291,6 +293,18 @@ def listed(text: str) -> tuple[str, ...]:
     return found
 
 
+def from_zero(text: str) -> int:
+    """Return a whole number of 0 or more."""
+    _expect("a whole number of 0 or more", text, text.isdecimal())
+    return int(text)
+
+
+def several(text: str) -> int:
+    """Return a whole number of 2 or more."""
+    _expect("a whole number of 2 or more", text, text.isdecimal() and int(text) >= 2)
+    return int(text)
+
+
 def port(text: str) -> int:
     """Return a port, 0 to 65535."""
     _expect("a port from 0 to 65535", text, text.isdecimal() and int(text) <= 65_535)
@@ -310,6 +324,13 @@ def name(text: str) -> str:
     return text
 
 
+def pass_name(text: str) -> str:
+    """Return the name of a shared pass, which also names its studies and runs."""
+    expected = "a name of letters, digits, . - and _, 100 at most"
+    _expect(expected, text, NAME.fullmatch(text) and len(text) <= 100)
+    return text
+
+
 def name_and_share(text: str) -> tuple[str, float]:
     """Return the name and the share, 0 to 1, of `challenger=0.2`."""
     arm, _, share = text.partition("=")
@@ -319,8 +340,24 @@ def name_and_share(text: str) -> tuple[str, float]:
     return arm, number
 
 
+def contender(text: str) -> tuple[str, str, dict[str, str]]:
+    """Return the text, its name, and its parameters: `LinearSVM,C=0.1,ngram_range=(1, 2)`."""
+    first, *others = (part.strip() for part in BETWEEN.split(text))
+    pairs = [part.partition("=") for part in others]
+    given = {key.strip(): value.strip() for key, _, value in pairs}
+    whole = all(map(all, pairs)) and len(given) == len(pairs) and NAME.fullmatch(first)
+    expected = (
+        f"one of {', '.join(ALGORITHMS)}, an alias or a version number, and parameters by comma, "
+        "as in LinearSVM,C=0.1"
+    )
+    _expect(expected, text, whole)
+    return text, first, given
+
+
 def algorithms(text: str) -> str:
-    """Return the names of some `ALGORITHMS`, joined by commas."""
+    """Return the names of some `ALGORITHMS`, joined by commas; all are recommended."""
+    if text.strip() == RECOMMENDED:
+        return ",".join(ALGORITHMS)
     names = [part.strip() for part in text.split(",")]
     unknown = [part for part in names if part not in ALGORITHMS]
     if unknown or len(set(names)) < len(names):
@@ -402,7 +439,12 @@ def parse_experiment(
     about = "published is the guide's: random, by the order of the rows (default: hashed)"
     value("--split", None, about, choices=("hashed", "published"))
     value("--trials", "N", "trials of each algorithm (default: 20)", count)
-    value("--models", "NAMES", f"by comma, of {', '.join(ALGORITHMS)} (default: all)", algorithms)
+    value(
+        "--models",
+        "NAMES",
+        f"by comma, of {', '.join(ALGORITHMS)}, or {RECOMMENDED}: all (default: all but the last)",
+        algorithms,
+    )
     value("--seed", "N", "seed of the search, not of the split (default: 42)", whole)
     about = "guide also tunes ngram_range and solver (default: published)"
     value("--search-space", None, about, choices=get_args(SearchSpace))
@@ -413,6 +455,11 @@ def parse_experiment(
     value("--storage", "URL", "database of the studies (default: a file in the store)")
     about = "carry on the newest interrupted pass, or the one named, with its own settings"
     value("--resume", "PASS", about, nargs="?", const="")
+    about = "share a pass of this name with other workers: the first begins it, the last registers"
+    value("--join", "PASS", about, pass_name)
+    about = "trials drawn at once: so many workers share a search (default: 1)"
+    value("--batch", "N", about, count)
+    value("--jobs", "N", "folds fitted at once (default: one a processor)", count)
     switch("--no-register", "log the models, but register no version")
     switch("--promote", "put the best version through the gate")
     switch("--quiet", "print the final summary only")
@@ -422,6 +469,10 @@ def parse_experiment(
     _check_labelling(options, parser)
     if options.promote and options.no_register:
         parser.error("--promote needs a version; leave --no-register out")
+    if options.join is not None:
+        for given in ("resume", "no_register"):
+            if getattr(options, given) not in {None, False}:
+                parser.error(f"--join and --{given.replace('_', '-')}: give one of them")
     if look and options.data is not None and not Path(options.data).exists():
         parser.error(f"--data {_end_of(options.data)}: no such file")
     return options
@@ -506,6 +557,8 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         )
     )
     _replay_options(command("replay", "Train on a file's first months, check the rest for drift"))
+    about = "Compare two algorithms, configurations or versions by paired splits"
+    _compare_options(command("compare", about))
     add = command("card", "Print the model card of a run").add_argument
     add("run_id", metavar="RUN_ID", help="id of a parent run, as the MLflow UI shows it")
     options = parser.parse_args(arguments)
@@ -604,6 +657,29 @@ def _forget(options: argparse.Namespace, names: Iterable[str]) -> None:
         setattr(options, dest, None)
 
 
+def _compare_options(parser: Parser) -> None:
+    value, switch = parser.value, parser.switch
+    parser.epilog = (
+        f"A and B: one of {', '.join(ALGORITHMS)}, or a version, as 3 or champion, which is trained "
+        "anew. Parameters by comma are fixed, as in LinearSVM,C=0.1,min_df=2; those of an "
+        "algorithm that are not given are searched on each split's training part."
+    )
+    parser.add_argument("a", metavar="A", type=contender, help="what there is")
+    parser.add_argument("b", metavar="B", type=contender, help="what may be better")
+    value("--data", "FILE", "reviews (default: data.csv)", default=DATA)
+    parser.columns()
+    parser.labelling()
+    parser.reading()
+    value("--splits", "N", "paired splits, 70/30 (default: 20)", several, 20)
+    about = "published splits at random, hashed keeps equal texts together (default: hashed)"
+    value("--split", None, about, default="hashed", choices=("hashed", "published"))
+    value("--trials", "N", "trials of each search (default: 20)", count, 20)
+    value("--seed", "N", "of the first split and its searches (default: 0)", from_zero, 0)
+    value("--jobs", "N", "processes (default: as many as processors)", count)
+    switch("--json", "print everything as JSON and nothing else")
+    switch("--quiet", "print the conclusion only")
+
+
 def _check_labelling(options: argparse.Namespace, parser: Parser) -> None:
     """Complain of options of labels and ratings that do not go together."""
     for column, others in (("label_column", OF_RATINGS), ("rating_column", OF_LABELS)):
@@ -619,7 +695,7 @@ def _check_labelling(options: argparse.Namespace, parser: Parser) -> None:
 
 def _check(options: argparse.Namespace, parser: Parser) -> None:
     """Complain of options that do not go together."""
-    if options.command in {"promote", "drift", "replay"}:
+    if options.command in {"promote", "drift", "replay", "compare"}:
         _check_labelling(options, parser)
     if options.command == "promote" and options.force:
         if not options.reason.strip():

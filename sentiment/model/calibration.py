@@ -24,12 +24,15 @@ from sklearn.naive_bayes import ComplementNB, MultinomialNB
 
 from sentiment.errors import CalibrationError
 from sentiment.metrics import Floats, Labels
+from sentiment.model.nb_logistic import NBLogisticRegression
 
 TIE = 1e-9  # decision values this near to 0 are a tie, whose label is a matter of rounding
 
 
 def linear_form(model: Any) -> Any:
-    """Return a fitted naive Bayes as the linear classifier that it is; others as they are.
+    """Return what is linear in its terms as a plain logistic regression; others as they are.
+
+    Of `NBLogisticRegression` that is its weights: a model file needs no class of ours for it.
 
     The posterior of multinomial and complement naive Bayes is a logistic function of a weighted
     sum of the term values. That is the form of a logistic regression, fitted in another way (Ng &
@@ -37,6 +40,8 @@ def linear_form(model: Any) -> Any:
     odds of positive. The intercept is asked of the model, with a text that has no terms: the log
     odds of the prior for `MultinomialNB`, 0 for `ComplementNB`.
     """
+    if isinstance(model, NBLogisticRegression):
+        return _linear(model.coef_[0], model.intercept_[0])
     if not isinstance(model, (MultinomialNB, ComplementNB)):
         return model
     negative, positive = model.feature_log_prob_
