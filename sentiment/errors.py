@@ -1,6 +1,7 @@
 """Define what can go wrong through no fault of the code: one base class, and its tree.
 
     UserError                    exit code 2; the message is one line for the user
+    ├── VariableError            a variable of the environment cannot be used
     ├── ReviewDataError          a file of reviews cannot be used as it is, or not be written
     │   └── ReviewReadError      it is there and could not be read just now: trying again may help
     ├── TrackingError            the MLflow store cannot be opened, or did not do it
@@ -76,6 +77,10 @@ class UserError(Exception):
     """Say in one line what was wrong, where, what was expected and what to do."""
 
     exit_code = EXIT_BAD_INPUT
+
+
+class VariableError(UserError):
+    """A variable of the environment cannot be used."""
 
 
 class ReviewDataError(UserError):
