@@ -65,6 +65,7 @@ class PassSettings:
     seed: int
     search_space: SearchSpace
     file_format: str
+    recall_negative: float | None = None  # None: each classifier's own threshold
 
 
 @dataclass(frozen=True)
