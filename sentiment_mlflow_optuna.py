@@ -154,7 +154,7 @@ def enter(
     terminal: Terminal,
 ) -> ExperimentPass:
     """Begin a pass, or reopen the resumed one if data and cleaning are what they were."""
-    fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint()}
+    fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint("negation")}  # of both
     if resumed is not None:
         resumed.require(**fixed)
         reopen(store, resumed.run_id)

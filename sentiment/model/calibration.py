@@ -26,6 +26,7 @@ from sklearn.naive_bayes import ComplementNB, MultinomialNB
 
 from sentiment.errors import CalibrationError
 from sentiment.metrics import Floats, Labels
+from sentiment.model.nb_logistic import NBLogisticRegression
 
 DECISION_RULE = "decision_rule"  # tag of a run and of a version: `str` of its `DecisionRule`
 TO_RECALL = "recall of negative "  # and the recall
@@ -59,7 +60,9 @@ OWN = DecisionRule()
 
 
 def linear_form(model: Any) -> Any:
-    """Return a fitted naive Bayes as the linear classifier that it is; others as they are.
+    """Return what is linear in its terms as a plain logistic regression; others as they are.
+
+    Of `NBLogisticRegression` that is its weights: a model file needs no class of ours for it.
 
     The posterior of multinomial and complement naive Bayes is a logistic function of a weighted
     sum of the term values. That is the form of a logistic regression, fitted in another way (Ng &
@@ -67,6 +70,8 @@ def linear_form(model: Any) -> Any:
     odds of positive. The intercept is asked of the model, with a text that has no terms: the log
     odds of the prior for `MultinomialNB`, 0 for `ComplementNB`.
     """
+    if isinstance(model, NBLogisticRegression):
+        return _linear(model.coef_[0], model.intercept_[0])
     if not isinstance(model, (MultinomialNB, ComplementNB)):
         return model
     negative, positive = model.feature_log_prob_

@@ -12,7 +12,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 MODEL_URI = TAG + "model_uri"  # set when the model is complete, so that a resumed pass skips it
 # Our own sentences: the input example of each model, shown in the MLflow UI.
 EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not worth the money")
+VERSION_PARAMETERS = ("model", "cleaning", "cleaning_fingerprint", "split")  # tags, too
 TOP_WORDS = 50  # terms of each class in the table
 FINGERPRINT = "training_fingerprint"  # tag of a run and of a version
 BEHAVIOUR = "behaviour"  # the same: the counts of its behaviour tests in words
@@ -55,7 +56,11 @@ MODEL_VERSION = 1
 
 @dataclass(frozen=True)
 class PreparedReviews:
-    """Checked reviews, split and cleaned once, for every model of a pass."""
+    """Checked reviews, split and cleaned once, for every model of a pass.
+
+    `cleaned_train` and `cleaned_test` are what the guide's cleaning makes of them. By it they are
+    split and their texts are known again, whatever a model reads.
+    """
 
     loaded: reviews.LoadedReviews
     split: reviews.Split
@@ -64,6 +69,17 @@ class PreparedReviews:
     audit: pd.DataFrame
     digest: str
     split_method: reviews.SplitMethod = "hashed"
+    _others: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict, repr=False)
+
+    def cleaned(self, cleaner: TextCleaner) -> tuple[list[str], list[str]]:
+        """Return the texts of both parts after a cleaner, which is asked once."""
+        if cleaner.cleaning == "guide":
+            return self.cleaned_train, self.cleaned_test
+        parts = self.split.train_texts, self.split.test_texts
+        if repr(cleaner) not in self._others:
+            train, test = map(cleaner.transform, parts)
+            self._others[repr(cleaner)] = train, test
+        return self._others[repr(cleaner)]
 
 
 @dataclass(frozen=True)
@@ -120,17 +136,18 @@ class Matrices:
 
 def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
     """Fit the candidate's vectorizer on the training part and turn both parts into TF-IDF."""
-    train = candidate.vectorizer.fit_transform(data.cleaned_train)
+    cleaned_train, cleaned_test = data.cleaned(candidate.cleaner)
+    train = candidate.vectorizer.fit_transform(cleaned_train)
     # scikit-learn leaves NumPy integers in the vocabulary, which skops keeps as a file each:
     # 281 kB instead of 36 for the same model
     vocabulary = candidate.vectorizer.vocabulary_
     candidate.vectorizer.vocabulary_ = {term: int(column) for term, column in vocabulary.items()}
-    return Matrices(train, candidate.vectorizer.transform(data.cleaned_test))
+    return Matrices(train, candidate.vectorizer.transform(cleaned_test))
 
 
 def folds_of(data: PreparedReviews) -> FoldMatrices:
     """Return the five folds of the training part."""
-    return FoldMatrices(data.cleaned_train, data.split.y_train)
+    return FoldMatrices(data.split.train_texts, data.split.y_train)
 
 
 def evaluate(
@@ -149,7 +166,7 @@ def evaluate(
     Raises `CalibrationError`.
     """
     y_train = data.split.y_train
-    decisions = folds.decisions(candidate.vectorizer, candidate.model)
+    decisions = folds.decisions(candidate.vectorizer, candidate.model, candidate.cleaner)
     model = calibration.calibrate(candidate.model, decisions, matrices.train, y_train, rule)
     truth, predicted = data.split.y_test, model.predict(matrices.test)
     served = calibration.read_calibration(model)
@@ -161,7 +178,7 @@ def evaluate(
     if not new.any():  # a tiny file: there is nothing else to tell apart
         new[:] = True
     pipeline = Pipeline(
-        [("clean", TextCleaner()), ("tfidf", candidate.vectorizer), ("model", model)]
+        [("clean", candidate.cleaner), ("tfidf", candidate.vectorizer), ("model", model)]
     )
     return FittedModel(
         algorithm=algorithm,
@@ -206,7 +223,8 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
             metrics[name] = score.value
             metrics[f"{name}_low"], metrics[f"{name}_high"] = score.low, score.high
     params: dict[str, object] = {**logged_parameters(fitted.algorithm, fitted.candidate)}
-    params |= {"cleaning_fingerprint": cleaning_fingerprint(), "split": data.split_method}
+    fingerprint = cleaning_fingerprint(fitted.candidate.cleaner.cleaning)
+    params |= {"cleaning_fingerprint": fingerprint, "split": data.split_method}
     name, rows = data.loaded.source.name, len(data.loaded.frame)
     fingerprint = training_fingerprint(
         data.digest, fitted.candidate, data.split_method, data.loaded.rule, fitted.rule
@@ -314,7 +332,10 @@ def version_tags(store: Store, run_id: str) -> dict[str, str]:
     run = store.client.get_run(run_id).data
     scores = {name: run.metrics[name] for name in ("cv_f1_macro", "test_f1") if name in run.metrics}
     return {
-        **{name: run.params[name] for name in ("model", "cleaning_fingerprint", "split")},
+        **{
+            name: run.params[name]
+            for name in ("model", "cleaning", "cleaning_fingerprint", "split")
+        },
         **{name: f"{value:.6f}" for name, value in scores.items()},
         **{name: run.tags[TAG + name] for name in VERSION_TAGS},
         "cleaning_packages": cleaning_packages(),
@@ -350,8 +371,9 @@ def training_fingerprint(
     """
     parameters = [
         sorted((name, str(value)) for name, value in part.get_params(deep=False).items())
-        for part in (candidate.vectorizer, candidate.model)
+        for part in (candidate.vectorizer, candidate.model, candidate.cleaner)
     ]
-    followed = [data_digest, split, parameters, cleaning_fingerprint(), MODEL_VERSION, str(rule)]
+    cleaning = cleaning_fingerprint(candidate.cleaner.cleaning)
+    followed = [data_digest, split, parameters, cleaning, MODEL_VERSION, str(rule)]
     followed += [] if decision == OWN else [str(decision)]
     return hashlib.sha256(json.dumps(followed).encode()).hexdigest()[:16]

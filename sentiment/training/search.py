@@ -63,6 +63,7 @@ from sentiment.training.report import (
 )
 from sentiment.training.studies import best_value, open_study
 from sentiment.training.worker import Worker
+from text_cleaning import cleaning_fingerprint
 
 REASON = TAG + "reason"
 FOLD_METRIC = "cv_f1_fold_"  # and the number of the fold
@@ -266,7 +267,7 @@ def _score_trial(
         warnings.simplefilter("always")
         try:
             candidate = suggest_candidate(algorithm, trial, space)
-            scores = context.folds.score(candidate.vectorizer, candidate.model)
+            scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
         except Exception as error:  # whatever a trial dies of, the study goes on
             trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
             scores = None
@@ -305,6 +306,7 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
         metrics = {"cv_f1_macro": trial.value, **metrics}  # first: MLflow's comparison opens on it
         candidate = build_candidate(algorithm, trial.params, settings.search_space)
         params = {**logged_parameters(algorithm, candidate)}
+        params["cleaning_fingerprint"] = cleaning_fingerprint(candidate.cleaner.cleaning)
     if "reason" in trial.user_attrs:
         notes[REASON] = trial.user_attrs["reason"]
     if "warnings" in trial.user_attrs:
@@ -318,7 +320,6 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
             parent=parent,
             started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         )
-    params["cleaning_fingerprint"] = settings.cleaning
     log_values(store, run_id, params=params, metrics=metrics, tags=notes)
     end_run(store, run_id, FAILED if trial.value is None else FINISHED)
 
@@ -331,12 +332,13 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
     decision = DecisionRule(settings.recall_negative)
     fitted = fit_and_evaluate(algorithm, candidate, data, context.folds, decision)
     _log_history(store, parent, study)
+    scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
     log_values(
         store,
         parent,
         metrics={
             "fit_time": sum(_seconds(trial) for trial in study.trials),
-            **_fold_metrics(context.folds.score(candidate.vectorizer, candidate.model)),
+            **_fold_metrics(scores),
         },
         tags={TAG + "best_trial": str(best.number)},
     )
