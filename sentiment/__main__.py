@@ -21,6 +21,7 @@ MODULES = {
     "history": "registry",
     "drift": "drift",
     "replay": "drift",
+    "compare": "compare",
     "card": "card",
 }
 

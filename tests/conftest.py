@@ -104,8 +104,9 @@ def store_folder(empty_store: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_tracking_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The tests never write to a store or a project that the user's environment names."""
+    for name in [name for name in os.environ if name.startswith("SENTIMENT_")]:
+        monkeypatch.delenv(name)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("SENTIMENT_PROJECT", raising=False)
     yield
 
 

@@ -170,10 +170,19 @@ def _from_run(run: Run, origin: str) -> Chosen:
     if run.data.params.get(CONFIG_PARAMETER) == "published":
         return _published(origin, decision)
     algorithm = run.data.params["model"]
-    # the wider space takes every parameter of the narrower one, which are all logged
-    candidate = build_candidate(algorithm, run.data.params, "guide")
     origin += f" ({algorithm})" if decision == OWN else f" ({algorithm}, {decision})"
-    return Chosen(algorithm, candidate, "champion", origin, decision)
+    return Chosen(algorithm, recorded_candidate(run), "champion", origin, decision)
+
+
+def recorded_candidate(run: Run) -> Candidate:
+    """Return the configuration that a run was trained with, unfitted.
+
+    Raises `ValueError` when its parameters do not say it, and KeyError without an algorithm.
+    """
+    if run.data.params.get(CONFIG_PARAMETER) == "published":
+        return published_candidate()
+    # the wider space takes every parameter of the narrower one, which are all logged
+    return build_candidate(run.data.params["model"], run.data.params, "guide")
 
 
 def _searched_these(store: Store, run: Run, digest: str, texts: TextHashes) -> bool:

@@ -145,9 +145,9 @@ def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
     return Matrices(train, candidate.vectorizer.transform(cleaned_test))
 
 
-def folds_of(data: PreparedReviews) -> FoldMatrices:
-    """Return the five folds of the training part."""
-    return FoldMatrices(data.split.train_texts, data.split.y_train)
+def folds_of(data: PreparedReviews, jobs: int | None = None) -> FoldMatrices:
+    """Return the five folds of the training part, of which `jobs` are fitted at once."""
+    return FoldMatrices(data.split.train_texts, data.split.y_train, n_jobs=jobs)
 
 
 def evaluate(
