@@ -123,7 +123,9 @@ def look_for_change(
     store: Store, chosen: Chosen, labelled: LabelledReviews, exactly: bool
 ) -> Outcome | None:
     """Return the version that training now would only repeat, or None: then train."""
-    unchanged = retraining.unchanged_since(store, chosen.candidate, labelled, exactly=exactly)
+    unchanged = retraining.unchanged_since(
+        store, chosen.candidate, labelled, exactly=exactly, decision=chosen.decision
+    )
     if unchanged is not None:
         print(f"nothing to train: {unchanged.sentence()}")
     return unchanged
@@ -157,7 +159,9 @@ def train_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -
 def evaluate_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -> FittedModel:
     """Calibrate the model and score it on both parts."""
     folds = training.folds_of(prepared)
-    fitted = training.evaluate(chosen.algorithm, chosen.candidate, prepared, matrices, folds)
+    fitted = training.evaluate(
+        chosen.algorithm, chosen.candidate, prepared, matrices, folds, chosen.decision
+    )
     print(f"Train F1 Score: {fitted.train_f1:.4f}")
     print(f"Test F1 Score : {fitted.test_f1.value:.4f}")
     return fitted

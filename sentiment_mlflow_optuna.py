@@ -252,6 +252,8 @@ def print_summary(
         f"  {result.algorithm:<18} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
         for result in results
     ]
+    if any(result.decision for result in results):
+        lines += ["Threshold:", *(f"  {one.algorithm:<18} {one.decision}" for one in results)]
     lines += [
         f"Winner by cross-validation: {choice.result.algorithm}",
         f"  {choice.why}",

@@ -54,6 +54,7 @@ EXPERIMENT = {
     "models": ",".join(GUIDES_ALGORITHMS),
     "seed": 42,
     "search_space": "published",
+    "recall_negative": None,
     "file_format": "skops",
     "batch": 1,
 }
@@ -303,6 +304,13 @@ def positive(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """Return a number above 0 and below 1."""
+    number = _number(text)
+    _expect("a number above 0 and below 1, such as 0.85", text, 0.0 < number < 1.0)
+    return number
+
+
 def name(text: str) -> str:
     """Return an alias or the number of a version."""
     _expect("an alias or a version number", text, NAME.fullmatch(text))
@@ -433,6 +441,8 @@ def parse_experiment(
     value("--seed", "N", "seed of the search, not of the split (default: 42)", whole)
     about = "guide also tunes ngram_range and solver (default: published)"
     value("--search-space", None, about, choices=get_args(SearchSpace))
+    about = "set each threshold to this recall of negative (default: the classifier's own)"
+    value("--recall-negative", "SHARE", about, share)
     about = "model file (default: skops)"
     value("--format", None, about, dest="file_format", choices=tuple(FORMATS))
     parser.store()
