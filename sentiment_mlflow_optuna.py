@@ -24,10 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sentiment.cli.options import EXPERIMENT, LABELLING, READING, parse_experiment
+from sentiment.cli.options import EXPERIMENT, LABELLING, PICKLED, READING, parse_experiment
+from sentiment.masking import mask, mask_output
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
+    mask_output()
     parse_experiment(look=True)  # wrong options answer before the libraries are imported
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
@@ -39,7 +41,7 @@ from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
 from sentiment.data.sources import Reading
 from sentiment.drift.reference import ensure_reference
-from sentiment.errors import EXIT_INTERRUPTED, UserError
+from sentiment.errors import EXIT_INTERRUPTED, ResumeError, UserError
 from sentiment.model.algorithms import ALGORITHMS
 from sentiment.registry.lifecycle import (
     judge_version,
@@ -53,7 +55,6 @@ from sentiment.tracking.store import (
     end_run,
     log_values,
     open_store,
-    without_password,
 )
 from sentiment.training.passes import (
     ExperimentPass,
@@ -100,6 +101,8 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
         asked["data"] = str(Path(asked["data"]).resolve())
     this_pass = take_up(options, asked, terminal) if options.resume is not None else None
     chosen = {**EXPERIMENT, **asked} if this_pass is None else vars(this_pass.settings)
+    if options.promote and chosen["file_format"] == "cloudpickle":
+        raise ResumeError(PICKLED)
 
     reading = Reading(chosen["delimiter"], chosen["encoding"], chosen["max_bytes"])
     labelling = Labelling(**{name: chosen[name] for name in LABELLING})
@@ -228,7 +231,7 @@ def print_summary(
     lines += [
         f"Winner by cross-validation: {choice.result.algorithm}",
         f"  {choice.why}",
-        f"Store: {without_password(store.uri)}",
+        f"Store: {mask(store.uri)}",
         f"Look at it: {store.ui_command()}",
     ]
     terminal.say("\n".join(lines), always=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sentiment.cli.options import parse_command, run_command
+from sentiment.masking import mask_output
 
 # the module of `sentiment.cli` that runs each command
 MODULES = {
@@ -22,6 +23,7 @@ MODULES = {
     "drift": "drift",
     "replay": "drift",
     "card": "card",
+    "verify": "registry",
 }
 
 
@@ -42,4 +44,5 @@ def _run(options: Namespace) -> int:
 
 
 if __name__ == "__main__":
+    mask_output()
     sys.exit(main())

@@ -12,6 +12,7 @@ import pandas as pd
 
 from sentiment.data.labels import GUIDES, LABEL_RULE
 from sentiment.errors import TrackingError
+from sentiment.masking import line
 from sentiment.tracking.store import TAG, Store
 
 CARD = "model_card.md"
@@ -39,7 +40,7 @@ def model_card(store: Store, run_id: str) -> str:
         )
         per_class, audit = (pd.read_csv(f"{tables}/{name}.csv") for name in ("per_class", "audit"))
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = line(str(error).partition("\n")[0])
         raise TrackingError(
             f"run {run_id}: is not a run with a model's report ({reason}); take the id of a "
             "parent run from the MLflow UI"
