@@ -236,7 +236,6 @@ def open_log(url: str) -> PredictionLog:
             raise PredictionLogError(
                 f"{_shown(parsed)}: there is no folder {folder}; make it first"
             )
-        _keep_to_owner(Path(parsed.database or ""))
     else:
         options = {"connect_timeout": PATIENCE}
         # it warns of each statement that fails in a batch, which is raised as well
@@ -605,12 +604,13 @@ def _has_log(file: Path) -> bool:
             return True  # `open_log` reports what is wrong
 
 
-def _keep_to_owner(file: Path) -> None:
-    """Make the database if it is missing, and forbid it to all but its owner, with its journals.
+def _kept(engine: sa.Engine) -> sa.Engine:
+    """Make the file if it is missing, and forbid it to all but its owner, with its journals.
 
     SQLite gives a journal that it makes the permissions of the database. Where the file belongs to
     somebody else, that is said.
     """
+    file = Path(engine.url.database or "")
     try:
         with suppress(FileExistsError):
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
@@ -626,6 +626,7 @@ def _keep_to_owner(file: Path) -> None:
                 file,
                 error.strerror,
             )
+    return engine
 
 
 def _parsed(url: str) -> sa.URL:
@@ -672,7 +673,7 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Begin a transaction in which no other process opens the log."""
     if engine.dialect.name == "sqlite":
         lock = FileLock(f"{engine.url.database}.lock", timeout=PATIENCE)
-        with lock, engine.begin() as connection:
+        with lock, _kept(engine).begin() as connection:
             # stays with the file; two processes that switch at once would fail without waiting
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             # the driver begins no transaction for CREATE TABLE; without one a kill could leave half
