@@ -34,6 +34,7 @@ from sentiment.errors import (
     VariableError,
     note_interrupts,
 )
+from sentiment.masking import LOG_URL, mask, remember
 from sentiment.model.algorithms import ALGORITHMS, GUIDES_ALGORITHMS, RECOMMENDED, SearchSpace
 from sentiment.tracking.artifact import FORMATS
 from sentiment.tracking.store import PROJECT, Settings
@@ -64,6 +65,7 @@ DRIFT_CRON = "0 * * * *"
 # Of each flow and in each place. At the default schedules: a week of retrainings, 12 of checks.
 KEEP_RUNS = 2_000
 KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
+PICKLED = "--promote: a pickle never goes into production; leave --promote or --format out"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # an alias or the number of a version
@@ -85,8 +87,10 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse; an option that was not given is read from the environment.
 
-        `from_environment` of the result has the names of those that were.
+        `from_environment` of the result has the names of those that were. From now on the secrets
+        of every address on the command line are masked.
         """
+        remember(*(sys.argv[1:] if args is None else args))
         told = [one for one in self._actions if is_set(variable_of(one))]
         defaults = [one.default for one in told]
         for action in told:
@@ -129,7 +133,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the line and leave."""
         program = self.prog.removeprefix("python -m ").removesuffix(".py")
-        self.exit(EXIT_BAD_INPUT, f"{program}: {message[:200]}; see --help\n")
+        self.exit(EXIT_BAD_INPUT, f"{program}: {mask(message)[:200]}; see --help\n")
 
     def value(
         self,
@@ -152,7 +156,7 @@ class Parser(argparse.ArgumentParser):
     def store(self) -> None:
         """Add `--store`."""
         about = "folder of mlflow.db and mlruns/ (default: where the scripts are)"
-        self.value("--store", "FOLDER", about, absolute)
+        self.value("--store", "FOLDER", about, folder)
 
     def project(self) -> None:
         """Add `--project`."""
@@ -191,7 +195,7 @@ class Parser(argparse.ArgumentParser):
 
     def log_url(self) -> None:
         """Add `--log-url`."""
-        about = "prediction log, SQLite or PostgreSQL (default: beside the store)"
+        about = f"prediction log, SQLite or PostgreSQL (default: {LOG_URL}, or beside the store)"
         self.value("--log-url", "URL", about)
 
     def min_reviews(self) -> None:
@@ -246,6 +250,13 @@ def run_command(program: str, run: Callable[[], int]) -> int:
 def absolute(text: str) -> str:
     """Return the path as an absolute one."""
     return str(Path(text).resolve())
+
+
+def folder(text: str) -> str:
+    """Return the path of a folder as an absolute one; an address is none."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError("expected a folder; MLFLOW_TRACKING_URI names a server")
+    return absolute(text)
 
 
 def delimiter(text: str) -> str:
@@ -468,6 +479,8 @@ def parse_experiment(
         for given in ("resume", "no_register"):
             if getattr(options, given) not in {None, False}:
                 parser.error(f"--join and --{given.replace('_', '-')}: give one of them")
+    if options.promote and options.file_format == "cloudpickle":
+        parser.error(PICKLED)
     if look and options.data is not None and not Path(options.data).exists():
         parser.error(f"--data {_end_of(options.data)}: no such file")
     return options
@@ -502,11 +515,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     about = "compare those of so many days (default: those since the last check)"
     value("--drift-days", "DAYS", about, positive)
     parser.min_reviews()
-    about = (
-        "prediction log (default: SQLite beside the store); better keep a password in PGPASSWORD, "
-        "since the Prefect UI shows this"
-    )
-    value("--log-url", "URL", about)
+    parser.log_url()
     about = "only report the gate's verdict"
     parser.add_argument("--no-promote", dest="promote", action="store_false", help=about)
     parser.switch("--promote-during-ab", "promote also while an A/B test runs, which ends it")
@@ -543,6 +552,9 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     rollback.value("--reason", "TEXT", "why, for the ledger", default="")
     which = command("which", "Say which version is or was in production")
     which.value("--at", "DATE", "date and time, local unless it has a zone", moment)
+    about = "Check that the files of a version are those that were registered"
+    add = command("verify", about).add_argument
+    add("version", metavar="VERSION", help="alias or number", type=name)
     command("history", "List every change: when, who, from, to, why")
     _drift_options(
         command(
