@@ -77,6 +77,16 @@ def remember_secret(secret: str) -> None:
     _told.add(secret)
 
 
+def learn(name: str, value: str) -> None:
+    """Learn the secrets of a value that the variable `name` of the environment stands for."""
+    if name in SECRETS:
+        remember_secret(value.strip())
+    elif name in HOOKS:
+        _told.update(part for address in value.split() for part in _of_hook(address))
+    else:
+        remember(value)
+
+
 def mask(text: str) -> str:
     """Return the text with `…` for each secret. Mask first, and cut it afterwards."""
     _told.update(_of_environment(tuple(map(os.environ.get, (*SECRETS, *ADDRESSES, *HOOKS)))))
