@@ -240,7 +240,13 @@ def open_log(url: str) -> PredictionLog:
         options = {"connect_timeout": PATIENCE}
         # it warns of each statement that fails in a batch, which is raised as well
         logging.getLogger("psycopg").setLevel(logging.ERROR)
-    engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    try:
+        engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    except ImportError as error:
+        raise PredictionLogError(
+            f"{_shown(parsed)}: the driver is not installed ({line(error)}); pip install -r "
+            "requirements.txt"
+        ) from None
     if engine.dialect.name == "sqlite":
         # The file is synced when the WAL is folded into it, not at each commit. What was committed
         # outlives the process all the same; a power cut may take the last seconds.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
+from sentiment.masking import API_TOKEN
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
 from sentiment.tracking.store import (
     PROJECT,
@@ -22,7 +23,7 @@ from sentiment.tracking.store import (
     open_existing_store,
 )
 
-TOKEN_VARIABLE = "SENTIMENT_API_TOKEN"
+TOKEN_VARIABLE = API_TOKEN
 # What takes seconds to import is imported once, before the workers are forked: they share it, and
 # one that replaces another is there at once.
 AHEAD = (
