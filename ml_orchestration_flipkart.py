@@ -125,7 +125,9 @@ def look_for_change(
     store: Store, chosen: Chosen, labelled: LabelledReviews, exactly: bool
 ) -> Outcome | None:
     """Return the version that training now would only repeat, or None: then train."""
-    unchanged = retraining.unchanged_since(store, chosen.candidate, labelled, exactly=exactly)
+    unchanged = retraining.unchanged_since(
+        store, chosen.candidate, labelled, exactly=exactly, decision=chosen.decision
+    )
     if unchanged is not None:
         print(f"nothing to train: {unchanged.sentence()}")
     return unchanged
@@ -159,7 +161,9 @@ def train_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -
 def evaluate_model(chosen: Chosen, prepared: PreparedReviews, matrices: Matrices) -> FittedModel:
     """Calibrate the model and score it on both parts."""
     folds = training.folds_of(prepared)
-    fitted = training.evaluate(chosen.algorithm, chosen.candidate, prepared, matrices, folds)
+    fitted = training.evaluate(
+        chosen.algorithm, chosen.candidate, prepared, matrices, folds, chosen.decision
+    )
     print(f"Train F1 Score: {fitted.train_f1:.4f}")
     print(f"Test F1 Score : {fitted.test_f1.value:.4f}")
     return fitted
@@ -238,8 +242,8 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         text_column: the file's column of review texts; found by its name when empty.
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
         drift: `off` trains in any case, on the file alone, without a check.
-        log_url: the prediction log, without its password, as SENTIMENT_LOG_URL of the service has
-            it; that one, or else the SQLite file beside the store, when empty.
+        log_url: the prediction log, without its password, which is taken from SENTIMENT_LOG_URL of
+            the service; the SQLite file beside the store when empty.
         drift_window: newest answers that a drift check compares at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict on drift.

@@ -22,6 +22,7 @@ MODULES = {
     "history": "registry",
     "drift": "drift",
     "replay": "drift",
+    "compare": "compare",
     "card": "card",
     "verify": "registry",
 }

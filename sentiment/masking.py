@@ -77,6 +77,12 @@ def remember_secret(secret: str) -> None:
     _told.add(secret)
 
 
+def remember_variable(name: str, value: str) -> None:
+    """Learn the secrets of a variable whose value came from a file."""
+    given = {name: value}
+    _told.update(_of_environment(tuple(map(given.get, (*SECRETS, *ADDRESSES, *HOOKS)))))
+
+
 def mask(text: str) -> str:
     """Return the text with `…` for each secret. Mask first, and cut it afterwards."""
     _told.update(_of_environment(tuple(map(os.environ.get, (*SECRETS, *ADDRESSES, *HOOKS)))))

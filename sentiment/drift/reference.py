@@ -88,13 +88,18 @@ class Reference:
             raise DriftReferenceError("no reviews to make a drift reference of; train on more")
         chosen = np.random.default_rng(seed).permutation(len(texts))[:MAX_REVIEWS]
         features = row_features([texts[row] for row in chosen], pipeline)
-        return cls.of_features(
-            features, np.asarray(labels)[chosen], common_terms(pipeline), seed=seed
-        )
+        true, cleaning = np.asarray(labels)[chosen], pipeline["clean"].cleaning
+        return cls.of_features(features, true, common_terms(pipeline), seed=seed, cleaning=cleaning)
 
     @classmethod
     def of_features(
-        cls, features: WindowFeatures, true: Ints, terms: tuple[str, ...], *, seed: int = SEED
+        cls,
+        features: WindowFeatures,
+        true: Ints,
+        terms: tuple[str, ...],
+        *,
+        seed: int = SEED,
+        cleaning: str = "guide",
     ) -> Reference:
         """Return the reference of features with texts, true labels, and the terms to name."""
         values = counted_values(features)
@@ -106,7 +111,7 @@ class Reference:
         assert tally.terms is not None
         return cls(
             reviews=len(features),
-            cleaning_fingerprint=cleaning_fingerprint(),
+            cleaning_fingerprint=cleaning_fingerprint(cleaning),
             totals=tally.totals,
             counts=counts,
             score_edges=edges,

@@ -122,9 +122,8 @@ class LoadedVersion:
             row, known = slice(ends[number], ends[number + 1]), ends[number] < ends[number + 1]
             contributions: tuple[Contribution, ...] = ()
             if explain and known:
-                contributions = self._explainer.contributions(
-                    each.text, each.cleaned, each.terms, rows.indices[row], rows.data[row]
-                )
+                columns, values = rows.indices[row], rows.data[row]
+                contributions = self._explainer.contributions(each, columns, values)
             prediction = Prediction(
                 label=int(probabilities[number] >= self.threshold) if known else None,
                 probability=probabilities[number],
@@ -140,7 +139,8 @@ class LoadedVersion:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(self.pipeline.named_steps["tfidf"], self.calibration.weights)
+        steps = self.pipeline.named_steps
+        return Explainer(steps["tfidf"], self.calibration.weights, steps["clean"])
 
 
 def find_version(store: Store, name: str) -> ModelVersion:
@@ -172,10 +172,11 @@ def load_version(store: Store, name: str) -> LoadedVersion:
     """
     found = find_version(store, name)
     version, fingerprint = str(found.version), found.tags.get("cleaning_fingerprint", "none")
-    if fingerprint != cleaning_fingerprint():
+    expected = cleaning_fingerprint(found.tags.get("cleaning", "guide"))
+    if fingerprint != expected:
         raise ServingError(
             f"version {version}: trained with another cleaning ({fingerprint}, the code's is "
-            f"{cleaning_fingerprint()}); retrain it, or serve it with the code it was trained with"
+            f"{expected or 'not known'}); retrain it, or serve it with the code it was trained with"
         )
     packages = found.tags.get("cleaning_packages", cleaning_packages())
     if packages != cleaning_packages():  # they do the same, as far as the fingerprint can see

@@ -202,12 +202,11 @@ OF_ITS_REVIEW = (FEEDBACK.c.request_id == PREDICTIONS.c.request_id) & (
 
 
 def default_log_url(folder: Path) -> str:
-    """Return the URL of the log where none is named on the command line.
+    """Return the URL of the log where none is named: a SQLite file in the store's folder.
 
-    It is that of `SENTIMENT_LOG_URL`, or else of a SQLite file in the store's folder. Raises
-    `TrackingError` where no database can be there.
+    Raises `TrackingError` where no database can be there.
     """
-    return os.environ.get(LOG_URL) or sqlite_url(folder / "predictions.db")
+    return sqlite_url(folder / "predictions.db")
 
 
 def public_log_url(url: str) -> str:

@@ -55,9 +55,9 @@ def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[st
 
     client, model = store.client, store.settings.registered_model
     model_id = model_uri.removeprefix("models:/")
-    known = client.search_model_versions(f"run_id = '{run_id}'")
-    if known:
-        number = str(known[0].version)
+    known = version_of(store, run_id)
+    if known is not None:
+        number = known
     else:
         try:
             client.create_registered_model(
@@ -75,6 +75,12 @@ def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[st
         page = json.dumps([{"name": model, "version": number}])
         client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: page})
     return number
+
+
+def version_of(store: Store, run_id: str) -> str | None:
+    """Return the number of the version that the run's model is, None where it is none."""
+    known = store.client.search_model_versions(f"run_id = '{run_id}'")
+    return str(known[0].version) if known else None
 
 
 def registry_state(store: Store) -> RegistryState:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sentiment.environment import variable
 from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
 from sentiment.masking import API_TOKEN
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
@@ -65,7 +66,7 @@ class ServingConfig:
     store_text: bool = True
     retention_days: float | None = None
     limits: Limits = field(default_factory=Limits)
-    token: str | None = field(default_factory=lambda: os.environ.get(TOKEN_VARIABLE), repr=False)
+    token: str | None = field(default_factory=lambda: variable(TOKEN_VARIABLE), repr=False)
 
     def __post_init__(self) -> None:
         _ = self.settings  # refuses what is no name of a project
