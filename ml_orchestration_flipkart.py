@@ -242,8 +242,8 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         text_column: the file's column of review texts; found by its name when empty.
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
         drift: `off` trains in any case, on the file alone, without a check.
-        log_url: the prediction log, without its password, as SENTIMENT_LOG_URL of the service has
-            it; that one, or else the SQLite file beside the store, when empty.
+        log_url: the prediction log, without its password, which is taken from SENTIMENT_LOG_URL of
+            the service; the SQLite file beside the store when empty.
         drift_window: newest answers that a drift check compares at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict on drift.

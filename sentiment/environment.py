@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from sentiment.errors import VariableError
-from sentiment.masking import learn
+from sentiment.masking import remember_variable
 
 
 def is_set(name: str) -> bool:
@@ -30,6 +30,8 @@ def variable(name: str) -> str | None:
         raise VariableError(f"{name} and {name}_FILE are both set; unset one")
     try:
         value = Path(file).read_text("utf-8").rstrip("\r\n")
+        remember_variable(name, value)
+        return value
     except OSError as error:
         reason = error.strerror or "error"
     except ValueError:

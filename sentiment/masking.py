@@ -77,14 +77,10 @@ def remember_secret(secret: str) -> None:
     _told.add(secret)
 
 
-def learn(name: str, value: str) -> None:
-    """Learn the secrets of a value that the variable `name` of the environment stands for."""
-    if name in SECRETS:
-        remember_secret(value.strip())
-    elif name in HOOKS:
-        _told.update(part for address in value.split() for part in _of_hook(address))
-    else:
-        remember(value)
+def remember_variable(name: str, value: str) -> None:
+    """Learn the secrets of a variable whose value came from a file."""
+    given = {name: value}
+    _told.update(_of_environment(tuple(map(given.get, (*SECRETS, *ADDRESSES, *HOOKS)))))
 
 
 def mask(text: str) -> str:

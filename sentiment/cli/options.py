@@ -34,7 +34,7 @@ from sentiment.errors import (
     VariableError,
     note_interrupts,
 )
-from sentiment.masking import LOG_URL, mask, remember
+from sentiment.masking import mask, remember
 from sentiment.model.algorithms import ALGORITHMS, GUIDES_ALGORITHMS, RECOMMENDED, SearchSpace
 from sentiment.tracking.artifact import FORMATS
 from sentiment.tracking.store import PROJECT, Settings
@@ -87,8 +87,8 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse; an option that was not given is read from the environment.
 
-        `from_environment` of the result has the names of those that were. From now on the secrets
-        of every address on the command line are masked.
+        From now on the secrets of every address among the options are masked.
+        `from_environment` of the result has the names of those that were.
         """
         remember(*(sys.argv[1:] if args is None else args))
         told = [one for one in self._actions if is_set(variable_of(one))]
@@ -108,6 +108,7 @@ class Parser(argparse.ArgumentParser):
         name = variable_of(action)
         try:
             text = variable(name) or ""
+            remember(text)
             said = SWITCHES.get(text.lower())
             if action.nargs == 0 and said is None:
                 self.error(f"{name}: '{text}' is neither true nor false")
@@ -195,7 +196,7 @@ class Parser(argparse.ArgumentParser):
 
     def log_url(self) -> None:
         """Add `--log-url`."""
-        about = f"prediction log, SQLite or PostgreSQL (default: {LOG_URL}, or beside the store)"
+        about = "prediction log, SQLite or PostgreSQL (default: beside the store)"
         self.value("--log-url", "URL", about)
 
     def min_reviews(self) -> None:
@@ -491,12 +492,12 @@ def parse_experiment(
     _check_labelling(options, parser)
     if options.promote and options.no_register:
         parser.error("--promote needs a version; leave --no-register out")
+    if options.promote and options.file_format == "cloudpickle":
+        parser.error(PICKLED)
     if options.join is not None:
         for given in ("resume", "no_register"):
             if getattr(options, given) not in {None, False}:
                 parser.error(f"--join and --{given.replace('_', '-')}: give one of them")
-    if options.promote and options.file_format == "cloudpickle":
-        parser.error(PICKLED)
     if look and options.data is not None and not Path(options.data).exists():
         parser.error(f"--data {_end_of(options.data)}: no such file")
     return options

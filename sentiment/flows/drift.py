@@ -137,8 +137,8 @@ def flipkart_drift_flow(
 
     Args:
         store: folder of mlflow.db and mlruns; where the scripts are when empty.
-        log_url: the prediction log, without its password, as SENTIMENT_LOG_URL of the service has
-            it; that one, or else the SQLite file beside the store, when empty.
+        log_url: the prediction log, without its password, which is taken from SENTIMENT_LOG_URL of
+            the service; the SQLite file beside the store when empty.
         drift_window: newest answers that are compared at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict.

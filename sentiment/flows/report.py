@@ -7,7 +7,6 @@ or more addresses, parted by blanks, of the services that apprise knows.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging.loggers import flow_run_logger
 
 from sentiment.data.labels import CLASS_NAMES
-from sentiment.errors import ServiceError
+from sentiment.environment import variable
+from sentiment.errors import ServiceError, VariableError
 from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.masking import ALERTS, mask
 from sentiment.metrics import confusion
@@ -134,7 +134,11 @@ def post(
     A plain webhook gets them as a JSON object, with `project` where one is named. Without the
     variable nobody is told. What fails is logged, not raised, and takes `ALERT_SECONDS` at most.
     """
-    addresses = _addresses()
+    try:
+        addresses = _addresses()
+    except VariableError as error:
+        log.error("%s", error)
+        return False
     if not addresses:
         return False
     body = {"flow": flow, "run": run, "state": state, "message": mask(message)}
@@ -155,7 +159,7 @@ def post(
 
 
 def _addresses() -> list[str]:
-    return os.environ.get(ALERTS, "").split()
+    return (variable(ALERTS) or "").split()
 
 
 def _sent(address: str, body: Mapping[str, str]) -> bool:

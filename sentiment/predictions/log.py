@@ -203,12 +203,11 @@ OF_ITS_REVIEW = (FEEDBACK.c.request_id == PREDICTIONS.c.request_id) & (
 
 
 def default_log_url(folder: Path) -> str:
-    """Return the URL of the log where none is named on the command line.
+    """Return the URL of the log where none is named: a SQLite file in the store's folder.
 
-    It is that of `SENTIMENT_LOG_URL`, or else of a SQLite file in the store's folder. Raises
-    `TrackingError` where no database can be there.
+    Raises `TrackingError` where no database can be there.
     """
-    return os.environ.get(LOG_URL) or sqlite_url(folder / "predictions.db")
+    return sqlite_url(folder / "predictions.db")
 
 
 def public_log_url(url: str) -> str:
@@ -241,7 +240,13 @@ def open_log(url: str) -> PredictionLog:
         options = {"connect_timeout": PATIENCE}
         # it warns of each statement that fails in a batch, which is raised as well
         logging.getLogger("psycopg").setLevel(logging.ERROR)
-    engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    try:
+        engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    except ImportError as error:
+        raise PredictionLogError(
+            f"{_shown(parsed)}: the driver is not installed ({line(error)}); pip install -r "
+            "requirements.txt"
+        ) from None
     if engine.dialect.name == "sqlite":
         # The file is synced when the WAL is folded into it, not at each commit. What was committed
         # outlives the process all the same; a power cut may take the last seconds.

@@ -37,7 +37,6 @@ from sentiment.predictions import log as prediction_log
 from sentiment.predictions.log import (
     LoggedComparison,
     PredictionLog,
-    default_log_url,
     open_log,
     public_log_url,
     running_comparison,
@@ -385,9 +384,8 @@ def test_the_environment_completes_the_public_form_of_an_url(
     public = public_log_url(whole)
     assert public == "postgresql+psycopg://ada@127.0.0.1:1/db?sslmode=disable"
     monkeypatch.setenv("SENTIMENT_LOG_URL", whole)
-    for url in (public, default_log_url(Path("/tmp"))):
-        parsed = prediction_log._parsed(url)
-        assert parsed.password == "g/h77" and parsed.query["sslpassword"] == "geheim77"
+    parsed = prediction_log._parsed(public)
+    assert parsed.password == "g/h77" and parsed.query["sslpassword"] == "geheim77"
     other = public.replace("/db", "/other")
     assert prediction_log._parsed(other).password is None
     with pytest.raises(PredictionLogError, match="%40"):
