@@ -36,7 +36,4 @@ def variable(name: str) -> str | None:
         reason = error.strerror or "error"
     except ValueError:
         reason = "not a text in UTF-8"
-    else:
-        learn(name, value)
-        return value
     raise VariableError(f"{name}_FILE: {file[-100:]}: cannot be read ({reason})")
