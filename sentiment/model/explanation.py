@@ -4,7 +4,8 @@
 log, the drift reference and a file that is checked for drift all count what it returns.
 
 A term contributes its TF-IDF value times its weight. Added up in alphabetical order of the terms,
-with the intercept last, contributions give the decision value to the last bit.
+with the intercept last, contributions give the decision value to the last bit. Terms that read
+alike, `not_good` and `not not_good`, are one contribution; then it is but for rounding.
 
 What scrapers leave is undone first, and then the guide's cleaning only deletes characters until it
 looks at words one by one. The other cleaning says itself where its words stand. So every cleaned
@@ -66,6 +67,11 @@ class Contribution:
     term: str
     weight: float
     at: tuple[Range, ...]
+
+    def with_other(self, other: Contribution) -> Contribution:
+        """Return this and another one as one, of this one's term."""
+        at = tuple(dict.fromkeys((*self.at, *other.at)))
+        return Contribution(self.term, self.weight + other.weight, at)
 
 
 @dataclass(slots=True)  # not frozen, here and below: that takes five times as long to make
@@ -179,11 +185,12 @@ class Explainer:
                 *before, (start, _) = places[first]
                 at.setdefault(column, []).extend([*before, (start, places[last][-1][1])])
         weights = (values * self._weights[columns]).tolist()
-        found = [
-            Contribution(readable(self._names[column]), weight, tuple(at.get(column, ())))
-            for column, weight in zip(columns.tolist(), weights, strict=True)
-        ]
-        return tuple(sorted(found, key=lambda contribution: -abs(contribution.weight)))
+        found: dict[str, Contribution] = {}
+        for column, weight in zip(columns.tolist(), weights, strict=True):
+            one = Contribution(readable(self._names[column]), weight, tuple(at.get(column, ())))
+            # `not_good` and `not not_good`: to a reader, one reason
+            found[one.term] = found[one.term].with_other(one) if one.term in found else one
+        return tuple(sorted(found.values(), key=lambda contribution: -abs(contribution.weight)))
 
 
 def locate_words(

@@ -22,12 +22,13 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 
 from sentiment.data.labels import GUIDES, LabelRule
-from sentiment.errors import CalibrationError, ServingError, UnknownVersionError
+from sentiment.errors import CalibrationError, ServingError, TrackingError, UnknownVersionError
+from sentiment.masking import line
 from sentiment.model.calibration import Calibration, read_calibration
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
-from sentiment.tracking.store import Store, without_password
+from sentiment.tracking.store import Store
 from text_cleaning import cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
@@ -207,15 +208,17 @@ def load_version(store: Store, name: str) -> LoadedVersion:
         raise
     except CalibrationError as error:
         raise ServingError(f"version {version}: {error}; retrain it") from None
+    except TrackingError as error:
+        raise ServingError(f"version {version}: will not load: {error}") from None
     except Exception as error:  # a damaged file fails in as many ways as there are libraries
         raise ServingError(f"version {version}: will not load: {one_line(error)}") from None
     return loaded
 
 
 def one_line(error: Exception) -> str:
-    """Return an error as one line without passwords, the same line for the same error."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
-    return without_password(f"{type(error).__name__}: {text}")[:300]
+    """Return an error as one line without secrets, the same line for the same error."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(error))
+    return line(f"{type(error).__name__}: {text}", 300)
 
 
 def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:

@@ -5,21 +5,23 @@
     for frame in log.read(since=0.0): ...
 
 The URL is `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`; a password is never
-shown. There is one row for each review and arm, and one for each A/B test or shadow comparison.
-What was committed survives the end of the process, however it ends. `writer.LogWriter` writes
-without making an answer wait.
+shown. Texts are people's: a SQLite file may be read and written by its owner alone. There is one
+row for each review and arm, and one for each A/B test or shadow comparison. What was committed
+survives the end of the process, however it ends. `writer.LogWriter` writes without making an answer
+wait.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import itemgetter
@@ -32,6 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from sentiment.errors import PredictionLogError, WindowError
+from sentiment.masking import LOG_URL, line, remember
 from sentiment.tracking.store import sqlite_url
 
 if TYPE_CHECKING:
@@ -42,7 +45,9 @@ PAUSE = 0.05  # seconds between two portions, so that whoever waits to write get
 PARTITION = 500  # rows turned into columns at a time: many at once would slow Python's GC
 PATIENCE = 5  # whole seconds to wait for another writer of the file, or for a server to answer
 CREATION_LOCK = 7_365_011  # a number of our own among PostgreSQL's advisory locks
-REASON = 200  # characters of a database's own message that go into ours
+OWNER_ONLY = 0o600  # permissions of the file
+# An option of the URL that is a secret, such as `password` or `sslpassword`
+SECRET_OPTION = re.compile("pass|key|token|secret", re.IGNORECASE)
 # PostgreSQL cannot hold a null byte, and neither database half a surrogate pair.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 LARGEST = 2**31 - 1  # of PostgreSQL's integer
@@ -62,6 +67,7 @@ DRIVERS = {  # scheme of the URL → what is used for it
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+_log = logging.getLogger(__name__)
 EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 SERVE = "start `python -m sentiment serve` and let it answer reviews, or give a file with --data"
 
@@ -204,6 +210,15 @@ def default_log_url(folder: Path) -> str:
     return sqlite_url(folder / "predictions.db")
 
 
+def public_log_url(url: str) -> str:
+    """Return the URL without its secrets, as it may be kept elsewhere, such as in Prefect.
+
+    A process whose `SENTIMENT_LOG_URL` is the whole URL opens the log by either. Raises
+    `PredictionLogError` for a URL that cannot be used.
+    """
+    return _public(_parsed(url)).render_as_string()
+
+
 def open_log(url: str) -> PredictionLog:
     """Open the log, and make the tables that are missing; several processes may do so at once.
 
@@ -225,7 +240,13 @@ def open_log(url: str) -> PredictionLog:
         options = {"connect_timeout": PATIENCE}
         # it warns of each statement that fails in a batch, which is raised as well
         logging.getLogger("psycopg").setLevel(logging.ERROR)
-    engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    try:
+        engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    except ImportError as error:
+        raise PredictionLogError(
+            f"{_shown(parsed)}: the driver is not installed ({line(error)}); pip install -r "
+            "requirements.txt"
+        ) from None
     if engine.dialect.name == "sqlite":
         # The file is synced when the WAL is folded into it, not at each commit. What was committed
         # outlives the process all the same; a power cut may take the last seconds.
@@ -611,8 +632,52 @@ def _has_log(file: Path) -> bool:
             return True  # `open_log` reports what is wrong
 
 
+def _kept(engine: sa.Engine) -> sa.Engine:
+    """Make the file if it is missing, and forbid it to all but its owner, with its journals.
+
+    SQLite gives a journal that it makes the permissions of the database. Where the file belongs to
+    somebody else, that is said.
+    """
+    file = Path(engine.url.database or "")
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
+        for ending in ("", "-wal", "-shm", "-journal"):
+            part = file.with_name(file.name + ending)
+            with suppress(FileNotFoundError):
+                if part.stat().st_mode & 0o077:
+                    part.chmod(OWNER_ONLY)
+    except OSError as error:  # that it cannot be opened is said when it is
+        if file.exists():
+            _log.warning(
+                "%s holds customers' texts, and others may read it: chmod 600 fails (%s)",
+                file,
+                error.strerror,
+            )
+    return engine
+
+
 def _parsed(url: str) -> sa.URL:
-    """Return the URL with the driver that is used for it. What cannot be read is not shown."""
+    """Return the URL with the driver that is used for it. What cannot be read is not shown.
+
+    For the public form of `SENTIMENT_LOG_URL` it is that, with its secrets.
+    """
+    remember(url)
+    parsed, named = _read(url), os.environ.get(LOG_URL)
+    if named and named != url:
+        with suppress(PredictionLogError):
+            whole = _read(named)
+            if _public(whole) == parsed:
+                return whole
+    return parsed
+
+
+def _public(url: sa.URL) -> sa.URL:
+    options = {name: url.query[name] for name in url.query if not SECRET_OPTION.search(name)}
+    return url.set(query=options)._replace(password=None)
+
+
+def _read(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
@@ -622,7 +687,8 @@ def _parsed(url: str) -> sa.URL:
         raise PredictionLogError(
             f"{parsed.drivername}: the log cannot be kept in such a database; {EXPECTED}"
         )
-    if "@" in (parsed.host or ""):  # the end of a password would be taken for the host, and shown
+    # the end of a password would be taken for the host or the database, and shown
+    if parsed.host and "@" in f"{parsed.host}{parsed.database}":
         raise PredictionLogError("the log's URL has two @; write the one in a password as %40")
     elsewhere = parsed.host or parsed.username or parsed.database in (None, "", ":memory:")
     if driver == DRIVERS["sqlite"] and elsewhere:
@@ -635,7 +701,7 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Begin a transaction in which no other process opens the log."""
     if engine.dialect.name == "sqlite":
         lock = FileLock(f"{engine.url.database}.lock", timeout=PATIENCE)
-        with lock, engine.begin() as connection:
+        with lock, _kept(engine).begin() as connection:
             # stays with the file; two processes that switch at once would fail without waiting
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             # the driver begins no transaction for CREATE TABLE; without one a kill could leave half
@@ -671,5 +737,4 @@ def _shown(url: sa.URL) -> str:
 
 def _reason(error: Exception) -> str:
     """Return what the database itself said, in one line."""
-    said = error.orig if isinstance(error, DBAPIError) else error
-    return " ".join(str(said).split())[:REASON]
+    return line(error.orig if isinstance(error, DBAPIError) else error)

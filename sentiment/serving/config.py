@@ -17,6 +17,7 @@ from typing import Any
 
 from sentiment.environment import variable
 from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
+from sentiment.masking import API_TOKEN
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
 from sentiment.tracking.store import (
     PROJECT,
@@ -26,7 +27,7 @@ from sentiment.tracking.store import (
     open_existing_store,
 )
 
-TOKEN_VARIABLE = "SENTIMENT_API_TOKEN"
+TOKEN_VARIABLE = API_TOKEN
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 Network = IPv4Network | IPv6Network
 # What takes seconds to import is imported once, before the workers are forked: they share it, and
