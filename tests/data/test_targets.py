@@ -30,7 +30,18 @@ def test_a_run_clears_up_after_the_dead_and_not_after_the_living(tmp_path: Path)
     "cell",
     [
         *("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\tx", "\rx", "\n=1", "  =1"),
-        *("\r\n\n@x", "＝1", "＋1", "－x", "＠x", "\ufeff=1", "\u3000＝1", "\u200b=x", "\0=1", "\xa0-x"),
+        *(
+            "\r\n\n@x",
+            "＝1",
+            "＋1",
+            "－x",
+            "＠x",
+            "\ufeff=1",
+            "\u3000＝1",
+            "\u200b=x",
+            "\0=1",
+            "\xa0-x",
+        ),
         *("=", "-3=", "+", "- good", "-1e", "+49 30 1234"),
     ],
 )
