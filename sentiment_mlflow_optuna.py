@@ -112,7 +112,7 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     terminal.table("Data audit", data.audit)
     store = open_store(options.store, options.project)
     worker.finish()
-    storage = open_storage(store.studies, options.storage)
+    storage = open_storage(store.locks if options.storage else store.studies, options.storage)
     this_pass = enter(store, this_pass, chosen, data, terminal)
     context = PassContext(store, this_pass, data, folds_of(data), terminal, storage, worker)
     try:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Request, Response, request
@@ -16,12 +15,14 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from sentiment.data.labels import CLASS_NAMES, GUIDES
-from sentiment.drift import LATEST
+from sentiment.drift.latest import read_latest
+from sentiment.errors import TrackingError
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import render_ab
 from sentiment.serving.metrics import CONTENT_TYPE
 from sentiment.serving.schemas import Json, RequestChecks, RequestError
 from sentiment.serving.service import Answer, Service, digest
+from sentiment.tracking.store import store_errors
 
 # Both ways of giving the token: programs send it as a bearer's, a browser asks for a password
 CHALLENGES = ('Bearer realm="sentiment"', 'Basic realm="sentiment", charset="UTF-8"')
@@ -42,7 +43,7 @@ PROBLEMS = {
     413: "The body is too large",
     415: "The body is not plain JSON",
     422: "Too many reviews, or one is too long",
-    503: "No model or no prediction log answers; try again later",
+    503: "No model, prediction log or tracking store answers; try again later",
 }
 PAGE_OR_JSON = ("application/json", "text/html")
 View = Callable[[], Response]
@@ -170,12 +171,18 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
         found = {"experiment": None} if running is None else running.as_dict()
         return _json({**found, "past": [asdict(one) for one in past]})
 
-    @api.add("/drift", problems=(404,), media=PAGE_OR_JSON, guarded=True)
+    @api.add("/drift", problems=(404, 503), media=PAGE_OR_JSON, guarded=True)
     def drift() -> Response:
         """Return the report of the store's last drift check; browsers get a page."""
         arms = service.watcher.arms
         answers_now = None if arms is None else arms.champion.version
-        return _last_check(config.home / LATEST, answers_now, as_page=prefers_html(request))
+        try:
+            with store_errors():
+                last = read_latest(config.open_store())
+        except TrackingError:
+            where, expected = "/drift", "a later try"
+            raise RequestError(503, "the tracking store does not answer", where, expected) from None
+        return _last_check(last, answers_now, as_page=prefers_html(request))
 
     @api.add("/metrics", media=("text/plain",))
     def metrics() -> Response:
@@ -192,13 +199,13 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     return api
 
 
-def _last_check(folder: Path, answers_now: str | None, *, as_page: bool) -> Response:
+def _last_check(
+    last: tuple[str, str] | None, answers_now: str | None, *, as_page: bool
+) -> Response:
     """Return the last drift check, with its age and the version that answers now."""
-    try:
-        report = json.loads((folder / "latest.json").read_bytes())
-        page = (folder / "latest.html").read_text("utf-8")
-    except OSError:
-        raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK) from None
+    if last is None:
+        raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK)
+    page, report = last[0], json.loads(last[1])
     age = (datetime.now(UTC) - datetime.fromisoformat(report["checked_at"])).total_seconds()
     if not as_page:
         return _json({**report, "age_seconds": round(age), "answers_now": answers_now})
