@@ -217,8 +217,11 @@ def _search_together(context: PassContext) -> list[str]:
             ended = sum(study.ended for study in studies.values())
             progress.advance(max(scores, default=None), ended - progress.done)
             for algorithm in left:
-                study, parent = studies[algorithm], parents[algorithm]
-                due = study.due()
+                study, parent, due = (
+                    studies[algorithm],
+                    parents[algorithm],
+                    studies[algorithm].due(),
+                )
                 number = next((one for one in due if claims.take(f"{algorithm}/{one}")), None)
                 if number is not None:
                     task = f"{algorithm}/{number}"
@@ -239,7 +242,7 @@ def _search_together(context: PassContext) -> list[str]:
                     worker.begin(finish_model, settings, parent, model, True, then=done)
                     break
             else:
-                time.sleep(POLL)
+                time.sleep(POLL if left else 0)
     context.terminal.say(f"{here} of the trials were run by this worker")
     return list(parents.values())
 
