@@ -25,10 +25,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sentiment.cli.options import EXPERIMENT, LABELLING, READING, parse_experiment
+from sentiment.cli.options import EXPERIMENT, LABELLING, PICKLED, READING, parse_experiment
+from sentiment.masking import mask, mask_output
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
+    mask_output()
     parse_experiment(look=True)  # wrong options answer before the libraries are imported
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
@@ -40,7 +42,7 @@ from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
 from sentiment.data.sources import Reading
 from sentiment.drift.reference import ensure_reference
-from sentiment.errors import EXIT_INTERRUPTED, UserError
+from sentiment.errors import EXIT_INTERRUPTED, ResumeError, UserError
 from sentiment.model.algorithms import ALGORITHMS
 from sentiment.registry.lifecycle import (
     judge_version,
@@ -54,7 +56,6 @@ from sentiment.tracking.store import (
     end_run,
     log_values,
     open_store,
-    without_password,
 )
 from sentiment.training.claims import Claims, open_claims
 from sentiment.training.passes import (
@@ -114,6 +115,8 @@ def run_pass(
         asked["data"] = str(Path(asked["data"]).resolve())
     this_pass = take_up(options, asked, terminal, claims)
     chosen = {**(EXPERIMENT if this_pass is None else vars(this_pass.settings)), **asked}
+    if options.promote and chosen["file_format"] == "cloudpickle":
+        raise ResumeError(PICKLED)
 
     reading = Reading(chosen["delimiter"], chosen["encoding"], chosen["max_bytes"])
     labelling = Labelling(**{name: chosen[name] for name in LABELLING})
@@ -179,7 +182,7 @@ def enter(
     claims: Claims | None,
 ) -> ExperimentPass:
     """Begin a pass, or take part in one that was begun if data and cleaning are what they were."""
-    fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint()}
+    fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint("negation")}  # of both
     if resumed is not None:
         resumed.require(**fixed)
         if claims is None:
@@ -252,10 +255,12 @@ def print_summary(
         f"  {result.algorithm:<18} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
         for result in results
     ]
+    if any(result.decision for result in results):
+        lines += ["Threshold:", *(f"  {one.algorithm:<18} {one.decision}" for one in results)]
     lines += [
         f"Winner by cross-validation: {choice.result.algorithm}",
         f"  {choice.why}",
-        f"Store: {without_password(store.uri)}",
+        f"Store: {mask(store.uri)}",
         f"Look at it: {store.ui_command()}",
     ]
     terminal.say("\n".join(lines), always=True)

@@ -23,6 +23,8 @@ from filelock import FileLock
 from httpx import HTTPError, HTTPStatusError, InvalidURL, Timeout
 from prefect.client.orchestration import get_client
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_SERVER_API_KEEPALIVE_TIMEOUT,
@@ -33,7 +35,8 @@ from prefect.settings import (
 
 from sentiment.errors import ServerError
 from sentiment.flows.terminal import say
-from sentiment.tracking.store import PRIVATE, PROJECT, without_password
+from sentiment.masking import mask, mask_output, remember, remember_secret
+from sentiment.tracking.store import PRIVATE, PROJECT
 
 HOST, PORT = "127.0.0.1", 4200  # Prefect's own defaults
 START_SECONDS = 120  # a cold start takes about 10 s here; a loaded machine needs more
@@ -49,7 +52,7 @@ class Server:
 
     def __init__(self, api_url: str, folder: Path | None = None) -> None:
         self.api_url, self.folder = api_url, folder
-        self.ui_url = without_password(api_url.removesuffix("/api"))
+        self.ui_url = mask(api_url.removesuffix("/api"))
         self.process: subprocess.Popen[bytes] | None = None
 
     def answers(self, timeout: float = 2.0) -> bool:
@@ -68,7 +71,7 @@ class Server:
         except HTTPStatusError as error:
             if error.response.status_code in REFUSALS:
                 raise ServerError(
-                    f"the Prefect server at {without_password(self.api_url)} refuses: "
+                    f"the Prefect server at {self.api_url} refuses: "
                     f"{error.response.status_code} {error.response.reason_phrase}; correct "
                     "PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
                 ) from None
@@ -100,7 +103,7 @@ class Server:
         Raises `ServerError` if it does not within `NAMED_SECONDS`, or refuses.
         """
         address = address.rstrip("/")
-        shown = without_password(address)[:100]
+        shown = mask(address)[:100]
         until = time.monotonic() + NAMED_SECONDS
         said = False
         while True:
@@ -108,7 +111,7 @@ class Server:
                 server = cls(url)
                 if server.answers(timeout=NAMED_SECONDS / 2):
                     if url == address and PREFECT_UI_URL.value():  # Prefect Cloud's is elsewhere
-                        server.ui_url = without_password(PREFECT_UI_URL.value())
+                        server.ui_url = mask(PREFECT_UI_URL.value())
                     return server
             if time.monotonic() > until:
                 raise ServerError(
@@ -175,6 +178,10 @@ def server_for(folder: Path) -> Iterator[Server]:
     `ServerError`: where one is named, no other is started in its stead.
     """
     named = PREFECT_API_URL.value()
+    remember(named or "")  # which a profile may name, not the environment
+    for secret in (PREFECT_API_KEY.value(), PREFECT_API_AUTH_STRING.value()):
+        if secret is not None:
+            remember_secret(secret.get_secret_value())
     server = Server.named(named) if named else Server.own(folder)
     try:
         if server.process is not None:
@@ -206,6 +213,7 @@ def run_server(listening: int, parent: int, folder: Path) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    mask_output()
     end_with(parent)
     with FileLock(folder / "server.lock"):  # one whose parent was killed may still be ending
         config = uvicorn.Config(

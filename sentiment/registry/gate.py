@@ -27,7 +27,7 @@ from sentiment.data.reviews import TEXT_HASHES, Split, TextHashes, text_hashes
 from sentiment.errors import TrackingError, VersionError
 from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_difference, score
 from sentiment.model.predictor import one_line
-from sentiment.tracking.artifact import read_pipeline
+from sentiment.tracking.artifact import DIGESTS, read_pipeline
 from sentiment.tracking.ledger import BEST_DIFFERENCE, BEST_VERSION
 from sentiment.tracking.store import Store, quiet
 from text_cleaning import clean_texts, cleaning_fingerprint
@@ -150,10 +150,10 @@ def compare_versions(
     production cannot be scored, and `TrackingError` when the store does not answer.
     """
     mine, other = _load(store, candidate), None
-    if mine.fingerprint != cleaning_fingerprint():
+    if not mine.knows_its_texts:
         raise VersionError(
             candidate,
-            f"trained with another cleaning ({mine.fingerprint}, now {cleaning_fingerprint()}), so "
+            f"trained with another cleaning ({mine.fingerprint}) than the code's, so "
             "its training texts cannot be recognised; retrain it",
         )
     best, notes = best or production or candidate, []
@@ -168,7 +168,7 @@ def compare_versions(
                 production,
                 best=best,
             )
-        if other.fingerprint != cleaning_fingerprint():
+        if not other.knows_its_texts:
             # some of its training texts may stay in; that favours production: the gate stays strict
             notes.append(
                 f"version {production} was trained with another cleaning: some reviews may be "
@@ -400,6 +400,12 @@ class _LoadedVersion:
     digest: str
     fingerprint: str
     rule: LabelRule
+    cleaning: str
+
+    @property
+    def knows_its_texts(self) -> bool:
+        """Whether today's code cleans as the version's did, so that `hashes` can be compared."""
+        return self.fingerprint == cleaning_fingerprint(self.cleaning)
 
 
 def _load(store: Store, version: str) -> _LoadedVersion:
@@ -418,7 +424,8 @@ def _load(store: Store, version: str) -> _LoadedVersion:
 
         try:
             found = store.client.get_model_version(model, version)
-            pipeline = read_pipeline(fetch(f"models:/{model}/{version}"))
+            files = fetch(f"models:/{model}/{version}")
+            pipeline = read_pipeline(files, found.tags.get(DIGESTS, ""))
             said = f"its run has no readable {TEXT_HASHES}, so its training texts are unknown"
             hashes = np.load(fetch(f"runs:/{found.run_id}/{TEXT_HASHES}"), allow_pickle=False)
         except Exception as error:  # a damaged file fails in as many ways as there are libraries
@@ -428,8 +435,9 @@ def _load(store: Store, version: str) -> _LoadedVersion:
                 ) from None
             raise VersionError(version, f"{said}: {one_line(error)}") from None
     digest, fingerprint = (found.tags.get(x, "") for x in ("data_digest", "cleaning_fingerprint"))
+    cleaning = found.tags.get("cleaning", "guide")
     rule = LabelRule.of_tags(found.tags)
-    return _LoadedVersion(version, pipeline, hashes, digest, fingerprint, rule)
+    return _LoadedVersion(version, pipeline, hashes, digest, fingerprint, rule, cleaning)
 
 
 def is_outage(error: Exception) -> bool:
@@ -458,7 +466,7 @@ def _load_best(store: Store, version: str, rule: LabelRule) -> _LoadedVersion:
     It must know its training texts as today's cleaning does, and be trained with the same rule.
     """
     loaded = _load(store, version)
-    if loaded.fingerprint != cleaning_fingerprint():
+    if not loaded.knows_its_texts:
         raise VersionError(version, "trained with another cleaning, which would favour it")
     if loaded.rule != rule:
         raise VersionError(version, f"trained with '{loaded.rule}', not '{rule}'")

@@ -26,12 +26,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from filelock import FileLock
 
 from sentiment.errors import TrackingError
+from sentiment.masking import line, mask, mask_logs, remember
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,6 +60,16 @@ PRIVATE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+# A server or database that is away is said in seconds: MLflow's own are seven tries of 120 s, and
+# PostgreSQL's is to wait for ever. Ours; and what the first request of a store gets.
+TRIES_OF_A_REQUEST, SECONDS_OF_A_REQUEST = (
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT",
+)
+PATIENT = {TRIES_OF_A_REQUEST: "2", SECONDS_OF_A_REQUEST: "30"}
+IMPATIENT = {TRIES_OF_A_REQUEST: "0", SECONDS_OF_A_REQUEST: "5"}
+PG_SECONDS = "PGCONNECT_TIMEOUT"
+DATABASES = ("postgresql", "mysql", "mssql")  # which MLflow takes, besides SQLite
 
 
 @dataclass(frozen=True)
@@ -151,20 +162,44 @@ class Store:
     def ui_command(self) -> str:
         """Return the command that shows this store in a browser."""
         if self.artifacts is None:
-            return f"open {without_password(self.uri)} in a browser"
+            return f"open {mask(self.uri)} in a browser"
         if self.folder == PROJECT:
             return "make mlflow-ui"
         return shlex.join(["mlflow", "ui", "--workers", "1", "--backend-store-uri", self.uri])
 
 
 def keep_private() -> None:
-    """Set what MLflow's import reads: no telemetry, few tries, few lines. The user's own wins."""
-    for name, value in PRIVATE.items():
+    """Set what MLflow's import reads: no telemetry, few tries, few lines. The user's own wins.
+
+    From now on logs are masked, and the address of the tracking server is without its password.
+    """
+    mask_logs()
+    for name, value in {**PRIVATE, **PATIENT, PG_SECONDS: "5"}.items():
         os.environ.setdefault(name, value)
-    # A server that is away should be said in seconds, not after MLflow's seven tries.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    _hide_credentials()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
+
+
+def _hide_credentials() -> None:
+    """Move user and password of the tracking server to where MLflow shows them to nobody.
+
+    It repeats its address in errors, which Prefect keeps. The variables that are set win, as they
+    do in MLflow.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    try:
+        parts = urlsplit(address)
+        user, password = parts.username, parts.password
+    except ValueError:  # `_open` says what is wrong
+        return
+    if parts.scheme not in ("http", "https") or not user or not password:
+        return
+    remember(address)
+    os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(user))
+    os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(password))
+    place = parts.netloc.rpartition("@")[2]
+    os.environ["MLFLOW_TRACKING_URI"] = parts._replace(netloc=place).geturl()
 
 
 def sqlite_url(file: Path) -> str:
@@ -242,19 +277,51 @@ def _open(folder: str | Path | None, settings: Settings, *, to_write: bool) -> S
         elif named is None and not database.exists():
             _create_database(home)
         use_uri(uri)
-        # would itself create a missing database, unguarded
-        client = mlflow.MlflowClient(uri, registry_uri=uri)
-        client.search_experiments(max_results=1)
+        with _first_contact():
+            _check_database(uri)
+            # would itself create a missing database, unguarded
+            client = mlflow.MlflowClient(uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
         if named is None and writable:
             _mend_places(home)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:200]
+    except ImportError as error:
         raise TrackingError(
-            f"{without_password(uri)}: the tracking store does not answer ({reason}); start "
-            "it, or correct MLFLOW_TRACKING_URI or --store"
+            f"{uri}: its driver is not installed ({line(error)}); install it, or write "
+            "postgresql+psycopg:// for PostgreSQL"
+        ) from None
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:
+        reason = line(getattr(error, "orig", None) or error)
+        raise TrackingError(
+            f"{uri}: the tracking store does not answer ({reason}); start it, or correct "
+            "MLFLOW_TRACKING_URI or --store"
         ) from None
     artifacts = None if named else home / "mlruns"
     return Store(uri, home, artifacts, client, settings, writable=writable)
+
+
+@contextmanager
+def _first_contact() -> Iterator[None]:
+    """Let MLflow wait for its server for seconds within the block, unless the user says how long.
+
+    Later requests are more patient, since a server that is there may be slow.
+    """
+    ours = [name for name, value in PATIENT.items() if os.environ.get(name) == value]
+    os.environ.update({name: IMPATIENT[name] for name in ours})
+    try:
+        yield
+    finally:
+        os.environ.update({name: PATIENT[name] for name in ours})
+
+
+def _check_database(uri: str) -> None:
+    """Connect once to a database on a server, which MLflow would try for minutes.
+
+    Raises `SQLAlchemyError`, and `ImportError` without its driver.
+    """
+    import sqlalchemy as sa
+
+    if re.split(r"[:+]", uri, maxsplit=1)[0] in DATABASES:
+        sa.create_engine(uri, poolclass=sa.NullPool).connect().close()
 
 
 def _make_folder(folder: Path) -> None:
@@ -275,8 +342,7 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrackingError(f"the tracking store did not do it: {reason}") from None
+        raise TrackingError(f"the tracking store did not do it: {line(error)}") from None
 
 
 def use_uri(uri: str) -> None:
@@ -445,11 +511,6 @@ def user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
-
-
-def without_password(uri: str) -> str:
-    """Return the URI as it may be shown: without what stands between `//` and `@`."""
-    return re.sub(r"//[^/@]*@", "//…@", uri)
 
 
 @contextmanager

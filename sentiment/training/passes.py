@@ -73,6 +73,7 @@ class PassSettings:
     search_space: SearchSpace
     file_format: str
     batch: int = 1
+    recall_negative: float | None = None  # None: each classifier's own threshold
 
 
 @dataclass(frozen=True)

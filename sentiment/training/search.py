@@ -27,6 +27,7 @@ from sentiment.model.algorithms import (
     logged_parameters,
     suggest_candidate,
 )
+from sentiment.model.calibration import DecisionRule
 from sentiment.registry.lifecycle import register_version, version_of
 from sentiment.tracking.store import (
     FAILED,
@@ -55,6 +56,7 @@ from sentiment.training.report import (
     MODEL_URI,
     FittedModel,
     PreparedReviews,
+    decision_in_words,
     drawings,
     fit_and_evaluate,
     log_model_and_card,
@@ -64,6 +66,7 @@ from sentiment.training.report import (
 )
 from sentiment.training.studies import PassStudy
 from sentiment.training.worker import Worker
+from text_cleaning import cleaning_fingerprint
 
 REASON = TAG + "reason"
 FOLD_METRIC = "cv_f1_fold_"  # and the number of the fold
@@ -87,7 +90,8 @@ class SearchResult:
     """The scores of an algorithm's best model. `version` is None when it was not registered.
 
     `folds` are the macro-F1s of the folds that `cv_f1_macro` is the mean of; every algorithm of a
-    pass has the same folds.
+    pass has the same folds. `decision` says how the threshold was set, empty where it is the
+    classifier's own.
     """
 
     algorithm: str
@@ -96,6 +100,7 @@ class SearchResult:
     train_f1: float
     test_f1: Interval
     version: str | None
+    decision: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,11 +156,14 @@ def search_and_register(context: PassContext, *, register: bool = True) -> list[
         versions = [version_of(context.store, parent) for parent in parents]
     results = []
     for algorithm, parent, version in zip(algorithms, parents, versions, strict=True):
-        metrics = context.store.client.get_run(parent).data.metrics
+        run = context.store.client.get_run(parent).data
+        metrics = run.metrics
         interval = Interval(*(metrics[name] for name in ("test_f1", "test_f1_low", "test_f1_high")))
         folds = [metrics[name] for name in sorted(metrics) if name.startswith(FOLD_METRIC)]
         scores = metrics["cv_f1_macro"], tuple(folds), metrics["train_f1"], interval
-        results.append(SearchResult(algorithm, *scores, version))
+        own = context.this_pass.settings.recall_negative is None
+        decision = "" if own else decision_in_words(run.tags, metrics)
+        results.append(SearchResult(algorithm, *scores, version, decision))
     return results
 
 
@@ -364,7 +372,7 @@ def _score_trial(
         warnings.simplefilter("always")
         try:
             candidate = suggest_candidate(algorithm, trial, space)
-            scores = context.folds.score(candidate.vectorizer, candidate.model)
+            scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
         except Exception as error:  # whatever a trial dies of, the study goes on
             trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
             scores = None
@@ -403,6 +411,7 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
         metrics = {"cv_f1_macro": trial.value, **metrics}  # first: MLflow's comparison opens on it
         candidate = build_candidate(algorithm, trial.params, settings.search_space)
         params = {**logged_parameters(algorithm, candidate)}
+        params["cleaning_fingerprint"] = cleaning_fingerprint(candidate.cleaner.cleaning)
     if "reason" in trial.user_attrs:
         notes[REASON] = trial.user_attrs["reason"]
     if "warnings" in trial.user_attrs:
@@ -416,7 +425,6 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
             parent=parent,
             started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         )
-    params["cleaning_fingerprint"] = settings.cleaning
     log_values(store, run_id, params=params, metrics=metrics, tags=notes)
     end_run(store, run_id, FAILED if trial.value is None else FINISHED)
 
@@ -426,14 +434,16 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
     store, data, settings = context.store, context.data, context.this_pass.settings
     best = study.best_trial
     candidate = build_candidate(algorithm, best.params, settings.search_space)
-    fitted = fit_and_evaluate(algorithm, candidate, data, context.folds)
+    decision = DecisionRule(settings.recall_negative)
+    fitted = fit_and_evaluate(algorithm, candidate, data, context.folds, decision)
     _log_history(store, parent, study)
+    scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
     log_values(
         store,
         parent,
         metrics={
             "fit_time": sum(_seconds(trial) for trial in study.trials),
-            **_fold_metrics(context.folds.score(candidate.vectorizer, candidate.model)),
+            **_fold_metrics(scores),
         },
         tags={TAG + "best_trial": str(best.number)},
     )

@@ -27,7 +27,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sentiment.errors import StudyStorageError
-from sentiment.tracking.store import sqlite_url, without_password
+from sentiment.masking import line
+from sentiment.tracking.store import sqlite_url
 
 DATABASE = "studies.db"
 NUMBER = (
@@ -84,9 +85,11 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
             own = sqlite_url(folder / DATABASE).replace("{", "{{").replace("}", "}}")
             return _open(url or own)
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error, ImportError, ValueError) as error:
-        where = str(folder / DATABASE) if url is None else f"--storage {without_password(url)}"
+        # Optuna says that there was an error, and its cause which
+        reason = getattr(error.__cause__ or error, "orig", None) or error
+        where = str(folder / DATABASE) if url is None else f"--storage {url}"
         raise StudyStorageError(
-            f"{where}: cannot be used ({str(error).splitlines()[0]}); expected a SQLAlchemy URL "
+            f"{where}: cannot be used ({line(reason)}); expected a SQLAlchemy URL "
             "of a database that answers, with its driver installed"
         ) from None
 

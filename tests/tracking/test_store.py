@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import socket
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -185,6 +187,34 @@ def test_a_server_that_is_away_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(TrackingError, match="does not answer") as caught:
         open_store()
     assert "\n" not in str(caught.value) and "http://127.0.0.1:9" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg"])
+def test_a_server_that_says_nothing_is_away_after_seconds(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection, and nothing else: 5 s, shortened here; PostgreSQL's least are 2."""
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    monkeypatch.setitem(tracking.IMPATIENT, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    for name, value in tracking.PATIENT.items():
+        monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        began = time.monotonic()
+        with pytest.raises(TrackingError, match="does not answer"):
+            open_store()
+        assert time.monotonic() - began < 8
+    assert {name: os.environ[name] for name in tracking.PATIENT} == tracking.PATIENT
+
+
+def test_the_password_of_the_server_is_where_mlflow_does_not_repeat_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:g%2Fh77@host:5000/path")
+    tracking.keep_private()
+    told = {name: os.environ[f"MLFLOW_TRACKING_{name}"] for name in ("URI", "USERNAME", "PASSWORD")}
+    assert told == {"URI": "https://host:5000/path", "USERNAME": "ada", "PASSWORD": "g/h77"}
 
 
 def test_a_file_where_the_store_should_be_and_a_broken_database(tmp_path: Path) -> None:
