@@ -5,8 +5,8 @@
 The reviews are those of `tools/make_data.py`, so many that a trial takes seconds. Each line is a
 new pass in a store of its own, with `--batch` as large as the number of trials. The clock runs from
 the begin of the first trial to the end of the last, as Optuna has stored them: reading and cleaning
-the file, which each worker does for itself, is the column before. One worker fits a fold on each core;
-two are timed with one thread each, and with as many as there are cores.
+the file, which each worker does for itself, is the column before. One worker fits a fold on each
+core; two are timed with one thread each, and with as many as there are cores.
 """
 
 from __future__ import annotations
