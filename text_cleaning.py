@@ -14,6 +14,9 @@ consequences worth knowing:
 * Clean raw text, once: a stem is not always a fixed point of the stemmer (`purchase` → `purchas`
   → `purcha`), and can be a stop word (`others` → `other`, dropped the second time).
 
+That is the guide's cleaning. `TextCleaner("negation")` is another one, for models that are to hear
+a *not*: `negation_words` says what it does.
+
 What scrapers leave in a text is undone before that, by `undo_scraping`: on loading a file, and as
 the first thing that a model's `TextCleaner` does.
 
@@ -31,7 +34,7 @@ from functools import cache
 from html import unescape
 from html.entities import html5
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import emoji
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -209,16 +212,20 @@ _WORD_STEPS = CLEANING_STEPS[_FIRST_WORD_STEP:]
 
 
 class _WordOutcomes(dict[str, str]):
-    """Word → what the word steps leave of it ("" for nothing); worked out when first asked for.
+    """Word → what some word steps leave of it ("" for nothing); worked out when first asked for.
 
     At most `MAX_CACHED_WORDS` words, none longer than `MAX_STEM_LENGTH`. When full it is emptied:
     the common words are back within a few reviews. Threads may share it: each reads or writes by
     single dict operations, and any of them would write the same.
     """
 
+    def __init__(self, steps: tuple[Callable[[str], str], ...] = _WORD_STEPS) -> None:
+        super().__init__()
+        self._steps = steps
+
     def __missing__(self, word: str) -> str:
         outcome = word
-        for step in _WORD_STEPS:
+        for step in self._steps:
             outcome = step(outcome)
         if len(word) <= MAX_STEM_LENGTH:
             if len(self) >= MAX_CACHED_WORDS:
@@ -247,8 +254,8 @@ def clean_text(text: str) -> str:
     return _clean(text)
 
 
-def clean_texts(texts: Iterable[str]) -> list[str]:
-    """Return `[clean_text(text) for text in texts]`.
+def clean_texts(texts: Iterable[str], clean: Callable[[str], str] = _clean) -> list[str]:
+    """Return `[clean(text) for text in texts]`, by default the guide's cleaning.
 
     Raises TypeError with the position, from 0, of the first item that is not a str, and for a
     single str, whose characters nobody means as reviews.
@@ -262,15 +269,133 @@ def clean_texts(texts: Iterable[str]) -> list[str]:
                 f"the review at position {position} (from 0) must be a str, "
                 f"got {type(text).__name__} ({text!r:.50}); drop rows without text first"
             )
-        cleaned.append(_clean(text))
+        cleaned.append(clean(text))
     return cleaned
 
 
-class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """`undo_scraping` and `clean_texts` as the first step of a scikit-learn pipeline.
+# --- the second cleaning ---
 
-    It has no parameters and learns nothing.
+CLEANINGS = ("guide", "negation")
+MARK = "not_"  # in front of a word that a negation reaches; no cleaned word has it otherwise
+REACH = 2  # words: one or none is worse on the real reviews, and more gains nothing
+NEGATIONS = frozenset({"not", "no", "never", "nor", "without"})  # more words gain nothing
+_WITH_NOT = """
+are could dare did do does had has have is might must need ought should was were would
+"""
+# Without its apostrophe, wherever that stands: people write "dont" and "do'nt"
+CONTRACTIONS = {f"{verb}nt": verb for verb in _WITH_NOT.split()}
+CONTRACTIONS |= {"cant": "can", "cannot": "can", "wont": "will", "shant": "shall", "aint": "is"}
+CONTRACTIONS |= {"dnt": "do"}
+_LINK_OR_TAG = re.compile(f"{URL.pattern}|{HTML_TAG.pattern}", re.IGNORECASE)
+_APOSTROPHE = re.compile("['\u2019\u2018`\u00b4]")
+_WORD_OR_END = re.compile(
+    "([^\\W\\d_]+(?:['\u2019\u2018`\u00b4][^\\W\\d_]+)*)|[.,;:!?()\u2026\n\u0964]"
+)
+_NOT_LETTER = re.compile(r"[^a-z]+")
+_CLAUSE_ENDS = frozenset({"but"})
+_stems = _WordOutcomes((stem_words,))
+
+
+class Word(NamedTuple):
+    """A word of the second cleaning, and its characters in the text, the last one excluded.
+
+    `negation` is the number, from 0, of the word that negates it; None when nothing does.
     """
+
+    word: str
+    start: int
+    end: int
+    negation: int | None = None
+
+
+def negation_words(text: str, reach: int = REACH) -> list[Word]:
+    """Return the words that the second cleaning leaves of a text, with their places.
+
+    * Punctuation, links, tags and whatever else is no letter separates words; one letter is none.
+    * *n't* becomes *not*, also where its apostrophe is missing or stands wrong; *cannot* is two.
+    * Stop words stay. Words are stemmed as the guide's are.
+    * The `reach` words after one of `NEGATIONS` are marked, until punctuation or *but*: with a
+      reach of 2 "not a good racket, sad" becomes `not not_good not_racket sad`.
+
+    Time is linear in the length of the text.
+    """
+    if "<" in text or "://" in text or "www." in text.lower():
+        text = _LINK_OR_TAG.sub(lambda found: " " * len(found[0]), text)
+    words: list[Word] = []
+    negation, left = None, 0
+    for found in _WORD_OR_END.finditer(text):
+        written = found[1]
+        if written is None:
+            left = 0
+            continue
+        start, end = found.span()
+        for word, first, last in _split(written.lower(), start, end):
+            if word in _CLAUSE_ENDS:
+                left = 0
+            if word in NEGATIONS:
+                words.append(Word(_stems[word], first, last))
+                negation, left = len(words) - 1, reach
+            elif left > 0:
+                words.append(Word(MARK + _stems[word], first, last, negation))
+                left -= 1
+            else:
+                words.append(Word(_stems[word], first, last))
+    return words
+
+
+def _split(written: str, start: int, end: int) -> Iterable[tuple[str, int, int]]:
+    """Return the words of a to z that something without a space stands for, with their places."""
+    together = _NOT_LETTER.sub("", written)
+    verb = CONTRACTIONS.get(together)
+    if verb is not None:
+        return (verb, start, end), ("not", start, end)
+    if together == written:
+        return ((written, start, end),) if len(written) > 1 else ()
+    parts, at = [], start
+    for part in _APOSTROPHE.split(written):
+        word = _NOT_LETTER.sub("", part)
+        if len(word) > 1:
+            parts.append((word, at, min(at + len(part), end)))
+        at += len(part) + 1
+    return parts
+
+
+def readable(term: str) -> str:
+    """Return a term as a reader sees it: `not_good not_racket` is "not good racket"."""
+    if MARK not in term:
+        return term
+    words = term.split(" ")
+    shown = [word.removeprefix(MARK) for word in words]
+    if words[0] != shown[0]:  # the negation itself stands in front of the term
+        shown.insert(0, MARK.rstrip("_"))
+    return " ".join(shown)
+
+
+class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """`undo_scraping` and a cleaning as the first step of a scikit-learn pipeline.
+
+    Parameters
+    ----------
+    cleaning : "guide" or "negation"
+        `CLEANING_STEPS`, or `negation_words`. Any other name is refused when texts are cleaned.
+    reach : int, default 2
+        Words after a negation that are marked, 0 for none. The guide's cleaning has no use for it.
+
+    It learns nothing.
+
+    """
+
+    def __init__(self, cleaning: str = "guide", reach: int = REACH) -> None:
+        self.cleaning = cleaning
+        self.reach = reach
+
+    def clean(self, text: str) -> str:
+        """Return the cleaned words, joined by one space, of a text after `undo_scraping`."""
+        if self.cleaning == "guide":
+            return _clean(text)
+        if self.cleaning != "negation":
+            raise ValueError(f"cleaning {self.cleaning!r}: expected one of {', '.join(CLEANINGS)}")
+        return " ".join([found.word for found in negation_words(text, self.reach)])
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Return self; `X` and `y` are not looked at."""
@@ -289,7 +414,8 @@ class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
             X = X.iloc[:, 0] if hasattr(X, "iloc") else X[:, 0]
         if isinstance(X, str):
             return clean_texts(X)  # refused
-        return clean_texts(undo_scraping(text) if isinstance(text, str) else text for text in X)
+        texts = (undo_scraping(text) if isinstance(text, str) else text for text in X)
+        return clean_texts(texts, self.clean)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -335,21 +461,39 @@ _PROBE_TEXTS = (
     "",
 )
 
+_NEGATION_PROBES = (
+    "Not a good racket, nor a bad one. It does'nt last but works; isn\u2019t it's i'll we've",
+    "never had one like this before in my life no no good without any doubt cannot can not play",
+)
+
 
 @cache
-def cleaning_fingerprint() -> str:
-    """Return 12 hex digits that change when the cleaning does; logged with every model.
+def cleaning_fingerprint(cleaning: str = "guide") -> str:
+    """Return 12 hex digits that change when one of `CLEANINGS` does; logged with every model.
 
-    Taken over what `undo_scraping` and each of `CLEANING_STEPS` make of some hundred texts: every
-    stop word, words for the rules of the stemmer, and whatever else a step acts on. So another
-    release of a package, or a comment that is edited, changes nothing unless it changes what comes
-    out.
+    The guide's is taken over what `undo_scraping` and each of `CLEANING_STEPS` make of some hundred
+    texts: every stop word, words for the rules of the stemmer, and whatever else a step acts on. So
+    another release of a package, or a comment that is edited, changes nothing unless it changes
+    what comes out. That of the second cleaning is taken over both, since training texts are known
+    by what the guide's makes of them, whatever their model reads; one reach has that of another. It
+    is "" of a cleaning that is not known here.
     """
+    if cleaning not in CLEANINGS:
+        return ""
     outcomes = []
     for outcome in (*_PROBE_TEXTS, *sorted(STOP_WORDS), *_PROBE_WORDS.split()):
         for step in (undo_scraping, *CLEANING_STEPS):
             outcome = step(outcome)  # noqa: PLW2901
         outcomes.append(outcome)
+    if cleaning != "guide":
+        probes = (
+            *_PROBE_TEXTS,
+            *_NEGATION_PROBES,
+            *sorted(NEGATIONS),
+            *CONTRACTIONS,
+            *_PROBE_WORDS.split(),
+        )
+        outcomes += TextCleaner(cleaning).transform(probes)
     return hashlib.sha256(json.dumps(outcomes).encode()).hexdigest()[:12]
 
 

@@ -28,7 +28,7 @@ from sentiment.data.reviews import text_hashes
 from sentiment.metrics import Bools, Floats, Ints
 from sentiment.model.calibration import read_calibration
 from sentiment.model.explanation import Explainer, ReadText
-from text_cleaning import remove_emoji
+from text_cleaning import clean_texts, remove_emoji
 
 Matrix: TypeAlias = "sparse.csr_matrix[Any]"
 
@@ -111,7 +111,7 @@ def row_features(texts: Sequence[str], pipeline: Any) -> WindowFeatures:
     `pipeline` is fitted and has the steps `clean`, `tfidf` and `model`, which is what `calibrate`
     makes. Raises `TypeError` for an item that is not a str.
     """
-    read = Explainer(pipeline["tfidf"]).read(texts)
+    read = _explainer(pipeline).read(texts)
     matrix = pipeline["tfidf"].transform([each.cleaned for each in read])
     _, probability = read_calibration(pipeline["model"]).answers(matrix)
     label = np.asarray(pipeline["model"].predict(matrix), dtype=np.int64)
@@ -131,7 +131,7 @@ def logged_features(frame: pd.DataFrame, pipeline: Any) -> WindowFeatures:
     """
     text = None
     if len(frame) and "text" in frame and frame["text"].notna().all():
-        read = Explainer(pipeline["tfidf"]).read(frame["text"].tolist())
+        read = _explainer(pipeline).read(frame["text"].tolist())
         text = _text_features(read, pipeline)
     return WindowFeatures(
         characters=frame["characters"].to_numpy(dtype=np.int64),
@@ -141,6 +141,10 @@ def logged_features(frame: pd.DataFrame, pipeline: Any) -> WindowFeatures:
         label=frame["label"].fillna(NO_LABEL).to_numpy(dtype=np.int64),
         text=text,
     )
+
+
+def _explainer(pipeline: Any) -> Explainer:
+    return Explainer(pipeline["tfidf"], cleaner=pipeline["clean"])
 
 
 def _text_features(read: Sequence[ReadText], pipeline: Any) -> TextFeatures:
@@ -167,7 +171,7 @@ def _text_features(read: Sequence[ReadText], pipeline: Any) -> TextFeatures:
         ),
         vocabulary=vocabulary,
         new_words=new_words,
-        hashes=text_hashes([each.cleaned for each in read]),
+        hashes=text_hashes(clean_texts(bodies)),  # as those of the training texts
     )
 
 

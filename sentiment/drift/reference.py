@@ -88,13 +88,18 @@ class Reference:
             raise DriftReferenceError("no reviews to make a drift reference of; train on more")
         chosen = np.random.default_rng(seed).permutation(len(texts))[:MAX_REVIEWS]
         features = row_features([texts[row] for row in chosen], pipeline)
-        return cls.of_features(
-            features, np.asarray(labels)[chosen], common_terms(pipeline), seed=seed
-        )
+        true, cleaning = np.asarray(labels)[chosen], pipeline["clean"].cleaning
+        return cls.of_features(features, true, common_terms(pipeline), seed=seed, cleaning=cleaning)
 
     @classmethod
     def of_features(
-        cls, features: WindowFeatures, true: Ints, terms: tuple[str, ...], *, seed: int = SEED
+        cls,
+        features: WindowFeatures,
+        true: Ints,
+        terms: tuple[str, ...],
+        *,
+        seed: int = SEED,
+        cleaning: str = "guide",
     ) -> Reference:
         """Return the reference of features with texts, true labels, and the terms to name."""
         values = counted_values(features)
@@ -106,7 +111,7 @@ class Reference:
         assert tally.terms is not None
         return cls(
             reviews=len(features),
-            cleaning_fingerprint=cleaning_fingerprint(),
+            cleaning_fingerprint=cleaning_fingerprint(cleaning),
             totals=tally.totals,
             counts=counts,
             score_edges=edges,
@@ -235,7 +240,8 @@ def ensure_reference(
     labels = frame["label"].to_numpy(dtype=np.int64)
     reference = reference_reviews(texts, labels, copies, split)
     try:
-        pipeline = load_pipeline(store, str(registered.source), trust_pickle=trust_pickle)
+        uri = f"models:/{registered.name}/{version}"
+        pipeline = load_pipeline(store, uri, trust_pickle=trust_pickle)
         store.client.log_text(run_id, Reference.build(pipeline, *reference).to_json(), ARTIFACT)
     except (TrackingError, CalibrationError) as error:
         return f"version {version} has no drift reference: {error}"

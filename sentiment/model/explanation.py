@@ -4,12 +4,13 @@
 log, the drift reference and a file that is checked for drift all count what it returns.
 
 A term contributes its TF-IDF value times its weight. Added up in alphabetical order of the terms,
-with the intercept last, contributions give the decision value to the last bit.
+with the intercept last, contributions give the decision value to the last bit. Terms that read
+alike, `not_good` and `not not_good`, are one contribution; then it is but for rounding.
 
-What scrapers leave is undone first, and then the cleaning only deletes characters until it looks at
-words one by one. So every cleaned word can be traced to the characters that are left of it in the
-text as it was sent, by the cleaning's own steps. Words that cannot be
-traced for certain are left out: a mark in the wrong place would be a false reason.
+What scrapers leave is undone first, and then the guide's cleaning only deletes characters until it
+looks at words one by one. The other cleaning says itself where its words stand. So every cleaned
+word can be traced to the characters that are left of it in the text as it was sent. Words that
+cannot be traced for certain are left out: a mark in the wrong place would be a false reason.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sentiment.metrics import Floats
@@ -27,10 +29,13 @@ from text_cleaning import (
     MAX_PASSES,
     REPLACEMENTS,
     URL,
+    TextCleaner,
     clean_text,
     clean_texts,
     keep_letters,
     lowercase,
+    negation_words,
+    readable,
     remove_emoji,
     remove_html_tags,
     remove_urls,
@@ -38,7 +43,9 @@ from text_cleaning import (
 )
 
 Range = tuple[int, int]  # of characters, the second one excluded
+Places = tuple[Range, ...]  # of one word
 
+USUAL_WORD = r"(?u)\b\w\w+\b"  # scikit-learn's pattern of a word, unless another is asked for
 _WORD = re.compile(r"\S+")
 # A tag can span several words and glue two together, and a link can hang on a word. Without
 # either, cleaning treats each word by itself.
@@ -51,16 +58,23 @@ _DELETIONS = ((EMOJI_RUN, remove_emoji), (URL, remove_urls), (HTML_TAG, remove_h
 class Contribution:
     """What one term adds to the decision value, and where in the raw text it stands.
 
-    `at` has a range for each occurrence. That of a term of two words reaches from the start of the
-    first to the end of the second. It is empty where the places are not certain.
+    `term` is as a reader sees it: a marked word has its "not" in front. `at` has a range for each
+    occurrence. That of a term of two words reaches from the start of the first to the end of the
+    second. A negation that stands apart from what it negates has a range of its own. It is empty
+    where the places are not certain.
     """
 
     term: str
     weight: float
     at: tuple[Range, ...]
 
+    def with_other(self, other: Contribution) -> Contribution:
+        """Return this and another one as one, of this one's term."""
+        at = tuple(dict.fromkeys((*self.at, *other.at)))
+        return Contribution(self.term, self.weight + other.weight, at)
 
-@dataclass(frozen=True)
+
+@dataclass(slots=True)  # not frozen, here and below: that takes five times as long to make
 class Terms:
     """A cleaned text as a vectorizer sees it.
 
@@ -74,10 +88,15 @@ class Terms:
     @property
     def known_words(self) -> int:
         """The number of words that are a known term or part of one."""
-        return len({word for _, first, last in self.found for word in range(first, last + 1)})
+        known = set[int]()
+        for _, first, last in self.found:
+            known.add(first)
+            if first < last:
+                known.update(range(first + 1, last + 1))
+        return len(known)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class ReadText:
     """A raw text as a model reads it.
 
@@ -94,16 +113,22 @@ class ReadText:
 class Explainer:
     """Read texts for one model, and explain its decisions.
 
-    It needs the model's fitted vectorizer and its terms' weights.
-
-    Without weights, shape (terms,), nothing is explained.
+    It needs the model's fitted vectorizer, its terms' weights, and its cleaner, by default the
+    guide's. Without weights, shape (terms,), nothing is explained.
     """
 
-    def __init__(self, vectorizer: Any, weights: Floats | None = None) -> None:
+    def __init__(
+        self,
+        vectorizer: Any,
+        weights: Floats | None = None,
+        cleaner: TextCleaner | None = None,
+    ) -> None:
         self._weights = weights
+        self._cleaner = cleaner or TextCleaner()
         self._names: list[str] = vectorizer.get_feature_names_out().tolist()
         self._vocabulary: dict[str, int] = vectorizer.vocabulary_
         self._tokenize = vectorizer.build_tokenizer()
+        self._is_usual = self._tokenize == re.compile(USUAL_WORD).findall
         self._stop_words = vectorizer.get_stop_words() or frozenset()
         shortest, longest = vectorizer.ngram_range
         self._sizes = range(shortest, longest + 1)
@@ -117,59 +142,78 @@ class Explainer:
         )
         return [
             ReadText(text, body, cleaned, self.terms(cleaned))
-            for text, body, cleaned in zip(texts, bodies, clean_texts(bodies), strict=True)
+            for text, body, cleaned in zip(
+                texts, bodies, clean_texts(bodies, self._cleaner.clean), strict=True
+            )
         ]
 
     def terms(self, cleaned: str) -> Terms:
         """Return the words and the known terms of a cleaned text."""
-        words = [word for word in self._tokenize(cleaned) if word not in self._stop_words]
-        column_of, found = self._vocabulary.get, []
+        if self._is_usual and cleaned.isascii() and cleaned.replace(" ", "").isalpha():
+            words = [word for word in cleaned.split(" ") if len(word) > 1]  # a tenth of the time
+        else:
+            words = self._tokenize(cleaned)
+        if self._stop_words:
+            words = [word for word in words if word not in self._stop_words]
+        found: list[tuple[int, int, int]] = []
         for size in self._sizes:
-            for first in range(len(words) - size + 1):
-                column = column_of(" ".join(words[first : first + size]))
-                if column is not None:
-                    found.append((column, first, first + size - 1))
+            terms = words
+            if size > 1:
+                starts = range(len(words) - size + 1)
+                terms = [" ".join(words[first : first + size]) for first in starts]
+            found += [
+                (column, first, first + size - 1)
+                for first, column in enumerate(map(self._vocabulary.get, terms))
+                if column is not None
+            ]
         return Terms(words, found)
 
     def contributions(
-        self, text: str, cleaned: str, terms: Terms, columns: Any, values: Floats
+        self, read: ReadText, columns: Any, values: Floats
     ) -> tuple[Contribution, ...]:
         """Return what each term of a text contributes, the weightiest first.
 
-        `cleaned` is what a model's cleaning makes of the raw text, `terms` what the method makes of
-        that. `columns` and `values`, shape (known terms,), are the text's TF-IDF row. Ties are in
+        `columns` and `values`, shape (known terms,), are the text's TF-IDF row. Ties are in
         alphabetical order.
         """
         if self._weights is None:
             return ()
-        places = locate_words(text, cleaned, terms.words)
+        places = locate_words(read.text, read.cleaned, read.terms.words, self._cleaner)
         at: dict[int, list[Range]] = {}
         if places:
-            for column, first, last in terms.found:
-                at.setdefault(column, []).append((places[first][0], places[last][1]))
+            for column, first, last in read.terms.found:
+                *before, (start, _) = places[first]
+                at.setdefault(column, []).extend([*before, (start, places[last][-1][1])])
         weights = (values * self._weights[columns]).tolist()
-        found = [
-            Contribution(self._names[column], weight, tuple(at.get(column, ())))
-            for column, weight in zip(columns.tolist(), weights, strict=True)
-        ]
-        return tuple(sorted(found, key=lambda contribution: -abs(contribution.weight)))
+        found: dict[str, Contribution] = {}
+        for column, weight in zip(columns.tolist(), weights, strict=True):
+            one = Contribution(readable(self._names[column]), weight, tuple(at.get(column, ())))
+            # `not_good` and `not not_good`: to a reader, one reason
+            found[one.term] = found[one.term].with_other(one) if one.term in found else one
+        return tuple(sorted(found.values(), key=lambda contribution: -abs(contribution.weight)))
 
 
-def locate_words(text: str, cleaned: str, words: Sequence[str]) -> list[Range]:
+def locate_words(
+    text: str, cleaned: str, words: Sequence[str], cleaner: TextCleaner | None = None
+) -> list[Places]:
     """Return where the words of a cleaned text stand in the raw one, without outer punctuation.
 
-    `words` are those that a vectorizer takes for words. There is a range for each, in order; none
-    when they cannot be traced.
+    `words` are those that a vectorizer takes for words. Each has one range, in order, or two where
+    it is negated by a word that does not stand right before it; that one's is the first. The list
+    is empty when they cannot be traced.
     """
     body = undo_scraping(text)
-    traced = list(_trace(body))
+    traced = list(_trace(body, cleaner or TextCleaner()))
     if " ".join([stem for stem, _ in traced]) != cleaned:
         return []
-    ranges: list[Range] = []
+    places: list[Places] = []
     for stem, place in traced:
-        if len(ranges) < len(words) and stem == words[len(ranges)]:
-            ranges.append(place)
-    return _as_sent(ranges, text, body) if len(ranges) == len(words) else []
+        if len(places) < len(words) and stem == words[len(places)]:
+            places.append(place)
+    if len(places) < len(words):
+        return []
+    ranges = iter(_as_sent([one for place in places for one in place], text, body))
+    return [found for place in places if (found := tuple(islice(ranges, len(place))))]
 
 
 def _as_sent(ranges: list[Range], text: str, body: str) -> list[Range]:
@@ -203,18 +247,28 @@ def _as_sent(ranges: list[Range], text: str, body: str) -> list[Range]:
     return [(starts[start + first], ends[end + first - 1]) for start, end in ranges]
 
 
-def _trace(text: str) -> Iterator[tuple[str, Range]]:
-    """Yield each cleaned word of a raw text and its range there."""
+def _trace(text: str, cleaner: TextCleaner) -> Iterator[tuple[str, Places]]:
+    """Yield each cleaned word of a raw text and its places there, as `locate_words` has them."""
+    if cleaner.cleaning == "negation":
+        words = negation_words(text, cleaner.reach)
+        for number, (word, start, end, negation) in enumerate(words):
+            if negation is None:
+                yield word, ((start, end),)
+            elif negation == number - 1:
+                yield word, ((words[negation].start, end),)
+            else:
+                yield word, ((words[negation].start, words[negation].end), (start, end))
+        return
     if not _TAG_OR_LINK.search(text):
         for found in _WORD.finditer(text):
             if stem := clean_text(found[0]):
-                yield stem, _trimmed(text, *found.span())
+                yield stem, (_trimmed(text, *found.span()),)
         return
     left, places = _without_deletions(text)
     for found in _WORD.finditer(left):
         if stem := clean_text(keep_letters(found[0])):
             start, end = _trimmed(left, *found.span())
-            yield stem, (places[start], places[end - 1] + 1)
+            yield stem, ((places[start], places[end - 1] + 1),)
 
 
 def _without_deletions(text: str) -> tuple[str, array[int]]:

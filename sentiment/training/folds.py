@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
 from numbers import Integral
@@ -30,6 +31,7 @@ from threadpoolctl import ThreadpoolController
 
 from sentiment.metrics import Floats, Ints, Labels, score
 from sentiment.model.calibration import decision_values
+from text_cleaning import TextCleaner
 
 Matrix: TypeAlias = "sparse.csr_matrix[Any]"
 FoldMatrix: TypeAlias = tuple[Matrix, Matrix]  # TF-IDF of a fold's training part and of the rest
@@ -54,7 +56,7 @@ class Counts:
 
 
 class FoldMatrices:
-    """Stratified folds of cleaned texts, whose TF-IDF matrices are cut from shared counts.
+    """Stratified folds of texts, whose TF-IDF matrices are cut from shared counts.
 
     `labels`, shape (n,), are 0 or 1, and `random_state` seeds the shuffling of `StratifiedKFold`.
     Up to `n_jobs` folds are fitted at once, by default as many as there are processors. Threads may
@@ -77,40 +79,70 @@ class FoldMatrices:
         splitter = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
         self._parts: list[tuple[Ints, Ints]] = list(splitter.split(self._texts, self._labels))
         self._workers = min(n_jobs or os.cpu_count() or 1, n_splits)
+        self._counted: dict[str, Matrix] = {}
         self._counts: dict[str, Counts] = {}
         self._kept: OrderedDict[Any, list[FoldMatrix]] = OrderedDict()
         # finds the BLAS libraries that the process has loaded, which takes too long for every trial
         self._blas = ThreadpoolController().select(user_api="blas")
 
-    def score(self, vectorizer: TfidfVectorizer, model: ClassifierMixin) -> Floats:
+    def over(self, parts: Sequence[tuple[Ints, Ints]]) -> FoldMatrices:
+        """Return others that are fitted and held out as `parts` say; what was counted is shared.
+
+        Each of `parts` is two arrays of row numbers of the texts, which need not name them all.
+        """
+        others = copy(self)
+        others._parts, others._counts, others._kept = list(parts), {}, OrderedDict()
+        return others
+
+    def score(
+        self,
+        vectorizer: TfidfVectorizer,
+        model: ClassifierMixin,
+        cleaner: TextCleaner | None = None,
+    ) -> Floats:
         """Return the macro-F1 of each fold, 0–1; their mean is the objective of a trial.
 
         They are the scores, shape (n_splits,), of scikit-learn's `cross_val_score(Pipeline([
         ("tfidf", vectorizer), ("model", model)]), texts, labels, scoring="f1_macro",
-        cv=StratifiedKFold(n_splits, shuffle=True, random_state=…))`. Both estimators are cloned and
-        never changed; the model's warnings reach the caller. Raises `ValueError` when no terms are
-        left in some fold or a parameter is out of its range, and `TypeError` for another vectorizer
-        than a `TfidfVectorizer` without a fixed vocabulary.
+        cv=StratifiedKFold(n_splits, shuffle=True, random_state=…))`. A `cleaner` cleans the texts
+        first, once for all trials; without one they are taken as they are. Both estimators are
+        cloned and never changed; the model's warnings reach the caller. Raises `ValueError` when no
+        terms are left in some fold or a parameter is out of its range, and `TypeError` for another
+        vectorizer than a `TfidfVectorizer` without a fixed vocabulary.
         """
-        predicted = self._run(vectorizer, model, lambda fitted, matrix: fitted.predict(matrix))
+        predicted = self.run(
+            vectorizer, model, cleaner, lambda fitted, matrix: fitted.predict(matrix)
+        )
         pairs = zip(self._parts, predicted, strict=True)
         return np.array([score(self._labels[test], found) for (_, test), found in pairs])
 
-    def decisions(self, vectorizer: TfidfVectorizer, model: ClassifierMixin) -> Floats:
+    def decisions(
+        self,
+        vectorizer: TfidfVectorizer,
+        model: ClassifierMixin,
+        cleaner: TextCleaner | None = None,
+    ) -> Floats:
         """Return each text's `decision_values`, shape (n,), by the fold that held it out.
 
         Raises as `score` does.
         """
         found = np.empty(len(self._texts))
-        values = self._run(vectorizer, model, decision_values)
+        values = self.run(vectorizer, model, cleaner, decision_values)
         for (_, test), of_fold in zip(self._parts, values, strict=True):
             found[test] = of_fold
         return found
 
-    def _run(
-        self, vectorizer: TfidfVectorizer, model: ClassifierMixin, answer: Callable[..., Any]
+    def run(
+        self,
+        vectorizer: TfidfVectorizer,
+        model: ClassifierMixin,
+        cleaner: TextCleaner | None,
+        answer: Callable[..., Any],
     ) -> list[Any]:
-        """Fit the model on every fold and return its answers to the held-out rows."""
+        """Fit the model on every fold; return what `answer(model, matrix)` says of the other rows.
+
+        Raises as `score` does.
+        """
 
         def fit(matrices: FoldMatrix, rows: tuple[Ints, Ints]) -> Any:
             # TF-IDF is finite. Fits may write into their matrices, which serve other trials too
@@ -119,7 +151,7 @@ class FoldMatrices:
                 return answer(clone(model).fit(train, self._labels[rows[0]]), test)
 
         with _solving:
-            matrices = self._matrices(vectorizer)
+            matrices = self._matrices(vectorizer, cleaner)
             threads = self._workers
             if any(_must_run_alone(model, *train.shape) for train, _ in matrices):
                 threads = 1
@@ -127,7 +159,9 @@ class FoldMatrices:
             with self._blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
                 return list(pool.map(fit, matrices, self._parts))
 
-    def _matrices(self, vectorizer: TfidfVectorizer) -> list[FoldMatrix]:
+    def _matrices(
+        self, vectorizer: TfidfVectorizer, cleaner: TextCleaner | None = None
+    ) -> list[FoldMatrix]:
         """Return the TF-IDF matrices of every fold, those kept of an earlier trial if there are."""
         if type(vectorizer) is not TfidfVectorizer or vectorizer.vocabulary is not None:
             raise TypeError(f"expected a TfidfVectorizer without vocabulary, got {vectorizer!r}")
@@ -135,9 +169,13 @@ class FoldMatrices:
         weighting = {name: params.pop(name) for name in TfidfTransformer().get_params()}
         for name in SELECTION:
             del params[name]
-        analysis = repr(sorted(params.items()))
+        analysis = repr((cleaner, sorted(params.items())))
         if analysis not in self._counts:
-            self._counts[analysis] = self._count(CountVectorizer(**params))
+            if analysis not in self._counted:
+                texts = self._texts if cleaner is None else cleaner.transform(self._texts)
+                self._counted[analysis] = CountVectorizer(**params).fit_transform(texts)
+                self._counted[analysis].sort_indices()
+            self._counts[analysis] = self._sums(self._counted[analysis])
         counts = self._counts[analysis]
         chosen = [
             _choose_columns(vectorizer, df, tf, len(train))
@@ -159,9 +197,7 @@ class FoldMatrices:
             self._kept.popitem(last=False)
         return self._kept[key]
 
-    def _count(self, counter: CountVectorizer) -> Counts:
-        matrix = counter.fit_transform(self._texts)
-        matrix.sort_indices()
+    def _sums(self, matrix: Any) -> Counts:
         parts = [matrix[train] for train, _ in self._parts]
         return Counts(
             matrix,

@@ -27,6 +27,7 @@ from sentiment.errors import CalibrationError
 from sentiment.metrics import score
 from sentiment.model.algorithms import (
     ALGORITHMS,
+    GUIDES_ALGORITHMS,
     Candidate,
     SearchSpace,
     build_candidate,
@@ -71,7 +72,7 @@ def ask(algorithm: str, space: SearchSpace) -> tuple[dict[str, BaseDistribution]
     return trial.distributions, candidate
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", GUIDES_ALGORITHMS)
 def test_spaces_and_fixed_settings_are_the_published_ones(algorithm: str) -> None:
     asked, candidate = ask(algorithm, "published")
     space = {
@@ -109,9 +110,10 @@ def test_what_is_logged() -> None:
     candidate = build_candidate("LogisticRegression", params, "guide")
     assert candidate.vectorizer.ngram_range == (1, 1)
     logged = logged_parameters("LogisticRegression", candidate)
-    assert logged == {"model": "LogisticRegression", **params}
+    assert logged == {"model": "LogisticRegression", **params, "cleaning": "guide"}
     logged = logged_parameters("LinearSVM", build_candidate("LinearSVM", RECORDED))
-    assert logged == {"model": "LinearSVM", **RECORDED, "ngram_range": "(1, 2)"}
+    rest = {"ngram_range": "(1, 2)", "cleaning": "guide"}
+    assert logged == {"model": "LinearSVM", **RECORDED, **rest}
 
 
 def test_unknown_names_list_the_known_ones_and_a_missing_one_is_named() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from sentiment.model.explanation import Contribution, Explainer, Terms, locate_words
+from sentiment.model.explanation import Contribution, Explainer, ReadText, Terms, locate_words
 from text_cleaning import clean_text, stem_words, undo_scraping
 
 
@@ -20,10 +20,15 @@ def vectorizer(*terms: str, **settings: Any) -> TfidfVectorizer:
     return made.fit(terms)
 
 
+def locate(text: str, cleaned: str) -> list[tuple[int, int]]:
+    """The one place of each word that the guide's cleaning leaves."""
+    return [place for (place,) in locate_words(text, cleaned, cleaned.split())]
+
+
 def marked(text: str) -> list[str]:
     """What a reader sees marked when every cleaned word is."""
     cleaned = clean_text(undo_scraping(text))
-    return [text[start:end] for start, end in locate_words(text, cleaned, cleaned.split())]
+    return [text[start:end] for start, end in locate(text, cleaned)]
 
 
 # Columns in alphabetical order: bad 0, good 1, not good 2
@@ -38,15 +43,15 @@ def test_words_and_terms_of_a_cleaned_text() -> None:
     assert terms.known_words == 3  # the second "not" is part of nothing
     assert Explainer(KNOWN, WEIGHTS).terms("") == Terms([], [])
     one = np.array([1.0])  # without weights nothing is explained
-    assert Explainer(KNOWN).contributions("bad", "bad", Terms(["bad"], []), one, one) == ()
+    (read,) = Explainer(KNOWN).read(["bad"])
+    assert Explainer(KNOWN).contributions(read, one, one) == ()
 
 
 def test_contributions_by_hand() -> None:
     text = "Bad?! It's NOT a good one, bad"
-    explainer, cleaned = Explainer(KNOWN, WEIGHTS), clean_text(text)
-    contributions = explainer.contributions(
-        text, cleaned, explainer.terms(cleaned), np.array([0, 1, 2]), np.array([0.5, 0.75, 0.125])
-    )
+    explainer = Explainer(KNOWN, WEIGHTS)
+    (read,) = explainer.read([text])
+    contributions = explainer.contributions(read, np.array([0, 1, 2]), np.array([0.5, 0.75, 0.125]))
     assert contributions == (
         Contribution("bad", -2.0, ((0, 3), (27, 30))),
         Contribution("good", 1.5, ((17, 21),)),
@@ -58,11 +63,9 @@ def test_stop_words_of_the_vectorizer_are_no_words() -> None:
     """The published configuration has some: a term of two words reaches over them."""
     explainer = Explainer(vectorizer("good price", "price", stop_words="english"), WEIGHTS)
     text = "Good, would not price"
-    terms = explainer.terms(clean_text(text))
-    assert terms.words == ["good", "price"] and terms.known_words == 2
-    found = explainer.contributions(
-        text, clean_text(text), terms, np.array([0, 1]), np.array([1.0, 1.0])
-    )
+    (read,) = explainer.read([text])
+    assert read.terms.words == ["good", "price"] and read.terms.known_words == 2
+    found = explainer.contributions(read, np.array([0, 1]), np.array([1.0, 1.0]))
     assert {c.term: c.at for c in found} == {"good price": ((0, 21),), "price": ((16, 21),)}
 
 
@@ -108,16 +111,15 @@ def test_of_equal_words_the_right_one_is_marked() -> None:
         ("no https://no", (0, 2)),
     ):
         cleaned = clean_text(undo_scraping(text))
-        assert locate_words(text, cleaned, cleaned.split())[0] == place, text
+        assert locate(text, cleaned)[0] == place, text
 
 
 def test_words_that_cannot_be_traced_are_left_out() -> None:
     assert locate_words("good bad", "good", ["good"]) == []  # not what the cleaning makes of it
     assert locate_words("good bad", "good bad", ["good", "sad"]) == []
     explainer = Explainer(KNOWN, WEIGHTS)
-    found = explainer.contributions(
-        "good bad", "good", explainer.terms("good"), np.array([1]), np.array([1.0])
-    )
+    read = ReadText("good bad", "good bad", "good", explainer.terms("good"))
+    found = explainer.contributions(read, np.array([1]), np.array([1.0]))
     assert found == (Contribution("good", 2.0, ()),)
 
 
@@ -162,9 +164,8 @@ def test_places_in_texts_of_all_kinds() -> None:
         )
         for one in (text, same):
             cleaned = clean_text(undo_scraping(one))
-            assert [
-                inside(one, place) for place in locate_words(one, cleaned, cleaned.split())
-            ] == [inside(one, place) for place in expected], ascii(one)
+            found = [inside(one, place) for place in locate(one, cleaned)]
+            assert found == [inside(one, place) for place in expected], ascii(one)
     assert several > 300 and deleted > 300  # such texts did come up
 
 

@@ -51,7 +51,7 @@ def test_it_depends_on_all_a_model_follows_from(
     found.add(fingerprint("digest", changed))
     found.add(fingerprint("digest", published_candidate(), "published"))
     found.add(fingerprint("digest", published_candidate(), rule=LabelRule(drop_neutral=True)))
-    for name, value in (("MODEL_VERSION", 0), ("cleaning_fingerprint", lambda: "another")):
+    for name, value in (("MODEL_VERSION", 0), ("cleaning_fingerprint", lambda _: "another")):
         monkeypatch.setattr(report, name, value)
         found.add(fingerprint("digest", published_candidate()))
     assert len(found) == 8
