@@ -20,7 +20,8 @@ def is_set(name: str) -> bool:
 def variable(name: str) -> str | None:
     """Return what the environment says, without the line break that ends a file; None if nothing.
 
-    Raises `VariableError` where both are set, or the file cannot be read.
+    What a file says is masked from now on where it is a secret. Raises `VariableError` where both
+    are set, or the file cannot be read.
     """
     value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if not file:
@@ -32,7 +33,7 @@ def variable(name: str) -> str | None:
         remember_variable(name, value)
         return value
     except OSError as error:
-        reason = error.strerror
+        reason = error.strerror or "error"
     except ValueError:
         reason = "not a text in UTF-8"
     raise VariableError(f"{name}_FILE: {file[-100:]}: cannot be read ({reason})")

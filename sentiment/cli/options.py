@@ -205,6 +205,15 @@ class Parser(argparse.ArgumentParser):
         self.value("--min-reviews", "N", about, count, MIN_WINDOW)
 
 
+class _Each(argparse.Action):
+    """An option with a list of values; one that is given again adds to them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Take in the values of one option."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is self.default else [*before, *values])
+
+
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26)
@@ -289,6 +298,13 @@ def count(text: str) -> int:
     """Return a whole number of 1 or more."""
     _expect("a whole number of 1 or more", text, text.isdecimal() and int(text) >= 1)
     return int(text)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the values of a list with commas."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    _expect("a value or more, parted by commas", text, bool(found))
+    return found
 
 
 def from_zero(text: str) -> int:
@@ -575,7 +591,10 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _serve_options(parser: Parser) -> None:
-    parser.epilog = "SENTIMENT_API_TOKEN, where set, guards /feedback, /ab and /drift."
+    parser.epilog = (
+        "SENTIMENT_API_TOKEN, where set, guards /feedback, /model, /ab, /drift, /metrics and the "
+        "details of /health."
+    )
     value, switch = parser.value, parser.switch
     switch("--quiet", "print errors only")
     value("--host", "HOST", "address to listen on (default: 127.0.0.1)", default="127.0.0.1")
@@ -595,6 +614,10 @@ def _serve_options(parser: Parser) -> None:
     value("--max-body", "N", "bytes of a request (default: 1048576)", count, 2**20)
     value("--max-texts", "N", "reviews of a request (default: 10000)", count, 10_000)
     value("--max-characters", "N", "characters of a review (default: 20000)", count, 20_000)
+    about = "let the pages of this origin use the API: https://shop.example; again for more"
+    value("--allow-origin", "ORIGIN", about, listed, (), action=_Each)
+    about = "heed the X-Forwarded headers of this address or network; again for more"
+    value("--trust-proxy", "ADDRESS", about, listed, (), action=_Each)
 
 
 def _score_options(parser: Parser) -> None:
@@ -605,6 +628,8 @@ def _score_options(parser: Parser) -> None:
     parser.text_column()
     parser.reading()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
+    about = "write cells that a spreadsheet would run as formulas without an apostrophe"
+    parser.switch("--no-escape-formulas", about)
     parser.switch("--quiet", "print errors only")
 
 

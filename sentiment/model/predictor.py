@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 TRIED_TERMS = 200  # of the vocabulary: what a version answers before anybody asks it
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: that takes five times as long to make
 class Prediction:
     """The answer for one review.
 
@@ -117,7 +117,7 @@ class LoadedVersion:
         rows = _tfidf(self.pipeline.named_steps["tfidf"], [each.terms for each in read])
         ends = rows.indptr.tolist()
         decisions, probabilities = (given.tolist() for given in self.calibration.answers(rows))
-        predictions = []
+        predictions, threshold = [], self.threshold
         for number, each in enumerate(read):
             row, known = slice(ends[number], ends[number + 1]), ends[number] < ends[number + 1]
             contributions: tuple[Contribution, ...] = ()
@@ -125,7 +125,7 @@ class LoadedVersion:
                 columns, values = rows.indices[row], rows.data[row]
                 contributions = self._explainer.contributions(each, columns, values)
             prediction = Prediction(
-                label=int(probabilities[number] >= self.threshold) if known else None,
+                label=int(probabilities[number] >= threshold) if known else None,
                 probability=probabilities[number],
                 decision=decisions[number],
                 characters=len(each.body),
@@ -231,9 +231,10 @@ def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:
     counts: list[int] = []
     ends = [0]
     for terms in texts:
-        counted = Counter([column for column, _, _ in terms.found])
-        columns += sorted(counted)
-        counts += [counted[column] for column in columns[ends[-1] :]]
+        found = sorted([column for column, _, _ in terms.found])
+        counted = Counter(found) if len(set(found)) < len(found) else dict.fromkeys(found, 1)
+        columns += counted
+        counts += counted.values()
         ends.append(len(columns))
     indices, values = np.array(columns, dtype=np.int32), np.array(counts, dtype=np.float64)
     if vectorizer.sublinear_tf:

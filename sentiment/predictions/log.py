@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/N
 SERVE = "start `python -m sentiment serve` and let it answer reviews, or give a file with --data"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: that takes five times as long to make, for every review
 class LoggedPrediction:
     """One review answered by one arm; a row of the log."""
 
@@ -306,6 +307,16 @@ class PredictionLog:
         self._engine = engine
         dialects = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
         self._insert: Callable[[sa.Table], Any] = dialects[engine.dialect.name]
+        # The one statement that is executed for every review goes to the driver as it is: with
+        # SQLAlchemy laying out the values, each row took twice the time.
+        add_rows: Any = self._insert(PREDICTIONS)
+        add_rows = add_rows.on_conflict_do_nothing()
+        names = list(FIELDS[LoggedPrediction])
+        compiled = add_rows.compile(dialect=engine.dialect, column_keys=names)
+        self._add_rows = str(compiled)
+        self._in_order: Callable[[dict[str, object]], Any] = (
+            itemgetter(*compiled.positiontup) if compiled.positiontup else lambda values: values
+        )
 
     def write(self, rows: Sequence[LoggedPrediction]) -> None:
         """Add rows, all or none of them; a row that is there already is skipped.
@@ -318,13 +329,14 @@ class PredictionLog:
             return
         values = [_values(row) for row in rows]
         with self._transaction() as connection:
-            connection.execute(self._insert(PREDICTIONS).on_conflict_do_nothing(), values)
+            connection.exec_driver_sql(self._add_rows, [self._in_order(each) for each in values])
 
     def add_feedback(
         self, request_id: str, position: int, label: int, rating: int | None, at: float
     ) -> bool:
         """Keep the true label of one review, in place of an earlier one. False: no such prediction.
 
+        One that was given before the label that is kept, by `at`, changes nothing and is True.
         `label` is 0 or 1, `rating` 1–5 or None, `at` in seconds since 1970; else `ValueError`.
         """
         if label not in (0, 1):
@@ -337,12 +349,22 @@ class PredictionLog:
         # one statement, so the prediction cannot be retired between the look and the writing
         row = (sa.literal(value, FEEDBACK.c[name].type) for name, value in values.items())
         insert = self._insert(FEEDBACK).from_select(list(values), sa.select(*row).where(known))
+        newer, kept = insert.excluded, FEEDBACK.c
         insert = insert.on_conflict_do_update(
             index_elements=list(key),
-            set_={name: insert.excluded[name] for name in ("label", "rating", "at")},
+            set_={
+                name: sa.case((newer.at >= kept.at, newer[name]), else_=kept[name])
+                for name in ("label", "rating", "at")
+            },
         ).returning(FEEDBACK.c.position)
         with self._transaction() as connection:
             return connection.execute(insert).first() is not None
+
+    def has_request(self, request_id: str) -> bool:
+        """Return whether any review of the request is in the log; its rows come all at once."""
+        known = sa.exists().where(PREDICTIONS.c.request_id == _string(request_id))
+        with self._transaction() as connection:
+            return bool(connection.execute(sa.select(known)).scalar_one())
 
     def read(
         self,
@@ -568,12 +590,13 @@ class PredictionLog:
 def _values(row: LoggedPrediction | LoggedComparison) -> dict[str, object]:
     """Convert the row to what the database takes. Raises `ValueError` with the field's name."""
     values: dict[str, object] = {}
-    for name, (_, convert, _) in FIELDS[type(row)].items():
-        value = getattr(row, name)
-        try:
+    name = ""
+    try:
+        for name, (_, convert, _) in FIELDS[type(row)].items():
+            value = getattr(row, name)
             values[name] = None if value is None else convert(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"not to be stored: {name}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not to be stored: {name}: {error}") from None
     return values
 
 

@@ -49,7 +49,7 @@ from sentiment.model.calibration import decision_values
 from sentiment.model.predictor import one_line
 from sentiment.registry.gate import MAX_RECALL_FALL
 from sentiment.training.folds import FoldMatrices
-from sentiment.training.studies import TrialSeededSampler, best_value
+from sentiment.training.studies import TrialSeededSampler
 from text_cleaning import CLEANINGS, MARKERS, TextCleaner, clean_texts
 
 if TYPE_CHECKING:
@@ -410,7 +410,7 @@ def _study(seed: int) -> Study:
 def _search(one: Contender, folds: FoldMatrices, trials: int, seed: int) -> Candidate:
     """Return the candidate with the best mean of the folds; nothing is scored if all is fixed."""
     study = _study(seed)
-    failure: ValueError | None = None
+    failures = []
     for _ in range(trials):
         trial = study.ask()
         candidate = one.candidate(trial)
@@ -420,10 +420,10 @@ def _search(one: Contender, folds: FoldMatrices, trials: int, seed: int) -> Cand
             found = folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
             study.tell(trial, float(found.mean()))
         except ValueError as error:
-            failure = error
+            failures.append(error)
             study.tell(trial, state=TrialState.FAIL)
-    if failure is not None and best_value(study) is None:
-        raise _untrainable(one, failure)
+    if len(failures) == trials:
+        raise _untrainable(one, failures[0])
     return one.candidate(FixedTrial(study.best_trial.params))
 
 

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_a_row_is_read_back_as_it_was_written(log: PredictionLog) -> None:
     log.write([ROW, other])
     frames = list(log.read(chunk=1))
     for frame, row in zip(frames, (ROW, other), strict=True):
-        expected = {**vars(row), "true_label": None}
+        expected = {**asdict(row), "true_label": None}
         assert list(frame.columns) == list(expected)
         found = {str(name): value for name, value in frame.iloc[0].items()}
         assert {name: None if pd.isna(found[name]) else found[name] for name in found} == expected
