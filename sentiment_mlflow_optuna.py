@@ -3,6 +3,7 @@
     python sentiment_mlflow_optuna.py                       # the reviews in data.csv
     python sentiment_mlflow_optuna.py --data my_reviews.csv
     python sentiment_mlflow_optuna.py --resume              # carry on after an interruption
+    python sentiment_mlflow_optuna.py --join nightly        # a worker of the pass of this name
 
 A pass reads and checks the reviews and cleans them once. For each algorithm it runs one Optuna
 study of cross-validated trials, refits the best one on the whole training part, scores it once on
@@ -24,10 +25,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sentiment.cli.options import EXPERIMENT, LABELLING, READING, parse_experiment
+from sentiment.cli.options import EXPERIMENT, LABELLING, PICKLED, READING, parse_experiment
+from sentiment.masking import mask, mask_output
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
+    mask_output()
     parse_experiment(look=True)  # wrong options answer before the libraries are imported
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
@@ -39,7 +42,7 @@ from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
 from sentiment.data.sources import Reading
 from sentiment.drift.reference import ensure_reference
-from sentiment.errors import EXIT_INTERRUPTED, UserError
+from sentiment.errors import EXIT_INTERRUPTED, ResumeError, UserError
 from sentiment.model.algorithms import ALGORITHMS
 from sentiment.registry.lifecycle import (
     judge_version,
@@ -53,14 +56,15 @@ from sentiment.tracking.store import (
     end_run,
     log_values,
     open_store,
-    without_password,
 )
+from sentiment.training.claims import Claims, open_claims
 from sentiment.training.passes import (
     ExperimentPass,
     PassSettings,
     begin_pass,
     close_interrupted,
-    kill_running,
+    join_pass,
+    leave_pass,
     reopen,
     resume_pass,
 )
@@ -93,13 +97,26 @@ def main(arguments: Sequence[str] | None = None, worker: Worker | None = None) -
 
 
 def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Worker) -> int:
+    """Run a pass alone, or with `--join` together with the other workers that share it."""
+    if options.join is None:
+        return run_pass(options, terminal, worker)
+    locks = open_store(options.store, options.project).locks
+    with open_claims(open_storage(locks, options.storage), options.join) as claims:
+        return run_pass(options, terminal, worker, claims)
+
+
+def run_pass(
+    options: argparse.Namespace, terminal: Terminal, worker: Worker, claims: Claims | None = None
+) -> int:
     """Open the data, the store and the pass, and see the pass to its end."""
     asked = {name: getattr(options, name) for name in EXPERIMENT}
     asked = {name: value for name, value in asked.items() if value is not None}
     if "data" in asked:
         asked["data"] = str(Path(asked["data"]).resolve())
-    this_pass = take_up(options, asked, terminal) if options.resume is not None else None
-    chosen = {**EXPERIMENT, **asked} if this_pass is None else vars(this_pass.settings)
+    this_pass = take_up(options, asked, terminal, claims)
+    chosen = {**(EXPERIMENT if this_pass is None else vars(this_pass.settings)), **asked}
+    if options.promote and chosen["file_format"] == "cloudpickle":
+        raise ResumeError(PICKLED)
 
     reading = Reading(chosen["delimiter"], chosen["encoding"], chosen["max_bytes"])
     labelling = Labelling(**{name: chosen[name] for name in LABELLING})
@@ -112,21 +129,25 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     terminal.table("Data audit", data.audit)
     store = open_store(options.store, options.project)
     worker.finish()
-    storage = open_storage(store.studies, options.storage)
-    this_pass = enter(store, this_pass, chosen, data, terminal)
-    context = PassContext(store, this_pass, data, folds_of(data), terminal, storage, worker)
+    place = store.locks if options.storage else store.studies
+    storage = claims.storage if claims else open_storage(place, options.storage)
+    this_pass = enter(store, this_pass, chosen, data, terminal, claims)
+    folds = folds_of(data, options.jobs)
+    context = PassContext(store, this_pass, data, folds, terminal, storage, worker)
     try:
         results = search_and_register(context, register=not options.no_register)
         choice = choose_winner(results)
         version = choice.result.version
-        if version is not None:
-            challenge(context, choice, version)
-        log_summary(store, this_pass, results, choice)
+        if this_pass.take("summary"):
+            if version is not None:
+                challenge(context, choice, version)
+            log_summary(store, this_pass, results, choice)
+            this_pass.finish("summary")
     except KeyboardInterrupt:
         return stop(context)
     except BaseException:
         worker.end()
-        kill_running(store, this_pass.id, ALGORITHMS)
+        leave_pass(store, this_pass, ALGORITHMS)
         raise
     print_summary(store, results, choice, terminal)
     if version is not None:
@@ -135,10 +156,17 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
 
 
 def take_up(
-    options: argparse.Namespace, asked: dict[str, Any], terminal: Terminal
+    options: argparse.Namespace, asked: dict[str, Any], terminal: Terminal, claims: Claims | None
 ) -> ExperimentPass | None:
-    """Take up the interrupted pass that `--resume` names; None when there is none to resume."""
+    """Take up the interrupted pass that `--resume` names, or the shared one of `--join`.
+
+    None when this is a new pass.
+    """
+    if options.resume is None and claims is None:
+        return None
     store = open_store(options.store, options.project)
+    if claims is not None:
+        return join_pass(store, claims, asked)
     close_interrupted(store, ALGORITHMS)
     this_pass = resume_pass(store, options.resume or None, asked)
     if this_pass is None:
@@ -152,20 +180,22 @@ def enter(
     chosen: dict[str, Any],
     data: PreparedReviews,
     terminal: Terminal,
+    claims: Claims | None,
 ) -> ExperimentPass:
-    """Begin a pass, or reopen the resumed one if data and cleaning are what they were."""
+    """Begin a pass, or take part in one that was begun if data and cleaning are what they were."""
     fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint("negation")}  # of both
     if resumed is not None:
         resumed.require(**fixed)
-        reopen(store, resumed.run_id)
-        terminal.say(f"carrying on pass {resumed.id}")
+        if claims is None:
+            reopen(store, resumed.run_id)
+        terminal.say(f"{'carrying on' if claims is None else 'joined'} pass {resumed.id}")
         return resumed
     interrupted = close_interrupted(store, ALGORITHMS)
     if interrupted:
         terminal.say(
             f"{len(interrupted)} earlier pass(es) did not finish; --resume carries the newest on"
         )
-    return begin_pass(store, PassSettings(**{**chosen, **fixed}))
+    return begin_pass(store, PassSettings(**{**chosen, **fixed}), claims)
 
 
 def challenge(context: PassContext, choice: Choice, version: str) -> None:
@@ -195,11 +225,12 @@ def log_summary(
 def stop(context: PassContext) -> int:
     """End an interrupted pass: its open runs are KILLED, what was finished is kept."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave runs open
+    this_pass = context.this_pass
     context.worker.end()
-    kill_running(context.store, context.this_pass.id, ALGORITHMS)
+    leave_pass(context.store, this_pass, ALGORITHMS)
+    how = "--resume" if this_pass.claims is None else f"--join {this_pass.id}"
     print(
-        f"interrupted: pass {context.this_pass.id} keeps its finished trials; --resume carries it "
-        "on",
+        f"interrupted: pass {this_pass.id} keeps its finished trials; {how} carries it on",
         file=sys.stderr,
     )
     return EXIT_INTERRUPTED
@@ -225,10 +256,12 @@ def print_summary(
         f"  {result.algorithm:<18} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
         for result in results
     ]
+    if any(result.decision for result in results):
+        lines += ["Threshold:", *(f"  {one.algorithm:<18} {one.decision}" for one in results)]
     lines += [
         f"Winner by cross-validation: {choice.result.algorithm}",
         f"  {choice.why}",
-        f"Store: {without_password(store.uri)}",
+        f"Store: {mask(store.uri)}",
         f"Look at it: {store.ui_command()}",
     ]
     terminal.say("\n".join(lines), always=True)

@@ -22,11 +22,12 @@ WIDEST = 10_000  # characters of a table row that is piped
 
 
 class SearchProgress:
-    """The progress of one study: `advance` after each trial, with the best score so far, if any."""
+    """The progress of many steps: `advance` after each, with the best score so far, if any."""
 
     def __init__(self, name: str, total: int, bar: Progress | None) -> None:
         self.name, self.total, self.done = name, total, 0
         self.best: float | None = None
+        self.said = ""  # of it, in the line at the end
         self._bar = bar
         if bar is not None:
             self._task = bar.add_task(name, total=total, best="")
@@ -71,6 +72,14 @@ class Terminal:
     @contextmanager
     def search(self, name: str, total: int) -> Iterator[SearchProgress]:
         """Show a study's progress: as a bar on a terminal, elsewhere as one line at its end."""
+        with self.steps(name, total, "trials") as progress:
+            yield progress
+            best = "no score" if progress.best is None else f"best CV macro-F1 {progress.best:.4f}"
+            progress.said = f", {best}"
+
+    @contextmanager
+    def steps(self, name: str, total: int, unit: str) -> Iterator[SearchProgress]:
+        """Show the progress of `total` steps, as `search` does."""
         started = time.perf_counter()
         if self._quiet or not self._console.is_terminal:
             progress = SearchProgress(name, total, None)
@@ -88,9 +97,8 @@ class Terminal:
                 progress = SearchProgress(name, total, bar)
                 yield progress
             return
-        best = "no score" if progress.best is None else f"best CV macro-F1 {progress.best:.4f}"
         seconds = time.perf_counter() - started
-        self.say(f"{name}: {progress.done} of {total} trials, {best}, {seconds:.1f} s")
+        self.say(f"{name}: {progress.done} of {total} {unit}{progress.said}, {seconds:.1f} s")
 
 
 def _cell(value: object) -> str:

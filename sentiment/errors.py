@@ -1,6 +1,7 @@
 """Define what can go wrong through no fault of the code: one base class, and its tree.
 
     UserError                    exit code 2; the message is one line for the user
+    ├── VariableError            a variable of the environment cannot be used
     ├── ReviewDataError          a file of reviews cannot be used as it is, or not be written
     │   └── ReviewReadError      it is there and could not be read just now: trying again may help
     ├── TrackingError            the MLflow store cannot be opened, or did not do it
@@ -16,6 +17,7 @@
     ├── StudyStorageError        the database of `--storage` cannot be used
     ├── ResumeError              an interrupted pass cannot be resumed as asked
     ├── SearchError              not one trial of a study could be scored
+    ├── ComparisonError          two ways to make a model cannot be compared as asked
     ├── ServingConfigError       the server cannot be set up like this
     ├── ServerError              a server (ours or Prefect's) cannot start
     └── ServiceError             the flow cannot be served as asked, or Prefect's server refuses
@@ -30,6 +32,8 @@ import signal
 import sys
 import threading
 from typing import NoReturn
+
+from sentiment.masking import mask
 
 EXIT_REFUSED = 1  # by the gate, or because somebody else's change came first
 EXIT_BAD_INPUT = 2
@@ -72,9 +76,16 @@ def _note(number: int, _: object) -> NoReturn:
 
 
 class UserError(Exception):
-    """Say in one line what was wrong, where, what was expected and what to do."""
+    """Say in one line what was wrong, where, what was expected and what to do; secrets masked."""
 
     exit_code = EXIT_BAD_INPUT
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(mask(message))
+
+
+class VariableError(UserError):
+    """A variable of the environment cannot be used."""
 
 
 class ReviewDataError(UserError):
@@ -141,6 +152,10 @@ class ResumeError(UserError):
 
 class SearchError(UserError):
     """A study came to nothing."""
+
+
+class ComparisonError(UserError):
+    """Two ways to make a model cannot be compared as asked."""
 
 
 class ServingConfigError(UserError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import (
     accuracy_score,
@@ -175,3 +176,21 @@ def test_reliability_table_is_scikit_learns_curve() -> None:
     assert table["reviews"].sum() == 997 and len(table) == 10
     constant = evaluation.reliability_table(truth, np.full(997, 0.5))
     assert constant["reviews"].tolist() == [997]
+
+
+def test_corrected_interval_by_hand() -> None:
+    # Mean .82, deviations -.02, 0, +.02: s² = .0008/2 = .0004. With 30 of 70 % the factor is
+    # 1/3 + 3/7 = 16/21, and a table of Student's t has 4.3027 for 2 degrees of freedom:
+    # 4.3027 sqrt(.0004 · 16/21) = 4.3027 · .0174574 = .075114
+    values = np.array([0.80, 0.82, 0.84])
+    assert evaluation.corrected_error(values, 3 / 7) == pytest.approx(0.0174574, abs=1e-7)
+    found = evaluation.corrected_interval(values, 3 / 7)
+    assert found.value == pytest.approx(0.82, abs=1e-12)
+    assert [found.low, found.high] == pytest.approx([0.82 - 0.075114, 0.82 + 0.075114], abs=2e-6)
+
+
+def test_nothing_held_out_leaves_the_interval_of_a_plain_t_test() -> None:
+    values = np.random.default_rng(0).normal(0.01, 0.02, 20)
+    plain = ttest_1samp(values, 0).confidence_interval(0.95)
+    found = evaluation.corrected_interval(values, 0.0)
+    assert [found.low, found.high] == pytest.approx([plain.low, plain.high], abs=1e-12)

@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 HOST = "127.0.0.1"
+OURS, THEIRS = "ours", "mlflow models serve"
 BATCH = 100
 START_LIMIT = 120  # seconds a server may take to start
 SINGLE_TEXTS = 500  # different reviews that are sent one by one
@@ -72,7 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{Path(options.data).name}, {os.cpu_count()} cores, {options.workers} worker(s) each"
         )
         in_process(store, texts)
-        with serving(store, options.workers) as servers:
+        with ExitStack() as stack:
+            servers = [
+                stack.enter_context(running(name, store, options.workers))
+                for name in (OURS, THEIRS)
+            ]
             for server in servers:
                 print(f"{server.name}: ready after {server.ready:.1f} s")
             for connections in (1, 16):
@@ -119,8 +124,13 @@ def in_process(store: str, texts: Sequence[str]) -> None:
 
 
 @contextmanager
-def serving(store: str, workers: int) -> Iterator[list[Server]]:
-    """Start both servers on free ports, and stop them at the end with all their workers."""
+def running(
+    name: str, store: str, workers: int, errors: Any = subprocess.DEVNULL
+) -> Iterator[Server]:
+    """Start a server on a free port, and stop it at the end with all its workers.
+
+    `name` is `OURS` or `THEIRS`; `errors` is a file for what it writes to stderr.
+    """
     folder = Path(sys.executable).parent  # where mlflow looks for uvicorn by its name
     environment = {
         **os.environ,
@@ -128,42 +138,32 @@ def serving(store: str, workers: int) -> Iterator[list[Server]]:
         "PYTHONPATH": str(PROJECT),  # of `-m sentiment`, from any folder
         "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
     }
-    ours, theirs = free_port(), free_port()
-    commands = {
-        "ours": [
-            *(sys.executable, "-m", "sentiment", "serve", "--store", store),
-            *("--port", str(ours), "--workers", str(workers)),
-        ],
-        "mlflow models serve": [
-            *(str(folder / "mlflow"), "models", "serve"),
-            *("-m", "models:/FlipkartSentimentModel@champion", "--env-manager", "local"),
-            *("-p", str(theirs), "--workers", str(workers)),
-        ],
-    }
-    paths = {"ours": ("/health", "/predict"), "mlflow models serve": ("/ping", "/invocations")}
-    servers: list[Server] = []
-    started: list[subprocess.Popen[bytes]] = []
+    port = free_port()
+    if name == OURS:
+        health, path = "/health", "/predict"
+        command = [sys.executable, "-m", "sentiment", "serve", "--store", store]
+        command += ["--port", str(port), "--workers", str(workers)]
+    else:
+        health, path = "/ping", "/invocations"
+        command = [str(folder / "mlflow"), "models", "serve", "--env-manager", "local"]
+        command += ["-m", "models:/FlipkartSentimentModel@champion"]
+        command += ["-p", str(port), "--workers", str(workers)]
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=store,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+    )
     try:
-        for (name, command), port in zip(commands.items(), (ours, theirs), strict=True):
-            begun = time.perf_counter()
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                cwd=store,
-                start_new_session=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            started.append(process)
-            health, path = paths[name]
-            wait_until_it_answers(port, health, process)
-            servers.append(Server(name, port, process, path, time.perf_counter() - begun))
-        yield servers
+        wait_until_it_answers(port, health, process)
+        yield Server(name, port, process, path, time.perf_counter() - begun)
     finally:
-        for process in started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait(30)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
 
 
 def compare(

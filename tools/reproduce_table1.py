@@ -29,14 +29,13 @@ import numpy as np  # noqa: E402
 import optuna  # noqa: E402
 import pandas as pd  # noqa: E402
 from guide_table import GUIDE, GUIDE_DIGEST, TableRow, guide_candidate  # noqa: E402
-from scipy import stats  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.pipeline import Pipeline  # noqa: E402
 
 from sentiment.data import reviews  # noqa: E402
 from sentiment.data.labels import GUIDES  # noqa: E402
 from sentiment.errors import ReviewDataError  # noqa: E402
-from sentiment.metrics import CONFIDENCE, Floats, corrected_error, score  # noqa: E402
+from sentiment.metrics import Floats, corrected_interval, score  # noqa: E402
 from sentiment.model.algorithms import RANDOM_STATE, Candidate, build_candidate, suggest_candidate  # noqa: E402
 from sentiment.training.folds import FoldMatrices  # noqa: E402
 from sentiment.training.studies import TrialSeededSampler  # noqa: E402
@@ -139,15 +138,6 @@ def search(algorithm: str, folds: FoldMatrices) -> Candidate:
     return build_candidate(algorithm, study.best_trial.params)
 
 
-def corrected_half_width(values: Floats, test_per_train: float) -> float:
-    """Half the 95 % interval of a mean over random splits of one set of reviews.
-
-    By Student's t with n − 1 degrees of freedom and `metrics.corrected_error`.
-    """
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
-    return float(quantile * corrected_error(values, test_per_train))
-
-
 def print_table(found: dict[str, TableRow], *, guide_data: bool) -> bool:
     """Print published against found; tell whether all train and test scores agree."""
     print(f"\n{'Table 1, macro-F1':<24}{'CV':>10}{'train':>10}{'test':>10}{'bytes':>10}")
@@ -224,10 +214,10 @@ def print_splits(algorithm: str, by_method: dict[str, Floats], test_per_train: f
 
 def print_mean(name: str, values: Floats, test_per_train: float, better: str = "") -> None:
     """Print a mean over splits with its corrected interval; with a sign where it is a lead."""
-    mean, half = float(values.mean()), corrected_half_width(values, test_per_train)
+    found = corrected_interval(values, test_per_train)
     sign = "+" if better else ""
-    interval = f"[{mean - half:{sign}.4f}, {mean + half:{sign}.4f}]"
-    print(f"  {name:<28}{mean:>{sign}8.4f}   {interval}{better}")
+    interval = f"[{found.low:{sign}.4f}, {found.high:{sign}.4f}]"
+    print(f"  {name:<28}{found.value:>{sign}8.4f}   {interval}{better}")
 
 
 def run(data: str, splits: int) -> int:

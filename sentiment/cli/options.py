@@ -2,18 +2,21 @@
 
 Only what is light is imported here, so that `--help` and a wrong option answer at once; whoever
 parses imports the libraries afterwards. A wrong option is one line on stderr and exit code 2.
+
+Every option can also come from the environment: `--log-url` from `SENTIMENT_LOG_URL`, or from the
+file that `SENTIMENT_LOG_URL_FILE` names. An option that is given wins over its variable, which wins
+over the default.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 import sys
 import time
 import zoneinfo
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -22,22 +25,27 @@ from typing import Any, NoReturn, get_args
 from sentiment.data.labels import SCALES, Labelling
 from sentiment.data.sources import Reading, checked_delimiter, checked_encoding
 from sentiment.drift import MIN_WINDOW, NEWEST
+from sentiment.environment import is_set, variable
 from sentiment.errors import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
     TrackingError,
     UserError,
+    VariableError,
     note_interrupts,
 )
+from sentiment.masking import mask, remember
 from sentiment.model.algorithms import ALGORITHMS, GUIDES_ALGORITHMS, RECOMMENDED, SearchSpace
 from sentiment.tracking.artifact import FORMATS
-from sentiment.tracking.store import PROJECT, PROJECT_VARIABLE, Settings
+from sentiment.tracking.store import PROJECT, Settings
 
 DATA = str(PROJECT / "data.csv")
 # How a file is read; what is None is found out
 READING = ("text_column", "rating_column", "delimiter", "encoding", "max_bytes")
 # What its ratings or labels mean; the same
 LABELLING = tuple(one.name for one in fields(Labelling))
+OF_LABELS = ("label_column", "positive", "negative")
+OF_RATINGS = ("rating_column", "scale", "negative_up_to", "drop_neutral")
 # Of the experiment; an option that was not given is None, so that `--resume` can tell.
 EXPERIMENT = {
     "data": DATA,
@@ -47,18 +55,25 @@ EXPERIMENT = {
     "models": ",".join(GUIDES_ALGORITHMS),
     "seed": 42,
     "search_space": "published",
+    "recall_negative": None,
     "file_format": "skops",
+    "batch": 1,
 }
+COMPARED_TRIALS = 10  # of each split; 20 moved the mean of 8 splits by less than .001
 CRON = "*/5 * * * *"
 DRIFT_CRON = "0 * * * *"
 # Of each flow and in each place. At the default schedules: a week of retrainings, 12 of checks.
 KEEP_RUNS = 2_000
 KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
+PICKLED = "--promote: a pickle never goes into production; leave --promote or --format out"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # an alias or the number of a version
 UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}  # seconds
 SPAN = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
+SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
+SWITCHES |= {"0": False, "false": False, "no": False, "off": False}
+BETWEEN = re.compile(r",(?![^()]*\))")  # a comma, but not one in brackets
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,10 +82,59 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
 
+    def parse_known_args(  # type: ignore[override]  # there is no namespace of another class
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; an option that was not given is read from the environment.
+
+        From now on the secrets of every address among the options are masked.
+        `from_environment` of the result has the names of those that were.
+        """
+        remember(*(sys.argv[1:] if args is None else args))
+        told = [one for one in self._actions if is_set(variable_of(one))]
+        defaults = [one.default for one in told]
+        for action in told:
+            action.default, action.required = told, False  # no option has this value
+        parsed, left = super().parse_known_args(args, namespace)
+        names: set[str] = getattr(parsed, "from_environment", set())  # of a command
+        for action, default in zip(told, defaults, strict=True):
+            if getattr(parsed, action.dest) is told:
+                setattr(parsed, action.dest, self._value_of_variable(action, default))
+                names.add(action.dest)
+        parsed.from_environment = names
+        return parsed, left
+
+    def _value_of_variable(self, action: argparse.Action, default: Any) -> Any:
+        name = variable_of(action)
+        try:
+            text = variable(name) or ""
+            remember(text)
+            said = SWITCHES.get(text.lower())
+            if action.nargs == 0 and said is None:
+                self.error(f"{name}: '{text}' is neither true nor false")
+            if action.nargs in (0, "?") and said is not None:
+                return action.const if said else default
+            value = self._get_value(action, text)
+            self._check_value(action, value)
+        except VariableError as error:
+            self.error(str(error))
+        except argparse.ArgumentError as error:
+            self.error(f"{name}: {error.message}")
+        return value
+
+    def format_help(self) -> str:
+        """Return the help; each option has the name of its variable in brackets."""
+        shown = super().format_help()
+        if len(self._actions) > 1 and self._subparsers is None:
+            shown += (
+                "\n[VARIABLE] sets the option too; VARIABLE_FILE names a file that has the value.\n"
+            )
+        return shown
+
     def error(self, message: str) -> NoReturn:
         """Print the line and leave."""
         program = self.prog.removeprefix("python -m ").removesuffix(".py")
-        self.exit(EXIT_BAD_INPUT, f"{program}: {message[:200]}; see --help\n")
+        self.exit(EXIT_BAD_INPUT, f"{program}: {mask(message)[:200]}; see --help\n")
 
     def value(
         self,
@@ -80,9 +144,11 @@ class Parser(argparse.ArgumentParser):
         kind: Callable[[str], Any] = str,
         default: Any = None,
         **more: Any,
-    ) -> None:
+    ) -> argparse.Action:
         """Add an option with a value."""
-        self.add_argument(flag, metavar=metavar, help=about, type=kind, default=default, **more)
+        return self.add_argument(
+            flag, metavar=metavar, help=about, type=kind, default=default, **more
+        )
 
     def switch(self, flag: str, about: str) -> None:
         """Add an option that is on where it is given."""
@@ -91,12 +157,11 @@ class Parser(argparse.ArgumentParser):
     def store(self) -> None:
         """Add `--store`."""
         about = "folder of mlflow.db and mlruns/ (default: where the scripts are)"
-        self.value("--store", "FOLDER", about, absolute)
+        self.value("--store", "FOLDER", about, folder)
 
     def project(self) -> None:
         """Add `--project`."""
-        about = f"another product in the same store (default: {PROJECT_VARIABLE}, if set)"
-        self.value("--project", "NAME", about, project, os.environ.get(PROJECT_VARIABLE))
+        self.value("--project", "NAME", "another product in the same store", project)
 
     def text_column(self) -> None:
         """Add `--text-column`."""
@@ -140,9 +205,30 @@ class Parser(argparse.ArgumentParser):
         self.value("--min-reviews", "N", about, count, MIN_WINDOW)
 
 
+class _Each(argparse.Action):
+    """An option with a list of values; one that is given again adds to them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Take in the values of one option."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is self.default else [*before, *values])
+
+
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26)
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        name = variable_of(action)
+        return super()._expand_help(action) + (f" [{name}]" if name else "")
+
+
+def variable_of(action: argparse.Action) -> str:
+    """Return the variable that can set an option; "" for `--help` and what is no option."""
+    if not action.option_strings or isinstance(action, argparse._HelpAction):
+        return ""
+    name = action.option_strings[-1].lstrip("-").replace("-", "_").upper()
+    return getattr(action, "variable", f"SENTIMENT_{name}")
 
 
 def reading_of(options: argparse.Namespace) -> Reading:
@@ -176,6 +262,13 @@ def absolute(text: str) -> str:
     return str(Path(text).resolve())
 
 
+def folder(text: str) -> str:
+    """Return the path of a folder as an absolute one; an address is none."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError("expected a folder; MLFLOW_TRACKING_URI names a server")
+    return absolute(text)
+
+
 def delimiter(text: str) -> str:
     """Return the character that parts cells."""
     return _checked(checked_delimiter, text)
@@ -207,6 +300,25 @@ def count(text: str) -> int:
     return int(text)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Return the values of a list with commas."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    _expect("a value or more, parted by commas", text, bool(found))
+    return found
+
+
+def from_zero(text: str) -> int:
+    """Return a whole number of 0 or more."""
+    _expect("a whole number of 0 or more", text, text.isdecimal())
+    return int(text)
+
+
+def several(text: str) -> int:
+    """Return a whole number of 2 or more."""
+    _expect("a whole number of 2 or more", text, text.isdecimal() and int(text) >= 2)
+    return int(text)
+
+
 def port(text: str) -> int:
     """Return a port, 0 to 65535."""
     _expect("a port from 0 to 65535", text, text.isdecimal() and int(text) <= 65_535)
@@ -220,9 +332,23 @@ def positive(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """Return a number above 0 and below 1."""
+    number = _number(text)
+    _expect("a number above 0 and below 1, such as 0.85", text, 0.0 < number < 1.0)
+    return number
+
+
 def name(text: str) -> str:
     """Return an alias or the number of a version."""
     _expect("an alias or a version number", text, NAME.fullmatch(text))
+    return text
+
+
+def pass_name(text: str) -> str:
+    """Return the name of a shared pass, which also names its studies and runs."""
+    expected = "a name of letters, digits, . - and _, 100 at most"
+    _expect(expected, text, NAME.fullmatch(text) and len(text) <= 100)
     return text
 
 
@@ -233,6 +359,20 @@ def name_and_share(text: str) -> tuple[str, float]:
     expected = "a name and a share from 0 to 1, as in challenger=0.2"
     _expect(expected, text, NAME.fullmatch(arm) and 0.0 <= number <= 1.0)
     return arm, number
+
+
+def contender(text: str) -> tuple[str, str, dict[str, str]]:
+    """Return the text, its name, and its parameters: `LinearSVM,C=0.1,ngram_range=(1, 2)`."""
+    first, *others = (part.strip() for part in BETWEEN.split(text))
+    pairs = [part.partition("=") for part in others]
+    given = {key.strip(): value.strip() for key, _, value in pairs}
+    whole = all(map(all, pairs)) and len(given) == len(pairs) and NAME.fullmatch(first)
+    expected = (
+        f"one of {', '.join(ALGORITHMS)}, an alias or a version number, and parameters by comma, "
+        "as in LinearSVM,C=0.1"
+    )
+    _expect(expected, text, whole)
+    return text, first, given
 
 
 def algorithms(text: str) -> str:
@@ -329,6 +469,8 @@ def parse_experiment(
     value("--seed", "N", "seed of the search, not of the split (default: 42)", whole)
     about = "guide also tunes ngram_range and solver (default: published)"
     value("--search-space", None, about, choices=get_args(SearchSpace))
+    about = "set each threshold to this recall of negative (default: the classifier's own)"
+    value("--recall-negative", "SHARE", about, share)
     about = "model file (default: skops)"
     value("--format", None, about, dest="file_format", choices=tuple(FORMATS))
     parser.store()
@@ -336,13 +478,26 @@ def parse_experiment(
     value("--storage", "URL", "database of the studies (default: a file in the store)")
     about = "carry on the newest interrupted pass, or the one named, with its own settings"
     value("--resume", "PASS", about, nargs="?", const="")
+    about = "share a pass of this name with other workers: the first begins it, the last registers"
+    value("--join", "PASS", about, pass_name)
+    about = "trials drawn at once: so many workers share a search (default: 1)"
+    value("--batch", "N", about, count)
+    value("--jobs", "N", "folds fitted at once (default: one a processor)", count)
     switch("--no-register", "log the models, but register no version")
     switch("--promote", "put the best version through the gate")
     switch("--quiet", "print the final summary only")
     options = parser.parse_args(arguments)
+    if options.resume is not None:
+        _forget(options, EXPERIMENT)  # a pass has its own settings
     _check_labelling(options, parser)
     if options.promote and options.no_register:
         parser.error("--promote needs a version; leave --no-register out")
+    if options.promote and options.file_format == "cloudpickle":
+        parser.error(PICKLED)
+    if options.join is not None:
+        for given in ("resume", "no_register"):
+            if getattr(options, given) not in {None, False}:
+                parser.error(f"--join and --{given.replace('_', '-')}: give one of them")
     if look and options.data is not None and not Path(options.data).exists():
         parser.error(f"--data {_end_of(options.data)}: no such file")
     return options
@@ -377,11 +532,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     about = "compare those of so many days (default: those since the last check)"
     value("--drift-days", "DAYS", about, positive)
     parser.min_reviews()
-    about = (
-        "prediction log (default: SQLite beside the store); better keep a password in PGPASSWORD, "
-        "since the Prefect UI shows this"
-    )
-    value("--log-url", "URL", about)
+    parser.log_url()
     about = "only report the gate's verdict"
     parser.add_argument("--no-promote", dest="promote", action="store_false", help=about)
     parser.switch("--promote-during-ab", "promote also while an A/B test runs, which ends it")
@@ -418,6 +569,9 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     rollback.value("--reason", "TEXT", "why, for the ledger", default="")
     which = command("which", "Say which version is or was in production")
     which.value("--at", "DATE", "date and time, local unless it has a zone", moment)
+    about = "Check that the files of a version are those that were registered"
+    add = command("verify", about).add_argument
+    add("version", metavar="VERSION", help="alias or number", type=name)
     command("history", "List every change: when, who, from, to, why")
     _drift_options(
         command(
@@ -427,6 +581,8 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         )
     )
     _replay_options(command("replay", "Train on a file's first months, check the rest for drift"))
+    about = "Compare two algorithms, configurations or versions by paired splits"
+    _compare_options(command("compare", about))
     add = command("card", "Print the model card of a run").add_argument
     add("run_id", metavar="RUN_ID", help="id of a parent run, as the MLflow UI shows it")
     options = parser.parse_args(arguments)
@@ -435,7 +591,10 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _serve_options(parser: Parser) -> None:
-    parser.epilog = "SENTIMENT_API_TOKEN, where set, guards /feedback, /ab and /drift."
+    parser.epilog = (
+        "SENTIMENT_API_TOKEN, where set, guards /feedback, /model, /ab, /drift, /metrics and the "
+        "details of /health."
+    )
     value, switch = parser.value, parser.switch
     switch("--quiet", "print errors only")
     value("--host", "HOST", "address to listen on (default: 127.0.0.1)", default="127.0.0.1")
@@ -455,6 +614,10 @@ def _serve_options(parser: Parser) -> None:
     value("--max-body", "N", "bytes of a request (default: 1048576)", count, 2**20)
     value("--max-texts", "N", "reviews of a request (default: 10000)", count, 10_000)
     value("--max-characters", "N", "characters of a review (default: 20000)", count, 20_000)
+    about = "let the pages of this origin use the API: https://shop.example; again for more"
+    value("--allow-origin", "ORIGIN", about, listed, (), action=_Each)
+    about = "heed the X-Forwarded headers of this address or network; again for more"
+    value("--trust-proxy", "ADDRESS", about, listed, (), action=_Each)
 
 
 def _score_options(parser: Parser) -> None:
@@ -465,6 +628,8 @@ def _score_options(parser: Parser) -> None:
     parser.text_column()
     parser.reading()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
+    about = "write cells that a spreadsheet would run as formulas without an apostrophe"
+    parser.switch("--no-escape-formulas", about)
     parser.switch("--quiet", "print errors only")
 
 
@@ -481,7 +646,9 @@ def _promote_options(parser: Parser) -> None:
 
 def _drift_options(parser: Parser) -> None:
     value, switch = parser.value, parser.switch
-    value("--data", "FILE", "reviews, instead of those of the log", Path)
+    data = value("--data", "FILE", "reviews, instead of those of the log", Path)
+    # by no means the file that is trained on
+    data.variable = "SENTIMENT_DRIFT_DATA"  # type: ignore[attr-defined]
     parser.columns()
     parser.labelling()
     parser.reading()
@@ -508,8 +675,40 @@ def _replay_options(parser: Parser) -> None:
     parser.switch("--quiet", "print the verdicts only")
 
 
+def _forget(options: argparse.Namespace, names: Iterable[str]) -> None:
+    """Leave out those of the options that nobody gave: the environment said them, for others."""
+    for dest in options.from_environment & set(names):
+        setattr(options, dest, None)
+
+
+def _compare_options(parser: Parser) -> None:
+    value, switch = parser.value, parser.switch
+    parser.epilog = (
+        f"A and B: one of {', '.join(ALGORITHMS)}, or a version, as 3 or champion, which is "
+        "trained anew. Parameters by comma are fixed, as in LinearSVM,C=0.1,min_df=2; those of an "
+        "algorithm that are not given are searched on each split's training part."
+    )
+    parser.add_argument("a", metavar="A", type=contender, help="what there is")
+    parser.add_argument("b", metavar="B", type=contender, help="what may be better")
+    value("--data", "FILE", "reviews (default: data.csv)", default=DATA)
+    parser.columns()
+    parser.labelling()
+    parser.reading()
+    value("--splits", "N", "paired splits, 70/30 (default: 20)", several, 20)
+    about = "published splits at random, hashed keeps equal texts together (default: hashed)"
+    value("--split", None, about, default="hashed", choices=("hashed", "published"))
+    value("--trials", "N", "trials of each search (default: 10)", count, COMPARED_TRIALS)
+    value("--seed", "N", "of the first split and its searches (default: 0)", from_zero, 0)
+    value("--jobs", "N", "processes (default: as many as processors)", count)
+    switch("--json", "print everything as JSON and nothing else")
+    switch("--quiet", "print the conclusion only")
+
+
 def _check_labelling(options: argparse.Namespace, parser: Parser) -> None:
     """Complain of options of labels and ratings that do not go together."""
+    for column, others in (("label_column", OF_RATINGS), ("rating_column", OF_LABELS)):
+        if getattr(options, column) is not None and column not in options.from_environment:
+            _forget(options, others)
     if options.label_column is not None and options.rating_column is not None:
         parser.error("--rating-column and --label-column: give one of them")
     try:
@@ -520,7 +719,7 @@ def _check_labelling(options: argparse.Namespace, parser: Parser) -> None:
 
 def _check(options: argparse.Namespace, parser: Parser) -> None:
     """Complain of options that do not go together."""
-    if options.command in {"promote", "drift", "replay"}:
+    if options.command in {"promote", "drift", "replay", "compare"}:
         _check_labelling(options, parser)
     if options.command == "promote" and options.force:
         if not options.reason.strip():
@@ -528,11 +727,13 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         if options.to == "staging":
             parser.error("staging has no gate; leave --force out")
     if options.command == "drift":
-        of_log = (options.since, options.window, options.source, options.log_url)
-        if options.data is not None and any(value is not None for value in of_log):
+        of_log = ("since", "window", "source", "log_url")
+        of_file = (*READING, *LABELLING)
+        _forget(options, of_file if options.data is None else of_log)
+        if options.data is not None and any(getattr(options, of) is not None for of in of_log):
             said = "--since, --window, --source and --log-url are for the log"
             parser.error(f"{said}; leave them or --data")
-        for given in (*READING, *LABELLING) if options.data is None else ():
+        for given in of_file if options.data is None else ():
             if getattr(options, given) is not None:
                 parser.error(f"--{given.replace('_', '-')} needs a file: --data FILE")
     if options.command == "serve" and options.debug and options.host not in LOOPBACK:

@@ -15,7 +15,7 @@ from sentiment.cli.options import LOOPBACK
 from sentiment.console import Terminal
 from sentiment.serving.app import create_app
 from sentiment.serving.config import Limits, ServingConfig, look_ahead
-from sentiment.serving.server import free_address, run_server
+from sentiment.serving.server import Listener, run_server
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -25,28 +25,29 @@ def run(options: Namespace) -> int:
     """Serve until a signal and return 0. Raise `UserError` before anything listens."""
     terminal = Terminal(quiet=options.quiet)
     config = serving_config(options)
-    address = free_address(options.host, options.port)
+    listener = Listener(options.host, options.port)
     warning = look_ahead(config)
     log = config.open_log()
     if warning:
         terminal.say(warning)
     if config.token is None and options.host not in LOOPBACK:
         terminal.say(
-            f"whoever reaches {options.host} may send feedback and read /ab: set "
+            f"whoever reaches {options.host} may send feedback and read /ab and /model: set "
             "SENTIMENT_API_TOKEN to ask for a token"
         )
 
     def ready(app: Flask) -> None:
-        terminal.say(f"http://{address}: {_serving(app)}")
+        terminal.say(f"http://{listener}: {_serving(app)}")
 
     if options.debug:
         app = create_app(config, log=log)
         ready(app)
-        app.run(address.host, address.port, debug=True, use_reloader=False, threaded=True)
+        listener.socket.close()
+        app.run(listener.host, listener.port, debug=True, use_reloader=False, threaded=True)
         return 0
     return run_server(
         lambda: create_app(config, log=log),
-        address,
+        listener,
         workers=options.workers,
         threads=options.threads,
         ready=ready,
@@ -65,6 +66,8 @@ def serving_config(options: Namespace) -> ServingConfig:
         log_url=options.log_url,
         store_text=not options.no_store_text,
         retention_days=options.retention,
+        allow_origins=options.allow_origin,
+        trust_proxies=options.trust_proxy,
         limits=Limits(options.max_body, options.max_texts, options.max_characters),
     )
 

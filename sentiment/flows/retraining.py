@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sentiment.data.reviews import TextHashes, text_hashes
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import PredictionLogError
+from sentiment.masking import mask
 from sentiment.model.algorithms import (
     ALGORITHMS,
     PREFERRED,
@@ -24,6 +25,7 @@ from sentiment.model.algorithms import (
     build_candidate,
     logged_parameters,
 )
+from sentiment.model.calibration import DECISION_RULE, OWN, DecisionRule
 from sentiment.predictions.feedback import LabelledReviews
 from sentiment.predictions.log import default_log_url, running_comparison
 from sentiment.registry import lifecycle as registry
@@ -75,12 +77,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A configuration to train; `origin` says in words where it comes from."""
+    """A configuration to train; `origin` says in words where it comes from.
+
+    `decision` is how its threshold is set.
+    """
 
     algorithm: str
     candidate: Candidate
     config: Config
     origin: str
+    decision: DecisionRule = OWN
 
     def parameters(self) -> dict[str, object]:
         """Return the parameters to log, which identify the configuration."""
@@ -129,12 +135,14 @@ def choose(store: Store, config: Config, prepared: PreparedReviews) -> Chosen:
 
     `champion` takes algorithm and parameters of the production version. Without one it takes those
     of the search for `PREFERRED` with the best cross-validated score, of the searches on these
-    reviews or an earlier state of them; else the published ones.
+    reviews or an earlier state of them; else the published ones. The rule of decision is always
+    that of the version or the search that it follows.
     """
-    if config == "published":
-        return _published("the published one")
     production = registry.production_version(store)
     version = registry.registered_versions(store).get(production or "")
+    decision = DecisionRule.of_tag(version.tags.get(DECISION_RULE)) if version else OWN
+    if config == "published":
+        return _published("the published one", decision)
     if version is not None and version.run_id:  # it may have been deleted by hand
         run = store.client.get_run(version.run_id)
         if run.data.params.get("model") in ALGORITHMS:
@@ -150,20 +158,32 @@ def choose(store: Store, config: Config, prepared: PreparedReviews) -> Chosen:
     if searched:
         best = max(searched, key=lambda run: run.data.metrics["cv_f1_macro"])
         return _from_run(best, f"that of the best search on this data, {best.info.run_name}")
-    return _published("the published one, since nothing was searched on this data yet")
+    return _published("the published one, since nothing was searched on this data yet", decision)
 
 
-def _published(origin: str) -> Chosen:
-    return Chosen(PREFERRED, published_candidate(), "published", origin)
+def _published(origin: str, decision: DecisionRule) -> Chosen:
+    origin += "" if decision == OWN else f", {decision}"
+    return Chosen(PREFERRED, published_candidate(), "published", origin, decision)
 
 
 def _from_run(run: Run, origin: str) -> Chosen:
+    decision = DecisionRule.of_tag(run.data.tags.get(TAG + DECISION_RULE))
     if run.data.params.get(CONFIG_PARAMETER) == "published":
-        return _published(origin)
+        return _published(origin, decision)
     algorithm = run.data.params["model"]
+    origin += f" ({algorithm})" if decision == OWN else f" ({algorithm}, {decision})"
+    return Chosen(algorithm, recorded_candidate(run), "champion", origin, decision)
+
+
+def recorded_candidate(run: Run) -> Candidate:
+    """Return the configuration that a run was trained with, unfitted.
+
+    Raises `ValueError` when its parameters do not say it, and KeyError without an algorithm.
+    """
+    if run.data.params.get(CONFIG_PARAMETER) == "published":
+        return published_candidate()
     # the wider space takes every parameter of the narrower one, which are all logged
-    candidate = build_candidate(algorithm, run.data.params, "guide")
-    return Chosen(algorithm, candidate, "champion", f"{origin} ({algorithm})")
+    return build_candidate(run.data.params["model"], run.data.params, "guide")
 
 
 def _searched_these(store: Store, run: Run, digest: str, texts: TextHashes) -> bool:
@@ -175,7 +195,12 @@ def _searched_these(store: Store, run: Run, digest: str, texts: TextHashes) -> b
 
 
 def unchanged_since(
-    store: Store, candidate: Candidate, labelled: LabelledReviews, *, exactly: bool = True
+    store: Store,
+    candidate: Candidate,
+    labelled: LabelledReviews,
+    *,
+    exactly: bool = True,
+    decision: DecisionRule = OWN,
 ) -> Outcome | None:
     """Return the newest version that training now would only repeat, or None.
 
@@ -186,7 +211,8 @@ def unchanged_since(
     for number, version in reversed(registry.registered_versions(store).items()):
         tags = version.tags
         digest = tags.get("data_digest", "")
-        if tags.get(FINGERPRINT) != report.training_fingerprint(digest, candidate, rule=rule):
+        same = report.training_fingerprint(digest, candidate, rule=rule, decision=decision)
+        if tags.get(FINGERPRINT) != same:
             continue  # another configuration or other code
         if digest == labelled.digest:
             return Outcome(version.run_id or "", number, new=False)
@@ -219,7 +245,7 @@ def log_retraining(
     """
     flow_run_id, flow_run_url = flow_run
     fingerprint = report.training_fingerprint(
-        labelled.digest, chosen.candidate, rule=labelled.loaded.rule
+        labelled.digest, chosen.candidate, rule=labelled.loaded.rule, decision=chosen.decision
     )
     # with the fingerprint: a run that is retried after the data changed is another run
     tags = {KIND: RETRAINING_KIND, RUN_TAG: flow_run_id, TAG + FINGERPRINT: fingerprint}
@@ -227,12 +253,15 @@ def log_retraining(
     if earlier:
         run_id = earlier[0].info.run_id
     else:
-        context = {TAG + "flow_run_url": flow_run_url, TAG + "git_commit": tracking.git_commit()}
+        context = {
+            TAG + "flow_run_url": mask(flow_run_url),
+            TAG + "git_commit": tracking.git_commit(),
+        }
         run_id = tracking.begin_run(store, store.settings.ledger, {**tags, **context})
     report.log_scores(store, run_id, fitted, prepared)
     log_values(store, run_id, params=chosen.parameters())
     report.log_report(store, run_id, fitted, prepared)
-    unchanged = unchanged_since(store, chosen.candidate, labelled)
+    unchanged = unchanged_since(store, chosen.candidate, labelled, decision=chosen.decision)
     registered = bool(store.client.search_model_versions(f"run_id = '{run_id}'"))
     if unchanged is not None and not registered:  # else this is a second attempt
         log_values(store, run_id, tags={TAG + "unchanged_since": unchanged.version})

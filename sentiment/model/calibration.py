@@ -1,17 +1,19 @@
-"""Calibrate classifiers: the label stays the classifier's own, the probability is Platt's.
+"""Calibrate classifiers: the probability is Platt's, the label the classifier's own or the user's.
 
     model = calibrate(classifier, decisions, matrix, labels)  # of scikit-learn's classes only
     reading = read_calibration(model)                         # what serving needs of it
 
 All algorithms get their probabilities in one way, so these can be compared: a sigmoid of the
 decision value, fitted on decisions about texts that the classifier had not seen. With balanced
-class weights the label does not change at a probability of one half but at `threshold`.
+class weights the label does not change at a probability of one half but at `threshold`. A
+`DecisionRule` may set the threshold to a recall of negative instead.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -26,7 +28,35 @@ from sentiment.errors import CalibrationError
 from sentiment.metrics import Floats, Labels
 from sentiment.model.nb_logistic import NBLogisticRegression
 
+DECISION_RULE = "decision_rule"  # tag of a run and of a version: `str` of its `DecisionRule`
+TO_RECALL = "recall of negative "  # and the recall
 TIE = 1e-9  # decision values this near to 0 are a tie, whose label is a matter of rounding
+
+
+@dataclass(frozen=True)
+class DecisionRule:
+    """From which probability of positive a review is labelled positive.
+
+    It is the classifier's own, or what gives `recall_negative` (above 0, below 1) among reviews
+    that it had not seen. A version keeps its rule as one tag.
+    """
+
+    recall_negative: float | None = None
+
+    def __str__(self) -> str:
+        if self.recall_negative is None:
+            return "the classifier's own"
+        return f"{TO_RECALL}{self.recall_negative}"
+
+    @classmethod
+    def of_tag(cls, tag: str | None) -> Self:
+        """Return the rule that a tag says; without one it is the classifier's own."""
+        if tag is None or not tag.startswith(TO_RECALL):
+            return cls()
+        return cls(float(tag.removeprefix(TO_RECALL)))
+
+
+OWN = DecisionRule()
 
 
 def linear_form(model: Any) -> Any:
@@ -74,9 +104,9 @@ def term_weights(model: Any) -> Floats | None:
 
 
 def calibrate(
-    model: Any, decisions: Floats, matrix: Any, labels: Labels
+    model: Any, decisions: Floats, matrix: Any, labels: Labels, rule: DecisionRule = OWN
 ) -> FixedThresholdClassifier:
-    """Put Platt's sigmoid and the classifier's own threshold on a fitted binary classifier.
+    """Put Platt's sigmoid and the threshold of `rule` on a fitted binary classifier.
 
     Parameters
     ----------
@@ -87,6 +117,8 @@ def calibrate(
         decisions would be too sure of themselves, and so would the probabilities.
     matrix, labels : csr_matrix of shape (n, terms), array of shape (n,)
         TF-IDF of the training texts; 0 or 1, both present.
+    rule : DecisionRule
+        How the threshold is set.
 
     Returns
     -------
@@ -99,7 +131,8 @@ def calibrate(
     ------
     CalibrationError
         The labels on the training matrix are not those of the model's own `predict`, by which it
-        was scored; or a higher decision value does not make positive more probable.
+        was scored; or a higher decision value does not make positive more probable; or the recall
+        of `rule` cannot be had (`threshold_at_recall`).
 
     Notes
     -----
@@ -142,7 +175,31 @@ def calibrate(
             "reviews get another label than by the model's own predict, by which it was scored; "
             "such a model is not registered"
         )
+    if rule.recall_negative is not None:
+        probabilities = read_calibration(final).probability(decisions)
+        final.threshold = threshold_at_recall(probabilities, labels, rule.recall_negative)
     return final
+
+
+def threshold_at_recall(probabilities: Floats, labels: Labels, recall: float) -> float:
+    """Return the lowest threshold below which the share `recall` of the negative reviews lies.
+
+    `probabilities` of positive, 0–1, are of reviews that the model had not seen, shape (n,), and
+    `labels` are theirs, 0 or 1, both present. Equal probabilities are on one side, so the recall
+    reached may be higher. Raises `CalibrationError` when a coin would do as well: the recalls of
+    both classes do not add up to more than 1, as where every review is called negative.
+    """
+    negative = np.sort(probabilities[labels == 0])
+    needed = max(1, math.ceil(recall * len(negative) - TIE))
+    threshold = float(np.nextafter(negative[needed - 1], 1))
+    reached = float(np.mean(negative < threshold))
+    kept = float(np.mean(probabilities[labels == 1] >= threshold))
+    if reached < recall - TIE or reached + kept <= 1:
+        raise CalibrationError(
+            f"a recall of negative of {recall:g} is out of reach: among reviews that the model had "
+            f"not seen it leaves {kept:.1%} of the positive ones positive; ask for a lower one"
+        )
+    return threshold
 
 
 @dataclass(frozen=True)
@@ -162,6 +219,10 @@ class Calibration:
     threshold: float
     prior: float
 
+    def probability(self, decisions: Floats) -> Floats:
+        """Return the probability of positive, 0–1, of decision values; of the same shape."""
+        return np.asarray(expit(self.slope * decisions + self.offset))
+
     def answers(self, matrix: Any) -> tuple[Floats, Floats]:
         """Return the decision value and the probability of positive of each TF-IDF row.
 
@@ -172,7 +233,7 @@ class Calibration:
             decisions = decision_values(self.classifier, matrix)
         else:
             decisions = np.asarray(matrix @ self.weights + self.intercept)
-        probabilities = expit(self.slope * decisions + self.offset)
+        probabilities = self.probability(decisions)
         probabilities[np.diff(matrix.indptr) == 0] = self.prior
         return decisions, probabilities
 

@@ -1,4 +1,9 @@
-"""Run the app in gunicorn's worker processes, each with threads, until a signal ends them.
+"""Run the app in worker processes that share one listening socket, until a signal ends them.
+
+Each worker is a waitress, which hands a request to a thread when it has all of it, and sends the
+answer by itself: a client that sends or reads slowly, or not at all, costs a connection and some
+memory, never a thread. What waitress leaves open is settled here: how long one may take for a
+request or an answer, who has to go when there are too many, and what is said of that.
 
 SIGTERM lets open requests end and the log be written; a worker that dies is replaced.
 """
@@ -7,211 +12,420 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
+import multiprocessing
 import os
-import select
-import shutil
+import resource
+import signal
 import socket
-import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import connection
+from types import FrameType
+from typing import Any, NoReturn
 
 from flask import Flask
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
-from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
-from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-from gunicorn.http.errors import (  # type: ignore[import-untyped]
-    ConfigurationProblem,
-    ExpectationFailed,
-    LimitRequestHeaders,
-    LimitRequestLine,
-    ParseException,
-)
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from waitress import create_server
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
 
-from sentiment.errors import ServerError, raise_if_interrupted
+from sentiment.errors import ServerError, UserError, raise_if_interrupted
 from sentiment.serving.metrics import FOLDER_VARIABLE, forget_process
 
-BOOT_SECONDS = 120  # a worker that says nothing for so long is replaced
 GRACE_SECONDS = 30  # for open requests after SIGTERM; a full batch takes a few
-KEEP_ALIVE_SECONDS = 15
-# A client that sends a part of its request and then nothing holds a thread for so long
-RECEIVE_SECONDS = 10
-# A body that was refused is still read so far: a client that is sending does not listen, and would
+CLOSING_SECONDS = 15  # more, for the log to be written, before a worker is killed
+# From the first byte of a request, or from the connection, to the last byte of its body
+REQUEST_SECONDS = 15
+KEEP_ALIVE_SECONDS = 15  # between an answer and the next request
+ANSWER_SECONDS = 60  # to read an answer: ten thousand reviews over a slow line
+# Of one worker. Beyond that, those go first that have kept it waiting longest
+CONNECTIONS = 1_000
+FILES = 3  # a connection may have: itself, a long body, a long answer
+OTHER_FILES = 100
+HEAD_BYTES = 16 * 2**10  # twice what servers usually take
+# A body that is too large is still read so far: a client that is sending does not listen, and would
 # find the connection broken instead of the answer
 READ_ON = 16 * 2**20
-# How long a thread stays with a client that may ask again, while there are threads to spare: going
-# back to the worker's loop for the next request costs a third of a request's time
-STAY_MILLISECONDS = 10
+BACKLOG = 1024
 # Python's own 5 ms between threads let a review wait for a batch at each of its steps
 SWITCH_SECONDS = 0.0005
-STATUSES = {
-    LimitRequestLine: (414, "URI Too Long"),
-    ExpectationFailed: (417, "Expectation Failed"),
-    LimitRequestHeaders: (431, "Request Header Fields Too Large"),
-}
+EXIT_NOT_READY = 3  # of a worker whose app could not be made
+ENDINGS = (signal.SIGTERM, signal.SIGINT)
+Ready = Callable[[Flask], None]
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the server listens."""
+class Listener:
+    """A socket that is bound and does not listen yet; `str` gives `host:port`."""
 
-    host: str
-    port: int
+    def __init__(self, host: str, port: int) -> None:
+        """Bind; port 0 becomes a free one. Raises `ServerError`."""
+        self.host, self.port = host, port
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # "Urgent" bytes are data: apart from them, they would wake the worker without end
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            self.socket.bind((host, port))
+        except OSError as error:
+            self._refuse(error)
+        self.port = self.socket.getsockname()[1]
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def listen(self) -> None:
+        """Let clients connect. Raises `ServerError` when another program came first."""
+        try:
+            self.socket.listen(BACKLOG)
+        except OSError as error:
+            self._refuse(error)
 
-def free_address(host: str, port: int) -> Address:
-    """Return the address if it can be listened on; port 0 becomes a free one.
-
-    Raises `ServerError`.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return Address(host, probe.getsockname()[1])
-    except OSError as error:
+    def _refuse(self, error: OSError) -> NoReturn:
+        self.socket.close()
         raise ServerError(
-            f"cannot listen on {Address(host, port)} ({error.strerror}); name another with --host "
-            "or --port"
+            f"cannot listen on {self} ({error.strerror}); name another with --host or --port"
         ) from None
 
 
+# --- all workers -----------------------------------------------------------------------------
+
+
 def run_server(
-    make_app: Callable[[], Flask],
-    address: Address,
-    *,
-    workers: int,
-    threads: int,
-    ready: Callable[[Flask], None],
+    make_app: Callable[[], Flask], listener: Listener, *, workers: int, threads: int, ready: Ready
 ) -> int:
-    """Serve until a signal; return the exit code.
+    """Serve until a signal; return the exit code. Raise `ServerError` if a worker cannot start.
 
     `make_app` is called in each worker, after the fork, and `ready` in the first one when it is
     about to answer. What the caller imported before is shared by all workers.
     """
-    memory = Path("/dev/shm")  # a heartbeat must not wait for a disk
-
-    def began(worker: Any) -> None:
-        gc.freeze()  # the model as well
-        sys.setswitchinterval(SWITCH_SECONDS)
-        if worker.age == 1:  # the first of all; later ones replace those that died
-            ready(worker.app.wsgi())
-
-    options = {
-        "bind": str(address),
-        "workers": workers,
-        "threads": threads,
-        "worker_class": SentimentWorker,
-        "logger_class": QuietLogger,
-        "loglevel": "warning",
-        "timeout": BOOT_SECONDS,
-        "graceful_timeout": GRACE_SECONDS,
-        "keepalive": KEEP_ALIVE_SECONDS,
-        "worker_tmp_dir": str(memory) if os.access(memory, os.W_OK) else None,
-        "control_socket_disable": True,
-        "post_worker_init": began,
-        "worker_exit": _ended,
-        "child_exit": _reaped,
-    }
-    owner = os.getpid()
-    folder = tempfile.mkdtemp(prefix="sentiment_metrics_") if workers > 1 else None
-    if folder is not None:
-        os.environ[FOLDER_VARIABLE] = folder
-    # What is imported stays: left out of every later garbage collection, its memory remains shared,
-    # no request waits for it to be looked through, and a worker ends in an instant.
-    gc.collect()
-    gc.freeze()
-    raise_if_interrupted()
-    try:
-        Arbiter(_Application(make_app, options)).run()
-    except SystemExit as error:
-        if os.getpid() != owner:  # a worker ends through here as well
-            raise
-        return error.code if isinstance(error.code, int) else 0
-    finally:
-        if folder is not None and os.getpid() == owner:
-            shutil.rmtree(folder, ignore_errors=True)
-            del os.environ[FOLDER_VARIABLE]
+    supervisor = _Supervisor(make_app, listener, threads, ready)
+    with _metrics_of_all(workers), supervisor.handling_signals():
+        # What is imported stays: left out of every later garbage collection, its memory remains
+        # shared, no request waits for it to be looked through, and a worker ends in an instant.
+        gc.collect()
+        gc.freeze()
+        raise_if_interrupted()
+        listener.listen()
+        supervisor.run(workers)
     return 0
 
 
-class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
-    def __init__(self, make_app: Callable[[], Flask], options: dict[str, Any]) -> None:
-        self.load, self._options = make_app, options
-        super().__init__()
-
-    def load_config(self) -> None:
-        """Hand our settings to gunicorn."""
-        for name, value in self._options.items():
-            self.cfg.set(name, value)
-
-
-def _ended(_: Any, worker: Any) -> None:
-    """In the worker, after its last request."""
-    app = worker.app.callable
-    if app is not None:
-        app.extensions["serving"].close()
-
-
-def _reaped(_: Any, worker: Any) -> None:
-    """In the master, when a worker is gone."""
-    if FOLDER_VARIABLE in os.environ:
-        forget_process(worker.pid)
-
-
-class SentimentWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
-    """Gunicorn's threaded worker, patient with slow clients for a while only."""
-
-    def handle(self, conn: Any) -> Any:
-        """Answer a request of the connection, and those that follow at once."""
-        seconds = struct.pack("ll", RECEIVE_SECONDS, 0)
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
-        again = super().handle(conn)
-        while again is True and self.alive and self.nr_conns < self.cfg.threads:
-            more = select.poll()
-            more.register(conn.sock, select.POLLIN)
-            if not more.poll(STAY_MILLISECONDS):
-                break
-            again = super().handle(conn)
-        return again
-
-    def handle_request(self, req: Any, conn: Any) -> bool:
-        """Run the app; return whether the connection can be used again."""
-        again = super().handle_request(req, conn)
-        until = time.monotonic() + RECEIVE_SECONDS
-        return bool(conn.parser.finish_body(deadline=until, max_bytes=READ_ON)) and again
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Refuse what is not HTTP, in the form that all errors of the API have."""
-        if not isinstance(exc, ParseException) or isinstance(exc, ConfigurationProblem):
-            super().handle_error(req, client, addr, exc)
-            return
-        status, reason = STATUSES.get(type(exc), (400, "Bad Request"))
-        error = {"error": reason.lower(), "where": "the request's head", "expected": "HTTP/1.1"}
-        body = json.dumps(error)
-        head = (
-            f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+@contextmanager
+def _metrics_of_all(workers: int) -> Iterator[None]:
+    """Give several workers a folder in which their metrics are added up."""
+    if workers == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="sentiment_metrics_") as folder:
+        os.environ[FOLDER_VARIABLE] = folder
         try:
-            client.sendall((head + body).encode())
-        except OSError:
-            self.log.debug("a client that sent no HTTP did not wait for the answer")
+            yield
+        finally:
+            del os.environ[FOLDER_VARIABLE]
 
 
-class QuietLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
-    """Gunicorn's log without the clients that stopped sending: that is no error of ours."""
+class _Supervisor:
+    """Starts the workers, replaces those that die, and ends them."""
 
-    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log the exception that is being handled."""
-        if not isinstance(sys.exc_info()[1], BlockingIOError):
-            super().exception(msg, *args, **kwargs)
+    def __init__(
+        self, make_app: Callable[[], Flask], listener: Listener, threads: int, ready: Ready
+    ) -> None:
+        self._what = make_app, listener.socket, threads
+        self._ready = ready
+        self._workers: list[multiprocessing.process.BaseProcess] = []
+        self._kill_at: float | None = None  # set when all are to end
+
+    @contextmanager
+    def handling_signals(self) -> Iterator[None]:
+        """Let the signals end the workers; a second one does so at once."""
+        before = {number: signal.signal(number, self._end) for number in ENDINGS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def run(self, count: int) -> None:
+        """Keep so many workers running until a signal."""
+        self._start(self._ready)
+        for _ in range(1, count):
+            self._start(None)
+        try:
+            while self._workers:
+                connection.wait([worker.sentinel for worker in self._workers], 1.0)
+                for worker in [each for each in self._workers if not each.is_alive()]:
+                    self._replace(worker)
+                if self._kill_at is not None and time.monotonic() > self._kill_at:
+                    break
+        finally:
+            for worker in self._workers:
+                worker.kill()
+                worker.join()
+
+    def _end(self, *_: object) -> None:
+        again = self._kill_at is not None
+        self._kill_at = time.monotonic() + (0 if again else GRACE_SECONDS + CLOSING_SECONDS)
+        for worker in self._workers:
+            worker.terminate()
+
+    def _start(self, ready: Ready | None) -> None:
+        """Fork a worker. Until it has handlers of its own, signals wait."""
+        worker = multiprocessing.get_context("fork").Process(
+            target=_work, args=(*self._what, ready), name="worker"
+        )
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+        try:
+            if self._kill_at is None:
+                worker.start()
+                self._workers.append(worker)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+
+    def _replace(self, worker: multiprocessing.process.BaseProcess) -> None:
+        self._workers.remove(worker)
+        if FOLDER_VARIABLE in os.environ:
+            assert worker.pid is not None
+            forget_process(worker.pid)
+        if self._kill_at is not None:
+            return
+        if worker.exitcode == EXIT_NOT_READY:
+            raise ServerError("a worker could not start, as said above")
+        self._start(None)
+
+
+# --- one worker ------------------------------------------------------------------------------
+
+
+def _work(
+    make_app: Callable[[], Flask], listening: socket.socket, threads: int, ready: Ready | None
+) -> None:
+    """Be a worker, from the fork to the end."""
+    try:
+        app = make_app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_NOT_READY)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(EXIT_NOT_READY)
+    worker = _Worker(app, listening, threads)
+    for number in ENDINGS:
+        signal.signal(number, worker.end)
+    gc.freeze()  # the model as well
+    sys.setswitchinterval(SWITCH_SECONDS)
+    if ready is not None:
+        ready(app)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+    worker.server.run()
+    app.extensions["serving"].close()
+
+
+class _Worker:
+    """A waitress that neither waits for its clients for ever nor runs out of connections."""
+
+    def __init__(self, app: Flask, listening: socket.socket, threads: int) -> None:
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a full queue is no error
+        self._connections, self._parent = _room(), os.getppid()
+        self._look_at, self._end_at = 0.0, float("inf")
+        self.server = create_server(
+            app,
+            sockets=[listening],
+            threads=threads,
+            backlog=BACKLOG,
+            # never reached, unless each of them has an open request
+            connection_limit=self._connections + OTHER_FILES // 2,
+            asyncore_use_poll=True,  # `select` ends at 1,024 files
+            cleanup_interval=0,  # `_look_after` is called each time before waitress waits
+            # notices that a client left while its request waits for a thread
+            channel_request_lookahead=1,
+            max_request_header_size=HEAD_BYTES,
+            max_request_body_size=app.config["MAX_CONTENT_LENGTH"] + READ_ON,
+            clear_untrusted_proxy_headers=False,  # the app knows which of them it believes
+            log_socket_errors=False,  # that clients leave is no error
+            ident=None,
+        )
+        self.server.channel_class = _Channel
+        self.server.maintenance = self._look_after
+        self._accept = self.server.handle_accept
+        self.server.handle_accept = self._accept_all
+
+    def end(self, _: int, __: FrameType | None) -> None:
+        """Answer what is open, and end; a signal handler."""
+        self._end_at = min(self._end_at, time.time() + GRACE_SECONDS)
+        self.server.pull_trigger()
+
+    def _accept_all(self) -> None:
+        """Accept who waits; one in each round would leave the others to a crowd."""
+        channels, before = self.server.active_channels, -1
+        while before < len(channels) < self._connections:
+            before = len(channels)
+            self._accept()
+
+    def _look_after(self, now: float) -> None:
+        """Close connections whose clients let us wait for too long, or that are too many."""
+        channels = self.server.active_channels
+        ending = self._end_at < float("inf")
+        if now < self._look_at and len(channels) < self._connections and not ending:
+            return
+        self._look_at = now + 1.0
+        waiting = [channel for channel in channels.values() if not channel.requests]
+        for channel in waiting:
+            if channel.deadline < now:
+                channel.give_up()
+        if len(channels) >= self._connections:
+            waiting.sort(key=lambda channel: channel.waits_since)
+            for channel in waiting[: self._connections // 10]:
+                channel.hang_up()
+        if os.getppid() != self._parent:  # killed, and nobody will tell us to end
+            self.end(0, None)
+        if ending:
+            self._let_go(now)
+
+    def _let_go(self, now: float) -> None:
+        channels = self.server.active_channels
+        if self.server.accepting:
+            # one round more: what has come by now is still read
+            self.server.accepting = False
+            self.server.pull_trigger()
+            return
+        for channel in [*channels.values()]:
+            if not channel.requests and not channel.total_outbufs_len and channel.request is None:
+                channel.hang_up()
+        if not channels or now > self._end_at:
+            raise SystemExit
+
+
+def _room() -> int:
+    """Return how many connections the system lets a worker have, at most `CONNECTIONS`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES * CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+            soft = more
+        return max(1, min(CONNECTIONS, (soft - OTHER_FILES) // FILES))
+    return CONNECTIONS
+
+
+class _RequestTimeout(BadRequest):  # type: ignore[misc]  # waitress is untyped
+    code, reason = 408, "Request Timeout"
+
+
+class _UriTooLong(BadRequest):  # type: ignore[misc]
+    code, reason = 414, "URI Too Long"
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Waitress' own, which refuses all that is no HTTP."""
+
+    error: Any = None
+    followed = False  # by another request before it was answered
+
+    def received(self, data: bytes) -> int:
+        """Take more of the request; return how many bytes of the data need no other look.
+
+        What follows a whole request is thrown away. No client we know sends its next request
+        before it has the answer, and hundreds fit into what is read at once.
+        """
+        taken: int = super().received(data)
+        if self.completed and not self.empty and taken < len(data):
+            self.followed = bool(data[taken:].strip())
+            taken = len(data)
+        if self.error is not None:
+            self.expect_continue = False  # nor is it told to go on, as waitress would
+        too_large = isinstance(self.error, RequestHeaderFieldsTooLarge)
+        if too_large and b"\n" not in self.header_plus + data:
+            self.error = _UriTooLong("")
+        return taken
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the head. Raises waitress' own errors alone."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # `http://[` as the address, or a number of 5,000 digits
+            raise ParsingError(str(error)) from None
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    def execute(self) -> None:
+        """Run the app; the client has to send again what it sent too early."""
+        if self.request.followed:
+            self.set_close_on_finish()
+        super().execute()
+
+
+class _Refusal(ErrorTask):  # type: ignore[misc]
+    def execute(self) -> None:
+        """Refuse what is not HTTP, in the form that all errors of the API have."""
+        code, reason = self.request.error.code, self.request.error.reason
+        where, expected = "the request", "HTTP/1.1"
+        if code == 500:
+            where, expected = "the server", "an answer; the server's log says what went wrong"
+        elif code == 501:  # an unknown Transfer-Encoding: not our fault, as a 5xx would say
+            code, reason = 400, BadRequest.reason
+        error = {"error": reason.lower(), "where": where, "expected": expected}
+        body = json.dumps(error).encode()
+        self.status = f"{code} {reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection. `waits_since` and `deadline` (seconds) are of what its client is to do now."""
+
+    parser_class, task_class, error_task_class = _Parser, _Task, _Refusal
+    request: Any = None  # what has come of the next one
+
+    def __init__(self, *values: Any, **more: Any) -> None:
+        super().__init__(*values, **more)
+        self._idle = False
+        self._wait(REQUEST_SECONDS)
+
+    def received(self, data: bytes) -> bool:
+        """Take bytes of a request."""
+        if self._idle:
+            self._idle = False
+            self._wait(REQUEST_SECONDS)
+        return bool(super().received(data))
+
+    def handle_expt(self) -> None:
+        """Take "urgent" bytes for what they are: `received` has them."""
+
+    def service(self) -> None:
+        """Answer a request, in a thread."""
+        super().service()
+        self._idle = True
+        self._wait(ANSWER_SECONDS if self.total_outbufs_len else KEEP_ALIVE_SECONDS)
+
+    def give_up(self) -> None:
+        """Close a connection whose client is late; say so if that may reach it."""
+        if self.request is None or self.total_outbufs_len:
+            self.hang_up()
+            return
+        with self.requests_lock:
+            self.request.error = _RequestTimeout("")
+            self.requests.append(self.request)
+            self.request = None
+        self.server.add_task(self)
+
+    def hang_up(self) -> None:
+        """Break the connection, so that the wait for its events ends, and waitress closes it.
+
+        Closed here, its number would go to the next connection, and the event with the number.
+        """
+        self.will_close = True
+        with suppress(OSError):  # the client has left
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def _wait(self, seconds: float) -> None:
+        self.waits_since = time.time()
+        self.deadline = self.waits_since + seconds

@@ -6,12 +6,15 @@ wherever it is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from sentiment.data.labels import GUIDES, LABEL_RULE
 from sentiment.errors import TrackingError
+from sentiment.masking import line
+from sentiment.model.behaviour import Case
+from sentiment.model.calibration import DECISION_RULE, OWN
 from sentiment.tracking.store import TAG, Store
 
 CARD = "model_card.md"
@@ -20,6 +23,7 @@ SCORES = {
     "macro-F1, texts not in training": "test_f1_unseen",
     "accuracy": "test_accuracy",
     "recall of negative": "test_recall_negative",
+    "recall of negative, out of fold": "cv_recall_negative",
     "Brier score of the probabilities": "test_brier",
 }
 
@@ -37,9 +41,12 @@ def model_card(store: Store, run_id: str) -> str:
         tables = mlflow.artifacts.download_artifacts(
             run_id=run_id, artifact_path="tables", tracking_uri=store.uri
         )
-        per_class, audit = (pd.read_csv(f"{tables}/{name}.csv") for name in ("per_class", "audit"))
+        per_class, audit, behaviour = (
+            pd.read_csv(f"{tables}/{name}.csv", keep_default_na=False)
+            for name in ("per_class", "audit", "behaviour")
+        )
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = line(str(error).partition("\n")[0])
         raise TrackingError(
             f"run {run_id}: is not a run with a model's report ({reason}); take the id of a "
             "parent run from the MLflow UI"
@@ -80,17 +87,22 @@ were chosen by five-fold cross-validation within that part{found}.
 {parameters}
 
 ## How good it is
-On the other 30 %, with 95 % bootstrap intervals:
+On the other 30 %, with 95 % intervals (out of fold: on the training part, each review by a model
+that had not seen it):
 
 | score | value | interval |
 |---|---|---|
 {scores}
 
 On the training part macro-F1 is {metrics["train_f1"]:.4f}.
+{_decision(tags, metrics)}
 
 | class | precision | recall | F1 | reviews |
 |---|---|---|---|---|
 {classes}
+
+## How it behaves
+{_behaviour(tags, behaviour)}
 
 ## The data behind it
 | check | count | share |
@@ -114,3 +126,37 @@ model.predict(pandas.DataFrame({{"text": texts}}))  # for a list of texts
 
 def _rows(rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def _decision(tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    """Say from which probability a review is positive, and how that was set."""
+    rule = tags.get(TAG + DECISION_RULE, str(OWN))
+    set_to = f"{rule} threshold" if rule == str(OWN) else f"set out of fold to a {rule}"
+    return f"Positive from a probability of {metrics['threshold']:.4f}, {set_to}."
+
+
+def _behaviour(tags: Mapping[str, str], table: pd.DataFrame) -> str:
+    """Return the counts of the behaviour tests, and each case that failed."""
+    intro = (
+        "Tests with sentences of our own (minimum: plain ones get their label; direction: an\n"
+        "addition moves the probability the right way; invariance: what says nothing about the\n"
+        f"product hardly moves it): {tags.get(TAG + 'behaviour', 'not run')}.\n"
+    )
+    asked = table[table["outcome"] != "does not apply"]
+    if asked.empty:
+        return intro.rstrip()
+    cases = asked.assign(failed=asked["outcome"] == "failed")
+    of_what = cases.groupby(["kind", "capability"], sort=False)["failed"].agg(["size", "sum"])
+    counts = _rows(map(str, row) for row in of_what.reset_index().itertuples(index=False))
+    lines = [intro, "| kind | of what | cases | failed |", "|---|---|---|---|", counts]
+    failed = cases[cases["failed"]]
+    if len(failed):
+        lines.append("\nFailed, with the probability of positive:\n")
+    for row in failed.to_dict("records"):
+        case = Case(
+            *(str(row[name]) for name in ("kind", "capability", "text", "expected", "changed"))
+        )
+        found = f"{float(row['probability']):.2f}"
+        found += f" → {float(row['probability_changed']):.2f}" if case.changed else ""
+        lines.append(f"- {case} ({found})")
+    return "\n".join(lines)

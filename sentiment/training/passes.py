@@ -3,6 +3,10 @@
 A pass is a run in the ledger experiment that carries its settings. A process that works on it
 holds `studies/<pass>.lock`, which the operating system frees when the process dies, however it
 dies. So a pass whose run is not FINISHED and whose lock is free was interrupted.
+
+A pass that several workers share has a name that the user gave it, and no lock: its tasks are
+claimed in the storage of its studies. It is never taken for an interrupted one, since no machine
+can tell: whoever joins it carries it on.
 """
 
 from __future__ import annotations
@@ -35,9 +39,12 @@ if TYPE_CHECKING:
 
     from sentiment.data.reviews import SplitMethod
     from sentiment.model.algorithms import SearchSpace
+    from sentiment.training.claims import Claims
 
 PASS, KIND, TRIAL = TAG + "pass", TAG + "kind", TAG + "trial"
 SETTINGS = TAG + "settings"  # a tag, since only tags are written in one step with the run
+SHARED = TAG + "shared"  # tag of a pass that is shared: the id of its tasks
+BEGIN = "begin"  # task of a shared pass: to write its run in the ledger
 EXPERIMENT_KIND, PARENT_KIND, TRIAL_KIND = "experiment", "search", "trial"
 
 
@@ -65,16 +72,19 @@ class PassSettings:
     seed: int
     search_space: SearchSpace
     file_format: str
+    batch: int = 1
+    recall_negative: float | None = None  # None: each classifier's own threshold
 
 
 @dataclass(frozen=True)
 class ExperimentPass:
-    """A pass that this process works on; `lock` is held until the process ends."""
+    """A pass that this process works on: alone, with a `lock` until it ends, or with others."""
 
     id: str
     run_id: str
     settings: PassSettings
-    lock: FileLock
+    lock: FileLock | None = None
+    claims: Claims | None = None  # of a pass that is shared
 
     @property
     def algorithms(self) -> list[str]:
@@ -90,22 +100,81 @@ class ExperimentPass:
         for name, value in settings.items():
             began = getattr(self.settings, name)
             if value != began:
+                how = "resume it with the same, or start a new one without --resume"
+                if self.claims is not None:
+                    how = "join it with the same, or begin another with --join and a new name"
                 raise ResumeError(
                     f"pass {self.id} was begun with {name.replace('_', ' ')} {began}, not {value}; "
-                    "resume it with the same, or start a new one without --resume"
+                    f"{how}"
                 )
 
+    def take(self, task: str) -> bool:
+        """Tell whether this process is to do what is done once; waits until another has done it."""
+        return self.claims is None or self.claims.wait(task)
 
-def begin_pass(store: Store, settings: PassSettings) -> ExperimentPass:
-    """Begin a new pass: take its lock, then create its run in the ledger."""
-    pass_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    lock = _lock(store, pass_id)
-    lock.acquire()
-    tags = {PASS: pass_id, KIND: EXPERIMENT_KIND, TAG + "git_commit": git_commit()}
-    tags[SETTINGS] = json.dumps(asdict(settings))
+    def finish(self, task: str, _: object = None) -> None:
+        """Say that what this process was to do is done; the worker may call it with a result."""
+        if self.claims is not None:
+            self.claims.finish(task)
+
+
+def begin_pass(
+    store: Store, settings: PassSettings, claims: Claims | None = None
+) -> ExperimentPass:
+    """Begin a new pass: take its lock, then create its run in the ledger.
+
+    With `claims` it is shared under their name, and others may join from now on.
+    """
+    tags = {KIND: EXPERIMENT_KIND, TAG + "git_commit": git_commit()}
+    lock = None
+    if claims is None:
+        pass_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+        lock = _lock(store, pass_id)
+        lock.acquire()
+    else:
+        pass_id = claims.name
+        tags[SHARED] = claims.id()
+    tags |= {PASS: pass_id, SETTINGS: json.dumps(asdict(settings))}
     run_id = begin_run(store, store.settings.ledger, tags, name=f"experiment {pass_id}")
     log_values(store, run_id, params=asdict(settings))
-    return ExperimentPass(pass_id, run_id, settings, lock)
+    begun = ExperimentPass(pass_id, run_id, settings, lock, claims)
+    begun.finish(BEGIN)
+    return begun
+
+
+def join_pass(store: Store, claims: Claims, asked: Mapping[str, object]) -> ExperimentPass | None:
+    """Join the shared pass of that name; None when this worker is to begin it (`begin_pass`).
+
+    Waits while another worker begins it. `asked` has the settings that the user named; the reviews
+    may be in another place on each machine. Raises `ResumeError` when it was begun alone, in
+    another tracking store or database, or with other settings.
+    """
+    mine = claims.wait(BEGIN)
+    found = find_runs(store, store.settings.ledger, {KIND: EXPERIMENT_KIND, PASS: claims.name})
+    if not found:
+        if mine:
+            return None
+        raise ResumeError(
+            f"pass {claims.name} is in this --storage and not in this tracking store; give all its "
+            "workers the same MLflow server and --project"
+        )
+    run = found[0]
+    if SHARED not in run.data.tags:
+        raise ResumeError(f"pass {claims.name} was begun without --join, so it is not shared")
+    if run.data.tags[SHARED] != claims.id():
+        raise ResumeError(
+            f"pass {claims.name} has its studies in another database; give all its workers the "
+            "same --storage"
+        )
+    settings = PassSettings(**json.loads(run.data.tags[SETTINGS]))
+    joined = ExperimentPass(claims.name, run.info.run_id, settings, claims=claims)
+    joined.require(**{name: value for name, value in asked.items() if name != "data"})
+    if mine:  # a worker died before it could say so
+        log_values(store, joined.run_id, params=asdict(settings))
+        joined.finish(BEGIN)
+    if run.info.status == KILLED:  # all its workers were stopped
+        reopen(store, run.info.run_id)
+    return joined
 
 
 def resume_pass(
@@ -114,14 +183,23 @@ def resume_pass(
     """Take up the interrupted pass `pass_id`, the newest by default; None when there is none.
 
     `asked` has the settings that the user named. The pass is locked, and nothing changes before
-    `reopen`. Raises `ResumeError` when there is no such pass, another process works on it, or it
-    was begun with other settings.
+    `reopen`. Raises `ResumeError` when there is no such pass, another process works on it, it is
+    shared, or it was begun with other settings.
     """
     interrupted = {run.data.tags[PASS]: run for run in interrupted_passes(store)}
+    runs = find_runs(store, store.settings.ledger, {KIND: EXPERIMENT_KIND})
+    open_ = {run.data.tags[PASS]: run for run in runs if run.info.status != FINISHED}
     if pass_id is None:
-        if not interrupted:
+        under_way = [
+            one
+            for one, run in open_.items()
+            if SHARED in run.data.tags or Path(_lock(store, one).lock_file).exists()
+        ]
+        if not under_way:
             return None
-        pass_id = list(interrupted)[-1]
+        pass_id = next(iter(reversed(interrupted)), under_way[-1])
+    if pass_id in open_ and SHARED in open_[pass_id].data.tags:
+        raise ResumeError(f"pass {pass_id} is shared; carry it on with --join {pass_id}")
     lock = _lock(store, pass_id)
     known = ", ".join(interrupted) or "none"
     unknown = ResumeError(f"no interrupted pass '{pass_id}' in this store; there are: {known}")
@@ -181,6 +259,18 @@ def kill_running(store: Store, pass_id: str, experiments: Iterable[str]) -> None
         for run in find_runs(store, experiment, {PASS: pass_id}):
             if run.info.status == RUNNING:
                 store.client.set_terminated(run.info.run_id, KILLED)
+
+
+def leave_pass(store: Store, this_pass: ExperimentPass, experiments: Iterable[str]) -> None:
+    """Leave a pass that did not come to its end: its open runs are KILLED.
+
+    Of a shared one that others work on they stay RUNNING, and the others are given its tasks.
+    """
+    if this_pass.claims is not None:
+        this_pass.claims.close()
+        if this_pass.claims.others():
+            return
+    kill_running(store, this_pass.id, experiments)
 
 
 def _lock(store: Store, pass_id: str) -> FileLock:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import distributions
@@ -28,6 +28,8 @@ from sentiment.data.labels import CLASS_NAMES, GUIDES, LABEL_RULE, LabelRule
 from sentiment.metrics import Floats, Interval, Labels
 from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
+from sentiment.model.behaviour import Behaviour, behaviour_of
+from sentiment.model.calibration import DECISION_RULE, OWN, DecisionRule
 from sentiment.tracking.artifact import log_pipeline
 from sentiment.tracking.store import DATA_PATH, TAG, Store, log_inputs, log_values
 from sentiment.training import figures
@@ -50,6 +52,9 @@ EXAMPLES = ("Good quality and delivered on time", "Broke after two games, not wo
 VERSION_PARAMETERS = ("model", "cleaning", "cleaning_fingerprint", "split")  # tags, too
 TOP_WORDS = 50  # terms of each class in the table
 FINGERPRINT = "training_fingerprint"  # tag of a run and of a version
+BEHAVIOUR = "behaviour"  # the same: the counts of its behaviour tests in words
+# Tags that a version has of its run
+VERSION_TAGS = ("data_digest", FINGERPRINT, LABEL_RULE, DECISION_RULE, BEHAVIOUR)
 # Raise it when a change of the code gives another model from the same reviews and parameters: the
 # flow then trains anew. A test compares what a model answers with what this version answered.
 MODEL_VERSION = 1
@@ -85,7 +90,11 @@ class PreparedReviews:
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A candidate refitted on the whole training part, and what it did on the holdout."""
+    """A candidate refitted on the whole training part, and what it did on the holdout.
+
+    `cv_recall_negative` is of the served labels as well, among the training reviews, each by the
+    fold that held it out.
+    """
 
     algorithm: str
     candidate: Candidate
@@ -99,6 +108,10 @@ class FittedModel:
     test_accuracy: Interval
     test_recall_negative: Interval
     test_brier: Interval
+    cv_recall_negative: Interval
+    threshold: float
+    rule: DecisionRule
+    behaviour: Behaviour
 
 
 def prepare_reviews(
@@ -138,9 +151,9 @@ def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
     return Matrices(train, candidate.vectorizer.transform(cleaned_test))
 
 
-def folds_of(data: PreparedReviews) -> FoldMatrices:
-    """Return the five folds of the training part."""
-    return FoldMatrices(data.split.train_texts, data.split.y_train)
+def folds_of(data: PreparedReviews, jobs: int | None = None) -> FoldMatrices:
+    """Return the five folds of the training part, of which `jobs` are fitted at once."""
+    return FoldMatrices(data.split.train_texts, data.split.y_train, n_jobs=jobs)
 
 
 def evaluate(
@@ -149,27 +162,34 @@ def evaluate(
     data: PreparedReviews,
     matrices: Matrices,
     folds: FoldMatrices,
+    rule: DecisionRule = OWN,
 ) -> FittedModel:
     """Calibrate a fitted candidate and score it on both parts: the holdout is touched this once.
 
-    The sigmoid is fitted on the decisions of the folds. Cleaning is stateless, so the texts cleaned
-    before serve here, and the cleaning step is put in front of the fitted ones: the pipeline takes
-    raw text and predicts the same to the last bit. Raises `CalibrationError`.
+    The sigmoid is fitted on the decisions of the folds, and a threshold by `rule` set on them.
+    Cleaning is stateless, so the texts cleaned before serve here, and the cleaning step is put in
+    front of the fitted ones: the pipeline takes raw text and predicts the same to the last bit.
+    Raises `CalibrationError`.
     """
     y_train = data.split.y_train
     decisions = folds.decisions(candidate.vectorizer, candidate.model, candidate.cleaner)
-    model = calibration.calibrate(candidate.model, decisions, matrices.train, y_train)
+    model = calibration.calibrate(candidate.model, decisions, matrices.train, y_train, rule)
     truth, predicted = data.split.y_test, model.predict(matrices.test)
-    decision, probability = calibration.read_calibration(model).answers(matrices.test)
+    served = calibration.read_calibration(model)
+    decision, probability = served.answers(matrices.test)
+    out_of_fold = served.probability(decisions[y_train == 0]) < served.threshold
+    recall = evaluation.wilson_interval(int(out_of_fold.sum()), len(out_of_fold))
+    assert recall is not None  # both classes are there, or there would be no folds
     new = reviews.unseen(data.cleaned_test, data.cleaned_train)
     if not new.any():  # a tiny file: there is nothing else to tell apart
         new[:] = True
+    pipeline = Pipeline(
+        [("clean", candidate.cleaner), ("tfidf", candidate.vectorizer), ("model", model)]
+    )
     return FittedModel(
         algorithm=algorithm,
         candidate=candidate,
-        pipeline=Pipeline(
-            [("clean", candidate.cleaner), ("tfidf", candidate.vectorizer), ("model", model)]
-        ),
+        pipeline=pipeline,
         predicted=predicted,
         decision=decision,
         probability=probability,
@@ -179,16 +199,24 @@ def evaluate(
         test_accuracy=evaluation.bootstrap_interval(truth, predicted, "accuracy"),
         test_recall_negative=evaluation.bootstrap_interval(truth, predicted, "recall_negative"),
         test_brier=evaluation.brier_interval(truth, probability),
+        cv_recall_negative=recall,
+        threshold=served.threshold,
+        rule=rule,
+        behaviour=behaviour_of(pipeline, data.loaded.rule),
     )
 
 
 def fit_and_evaluate(
-    algorithm: str, candidate: Candidate, data: PreparedReviews, folds: FoldMatrices
+    algorithm: str,
+    candidate: Candidate,
+    data: PreparedReviews,
+    folds: FoldMatrices,
+    rule: DecisionRule = OWN,
 ) -> FittedModel:
     """Vectorize, fit on the training part, calibrate, and score."""
     matrices = vectorize(candidate, data)
     candidate.model.fit(matrices.train, data.split.y_train)
-    return evaluate(algorithm, candidate, data, matrices, folds)
+    return evaluate(algorithm, candidate, data, matrices, folds, rule)
 
 
 def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
@@ -205,12 +233,14 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     params |= {"cleaning_fingerprint": fingerprint, "split": data.split_method}
     name, rows = data.loaded.source.name, len(data.loaded.frame)
     fingerprint = training_fingerprint(
-        data.digest, fitted.candidate, data.split_method, data.loaded.rule
+        data.digest, fitted.candidate, data.split_method, data.loaded.rule, fitted.rule
     )
     tags = {TAG + "data_digest": data.digest, TAG + "data_name": name, TAG + "reviews": str(rows)}
-    tags |= {TAG + LABEL_RULE: str(data.loaded.rule)}
+    tags |= {TAG + LABEL_RULE: str(data.loaded.rule), TAG + DECISION_RULE: str(fitted.rule)}
+    tags |= {TAG + BEHAVIOUR: fitted.behaviour.sentence()}
     tags |= {TAG + FINGERPRINT: fingerprint, DATA_PATH: str(data.loaded.source.resolve())}
-    metrics["train_f1"] = fitted.train_f1
+    metrics |= {"train_f1": fitted.train_f1, "threshold": fitted.threshold}
+    metrics |= fitted.behaviour.metrics()
     log_values(store, run_id, params=params, metrics=metrics, tags=tags)
     types = {"text": "string", "rating": "long"}
     columns = [{"type": kind, "name": of, "required": True} for of, kind in types.items()]
@@ -241,6 +271,7 @@ def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
         "audit": data.audit,
         "per_class": evaluation.per_class_table(truth, fitted.predicted, CLASS_NAMES),
         "reliability": evaluation.reliability_table(truth, fitted.probability),
+        BEHAVIOUR: fitted.behaviour.table(),
     }
     weights = calibration.term_weights(fitted.candidate.model)
     if weights is not None:
@@ -316,9 +347,23 @@ def version_tags(store: Store, run_id: str) -> dict[str, str]:
             for name in ("model", "cleaning", "cleaning_fingerprint", "split")
         },
         **{name: f"{value:.6f}" for name, value in scores.items()},
-        **{name: run.tags[TAG + name] for name in ("data_digest", FINGERPRINT, LABEL_RULE)},
+        **{name: run.tags[TAG + name] for name in VERSION_TAGS},
         "cleaning_packages": cleaning_packages(),
     }
+
+
+def decision_in_words(tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    """Return how a run's model decides and what recall of negative that gives, as a clause."""
+
+    def recall(name: str) -> str:
+        value, low, high = (metrics[name + end] for end in ("", "_low", "_high"))
+        return f"{value:.4f} ({low:.4f}–{high:.4f})"
+
+    return (
+        f"{tags[TAG + DECISION_RULE]}: positive from a probability of {metrics['threshold']:.4f}; "
+        f"recall of negative {recall('cv_recall_negative')} out of fold, "
+        f"{recall('test_recall_negative')} on the holdout"
+    )
 
 
 def training_fingerprint(
@@ -326,12 +371,13 @@ def training_fingerprint(
     candidate: Candidate,
     split: reviews.SplitMethod = "hashed",
     rule: LabelRule = GUIDES,
+    decision: DecisionRule = OWN,
 ) -> str:
     """Return 16 hexadecimal digits of all a model follows from: the same again is the same model.
 
     These are the reviews (`data_digest` of the checked frame), their split, what counts as negative
-    in them, every parameter of the
-    candidate, fitted or not, what the cleaning does, and `MODEL_VERSION`.
+    in them, every parameter of the candidate, fitted or not, what the cleaning does, how the
+    threshold is set, and `MODEL_VERSION`.
     """
     parameters = [
         sorted((name, str(value)) for name, value in part.get_params(deep=False).items())
@@ -339,4 +385,5 @@ def training_fingerprint(
     ]
     cleaning = cleaning_fingerprint(candidate.cleaner.cleaning)
     followed = [data_digest, split, parameters, cleaning, MODEL_VERSION, str(rule)]
+    followed += [] if decision == OWN else [str(decision)]
     return hashlib.sha256(json.dumps(followed).encode()).hexdigest()[:16]

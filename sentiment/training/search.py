@@ -6,6 +6,7 @@ It can be killed between any two steps: each step looks first whether it was don
 from __future__ import annotations
 
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sentiment.console import Terminal
 from sentiment.errors import SearchError
@@ -26,10 +27,12 @@ from sentiment.model.algorithms import (
     logged_parameters,
     suggest_candidate,
 )
-from sentiment.registry.lifecycle import register_version
+from sentiment.model.calibration import DecisionRule
+from sentiment.registry.lifecycle import register_version, version_of
 from sentiment.tracking.store import (
     FAILED,
     FINISHED,
+    KILLED,
     TAG,
     Store,
     begin_run,
@@ -38,6 +41,7 @@ from sentiment.tracking.store import (
     git_commit,
     log_values,
 )
+from sentiment.training.claims import POLL
 from sentiment.training.figures import Drawing, draw
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.passes import (
@@ -52,6 +56,7 @@ from sentiment.training.report import (
     MODEL_URI,
     FittedModel,
     PreparedReviews,
+    decision_in_words,
     drawings,
     fit_and_evaluate,
     log_model_and_card,
@@ -59,7 +64,7 @@ from sentiment.training.report import (
     log_tables,
     version_tags,
 )
-from sentiment.training.studies import best_value, open_study
+from sentiment.training.studies import PassStudy
 from sentiment.training.worker import Worker
 from text_cleaning import cleaning_fingerprint
 
@@ -76,7 +81,7 @@ class PassContext:
     data: PreparedReviews
     folds: FoldMatrices
     terminal: Terminal
-    storage: BaseStorage
+    storage: RDBStorage
     worker: Worker
 
 
@@ -85,7 +90,8 @@ class SearchResult:
     """The scores of an algorithm's best model. `version` is None when it was not registered.
 
     `folds` are the macro-F1s of the folds that `cv_f1_macro` is the mean of; every algorithm of a
-    pass has the same folds.
+    pass has the same folds. `decision` says how the threshold was set, empty where it is the
+    classifier's own.
     """
 
     algorithm: str
@@ -94,6 +100,7 @@ class SearchResult:
     train_f1: float
     test_f1: Interval
     version: str | None
+    decision: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,26 +135,35 @@ def search_and_register(context: PassContext, *, register: bool = True) -> list[
     """Search each algorithm of the pass, log its best model on a parent run, and register it.
 
     The worker writes each model while the next algorithm is searched. What an earlier attempt at
-    the same pass finished is not done again. Raises `SearchError` when not one trial of an
-    algorithm could be scored.
+    the same pass finished is not done again. A shared pass is searched together with the other
+    workers, until all is done. Raises `SearchError` when not one trial of an algorithm could be
+    scored.
     """
     algorithms, worker = context.this_pass.algorithms, context.worker
     parents: list[str] = []
     versions: list[str | None] = []
     try:
-        for algorithm in algorithms:
-            parents.append(_search(context, algorithm, versions.append, register=register))
+        if context.this_pass.claims is not None:
+            parents = _search_together(context)
+        else:
+            for algorithm in algorithms:
+                parents.append(_search(context, algorithm, versions.append, register=register))
     except Exception:
         worker.finish()  # what was found before is kept
         raise
     worker.finish()
+    if context.this_pass.claims is not None:  # others have registered some
+        versions = [version_of(context.store, parent) for parent in parents]
     results = []
     for algorithm, parent, version in zip(algorithms, parents, versions, strict=True):
-        metrics = context.store.client.get_run(parent).data.metrics
+        run = context.store.client.get_run(parent).data
+        metrics = run.metrics
         interval = Interval(*(metrics[name] for name in ("test_f1", "test_f1_low", "test_f1_high")))
         folds = [metrics[name] for name in sorted(metrics) if name.startswith(FOLD_METRIC)]
         scores = metrics["cv_f1_macro"], tuple(folds), metrics["train_f1"], interval
-        results.append(SearchResult(algorithm, *scores, version))
+        own = context.this_pass.settings.recall_negative is None
+        decision = "" if own else decision_in_words(run.tags, metrics)
+        results.append(SearchResult(algorithm, *scores, version, decision))
     return results
 
 
@@ -166,8 +182,7 @@ def _search(
     earlier = find_runs(store, algorithm, this_pass.tags(PARENT_KIND))
     finished = bool(earlier) and earlier[0].info.status == FINISHED
     if not earlier:
-        tags = {**this_pass.tags(PARENT_KIND), TAG + "git_commit": git_commit()}
-        parent = begin_run(store, algorithm, tags)
+        parent = _begin_parent(context, algorithm)
     else:
         parent = earlier[0].info.run_id
         if not finished:
@@ -180,6 +195,88 @@ def _search(
     job = this_pass.settings, parent, model, register
     context.worker.begin(finish_model, *job, then=then)
     return parent
+
+
+def _begin_parent(context: PassContext, algorithm: str) -> str:
+    tags = {**context.this_pass.tags(PARENT_KIND), TAG + "git_commit": git_commit()}
+    return begin_run(context.store, algorithm, tags)
+
+
+def _search_together(context: PassContext) -> list[str]:
+    """Do tasks of a shared pass until every model is registered; return the parent runs.
+
+    A worker stays with an algorithm as long as one of its trials may be run, then goes on to the
+    next. It waits only where no algorithm has one.
+    """
+    this_pass, worker = context.this_pass, context.worker
+    settings, claims = this_pass.settings, this_pass.claims
+    assert claims is not None
+    parents = _begin_parents(context)
+    studies = {algorithm: _open_study(context, algorithm) for algorithm in parents}
+    left, done = list(parents), list[str]()
+    with context.terminal.search("All algorithms", settings.trials * len(left)) as progress:
+        while left:
+            worker.collect()
+            claims.look()
+            left = [algorithm for algorithm in left if not claims.done(f"{algorithm}/model")]
+            for study in studies.values():
+                study.refresh()  # after the look: what is done has been stored
+            scores = [study.best for study in studies.values() if study.best is not None]
+            ended = sum(study.ended for study in studies.values())
+            progress.advance(max(scores, default=None), ended - progress.done)
+            tasks = (_do_task(context, name, parents[name], studies[name]) for name in left)
+            task = next(filter(None, tasks), None)
+            if task is not None:
+                done.append(task)
+            elif left:
+                time.sleep(POLL)
+    here = sum(not task.endswith("/model") for task in done)
+    context.terminal.say(f"{here} of the trials were run by this worker")
+    return list(parents.values())
+
+
+def _do_task(context: PassContext, algorithm: str, parent: str, study: PassStudy) -> str | None:
+    """Run a trial that is due, or refit the best one after the last; return which, None for none.
+
+    What the worker writes of it is not waited for.
+    """
+    this_pass, claims = context.this_pass, context.this_pass.claims
+    assert claims is not None
+    due = study.due()
+    for number in due:
+        if claims.take(task := f"{algorithm}/{number}"):
+            run_id = None
+            if claims.retried(task):  # a worker that is gone may have begun its run
+                tags = {**this_pass.tags(TRIAL_KIND), TRIAL: str(number)}
+                begun = find_runs(context.store, algorithm, tags)
+                run_id = begun[0].info.run_id if begun else None
+            then = partial(this_pass.finish, task)
+            _run_trial(context, algorithm, parent, study, number, run_id, then)
+            return task
+    if due or not claims.take(task := f"{algorithm}/model"):
+        return None
+    finished = _scored(context, algorithm, parent, study)
+    fitted = _log_best(context, algorithm, parent, finished)
+    model = fitted, drawings(fitted, context.data, finished)
+    job = this_pass.settings, parent, model, True
+    context.worker.begin(finish_model, *job, then=partial(this_pass.finish, task))
+    return task
+
+
+def _begin_parents(context: PassContext) -> dict[str, str]:
+    """Return the parent run of each algorithm of a shared pass; one worker makes them."""
+    store, this_pass, parents = context.store, context.this_pass, dict[str, str]()
+    mine = this_pass.take("parents")
+    for algorithm in this_pass.algorithms:
+        earlier = find_runs(store, algorithm, this_pass.tags(PARENT_KIND))
+        if earlier and earlier[0].info.status == KILLED:  # all workers were stopped
+            reopen(store, earlier[0].info.run_id)
+        parents[algorithm] = (
+            earlier[0].info.run_id if earlier else _begin_parent(context, algorithm)
+        )
+    if mine:
+        this_pass.finish("parents")
+    return parents
 
 
 def finish_model(
@@ -215,46 +312,69 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
     when its run is complete. A trial that was not when the process died is repeated, and its run
     is found again by the trial's number.
     """
-    store, this_pass, worker = context.store, context.this_pass, context.worker
-    settings = this_pass.settings
-    study, stored = open_study(context.storage, f"{this_pass.id}/{algorithm}", settings.seed)
+    this_pass, study = context.this_pass, _open_study(context, algorithm)
     known = {
         int(run.data.tags[TRIAL]): run.info.run_id
-        for run in find_runs(store, algorithm, this_pass.tags(TRIAL_KIND))
+        for run in find_runs(context.store, algorithm, this_pass.tags(TRIAL_KIND))
     }
-    tags = this_pass.tags(TRIAL_KIND)
-    with context.terminal.search(algorithm, settings.trials) as progress:
-        progress.advance(best_value(study), len(study.trials))
-        while progress.done < settings.trials:
-            trial, folds = _score_trial(context, algorithm, study)
-            logged = (settings, tags, algorithm, parent, trial, folds, known.get(trial.number))
-            worker.begin(log_trial, *logged, then=partial(_store, stored, trial))
-            worker.collect()
-            progress.advance(best_value(study))
-    warned = [message for trial in study.trials for message in trial.user_attrs.get("warnings", [])]
+    with context.terminal.search(algorithm, this_pass.settings.trials) as progress:
+        progress.advance(study.best, study.ended)
+        while due := study.due():
+            _run_trial(context, algorithm, parent, study, due[0], known.get(due[0]))
+            context.worker.collect()
+            progress.advance(study.best)
+    return _scored(context, algorithm, parent, study)
+
+
+def _open_study(context: PassContext, algorithm: str) -> PassStudy:
+    settings, name = context.this_pass.settings, f"{context.this_pass.id}/{algorithm}"
+    return PassStudy(context.storage, name, settings.seed, settings.trials, settings.batch)
+
+
+def _run_trial(
+    context: PassContext,
+    algorithm: str,
+    parent: str,
+    study: PassStudy,
+    number: int,
+    run_id: str | None,
+    then: Callable[[object], object] = lambda _: None,
+) -> None:
+    """Score a trial; the worker writes its run by and by, then it is stored and `then` called."""
+    trial, folds = _score_trial(context, algorithm, *study.ask(number))
+    study.end(number, trial)
+
+    def written(result: object) -> None:
+        study.store(trial)
+        then(result)
+
+    this_pass = context.this_pass
+    logged = this_pass.settings, this_pass.tags(TRIAL_KIND), algorithm, parent, trial, folds, run_id
+    context.worker.begin(log_trial, *logged, then=written)
+
+
+def _scored(context: PassContext, algorithm: str, parent: str, study: PassStudy) -> Study:
+    """Return the finished study. Raises `SearchError` when no trial was scored."""
+    trials = study.study.trials
+    warned = [message for trial in trials for message in trial.user_attrs.get("warnings", [])]
     if warned:
         context.terminal.say(
             f"{algorithm}: {len(warned)} warnings in trials, the first: {warned[0]}"
         )
-    if best_value(study) is None:
-        end_run(store, parent, FAILED)
-        reason = study.trials[0].user_attrs["reason"]
+    if study.best is None:
+        end_run(context.store, parent, FAILED)
         raise SearchError(
-            f"all {settings.trials} trials of {algorithm} failed, the first with: {reason}; "
-            "give more reviews, or leave this algorithm out with --models"
+            f"all {len(trials)} trials of {algorithm} failed, the first with: "
+            f"{trials[0].user_attrs['reason']}; give more reviews, or leave this algorithm out "
+            "with --models"
         )
-    return study
-
-
-def _store(stored: Study, trial: FrozenTrial, _: None) -> None:
-    stored.add_trial(trial)
+    return study.study
 
 
 def _score_trial(
-    context: PassContext, algorithm: str, study: Study
+    context: PassContext, algorithm: str, study: Study, trial: Trial
 ) -> tuple[FrozenTrial, dict[str, float]]:
-    """Run the study's next trial; return it and the metrics of its folds, none when it failed."""
-    trial = study.ask()
+    """Run a trial of the study; return it and the metrics of its folds, none when it failed."""
     space = context.this_pass.settings.search_space
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -322,7 +442,8 @@ def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -
     store, data, settings = context.store, context.data, context.this_pass.settings
     best = study.best_trial
     candidate = build_candidate(algorithm, best.params, settings.search_space)
-    fitted = fit_and_evaluate(algorithm, candidate, data, context.folds)
+    decision = DecisionRule(settings.recall_negative)
+    fitted = fit_and_evaluate(algorithm, candidate, data, context.folds, decision)
     _log_history(store, parent, study)
     scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
     log_values(

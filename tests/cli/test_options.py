@@ -33,6 +33,7 @@ NAMES = [program for program, _, _ in PARSERS]
 NEEDED = {  # by the last word of the program
     "score": ["--in", "a.csv", "--out", "b.csv"],
     "show": ["1"],
+    "verify": ["1"],
     "promote": ["1", "--to", "staging"],
     "card": ["0a1b"],
 }
@@ -68,6 +69,105 @@ def test_help_fits_80_columns_and_the_readme_has_every_option(
 
 
 @pytest.mark.parametrize(("program", "parse", "words"), PARSERS, ids=NAMES)
+def test_help_names_the_variable_of_every_option(
+    program: str, parse: Parse, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse([*words, "--help"])
+    shown = capsys.readouterr().out.partition("options:")[2]
+    for option in re.split(r"^  (?=-)", shown, flags=re.MULTILINE)[1:]:
+        flag = re.match(r"--([a-z-]+)", option)
+        if flag:  # not `-h, --help`
+            name = flag[1].replace("-", "_").upper()
+            name = "DRIFT_DATA" if (program[-5:], name) == ("drift", "DATA") else name
+            assert f"[SENTIMENT_{name}]" in option
+
+
+def test_an_option_wins_over_its_variable_which_wins_over_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def serve(*words: str) -> tuple[object, ...]:
+        options = parse_command(["serve", *words])
+        names = ("port", "store", "quiet", "ab", "log_url")
+        return tuple(getattr(options, name) for name in names)
+
+    assert serve() == (8000, None, False, None, None)
+    secret = tmp_path / "log_url"
+    secret.write_text("postgresql+psycopg://me:s3cret@host/log\n")
+    said = {"PORT": "9000", "STORE": "elsewhere", "QUIET": "Yes", "AB": "challenger=0.2"}
+    for name, value in {**said, "LOG_URL_FILE": str(secret)}.items():
+        monkeypatch.setenv(f"SENTIMENT_{name}", value)
+    url = "postgresql+psycopg://me:s3cret@host/log"
+    assert serve() == (9000, str(Path("elsewhere").resolve()), True, ("challenger", 0.2), url)
+    assert serve("--port", "7", "--log-url", "sqlite:///a.db")[::4] == (7, "sqlite:///a.db")
+    monkeypatch.setenv("SENTIMENT_QUIET", "off")
+    monkeypatch.setenv("SENTIMENT_AB", "")  # says nothing
+    assert serve()[2:4] == (False, None)
+
+    monkeypatch.setenv("SENTIMENT_LOG_URL", "sqlite:///b.db")
+    assert "SENTIMENT_LOG_URL and SENTIMENT_LOG_URL_FILE" in refused(serve_words, [], capsys)
+    monkeypatch.delenv("SENTIMENT_LOG_URL")
+    monkeypatch.setenv("SENTIMENT_LOG_URL_FILE", str(tmp_path / "none"))
+    shown = refused(serve_words, [], capsys)
+    assert "SENTIMENT_LOG_URL_FILE" in shown and "No such file" in shown
+    serve("--log-url", "sqlite:///b.db")  # nobody asks the file
+
+
+def serve_words(words: list[str]) -> Namespace:
+    return parse_command(["serve", *words])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PORT", "70000", "65535"),
+        ("QUIET", "perhaps", "true nor false"),
+        ("AB", "challenger", "from 0 to 1"),
+        ("WORKERS", "0", "1 or more"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_variable(
+    name: str,
+    value: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(f"SENTIMENT_{name}", value)
+    shown = refused(serve_words, [], capsys)
+    assert f"SENTIMENT_{name}" in shown and said in shown
+    with pytest.raises(SystemExit) as left:
+        parse_command(["serve", "--help"])
+    assert left.value.code == 0  # help is there for whoever has made a mistake
+
+
+def test_what_may_be_left_out_may_also_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is for other commands does not stand in the way of one."""
+    for name, value in {
+        **{"IN": "a.csv", "OUT": "b.csv", "TO": "staging", "DATA": "mine.csv", "TRIALS": "3"},
+        **{"LOG_URL": "sqlite:///a.db", "RATING_COLUMN": "stars", "SCALE": "7"},
+        **{"NO_PROMOTE": "true", "RESUME": "true"},
+    }.items():
+        monkeypatch.setenv(f"SENTIMENT_{name}", value)
+    assert str(parse_command(["score"]).source) == "a.csv"
+    assert "SENTIMENT_SCALE: invalid choice" in refused(parse_command, ["promote", "1"], capsys)
+    monkeypatch.setenv("SENTIMENT_SCALE", "10")
+    promote = parse_command(["promote", "1", "--to", "production", "--label-column", "label"])
+    assert (promote.to, promote.rating_column) == ("production", None)
+    of_log, of_file = parse_command(["drift"]), parse_command(["drift", "--data", "b.csv"])
+    assert (of_log.data, of_log.log_url, of_log.scale) == (None, "sqlite:///a.db", None)
+    assert (str(of_file.data), of_file.log_url, of_file.scale) == ("b.csv", None, 10)
+    assert parse_flow([]).promote is False
+    resumed = parse_experiment([])  # with the settings that the pass was begun with
+    assert (resumed.resume, resumed.trials, resumed.data) == ("", None, None)
+    monkeypatch.delenv("SENTIMENT_RESUME")
+    begun = parse_experiment([])
+    assert (begun.resume, begun.trials, begun.data) == (None, 3, "mine.csv")
+
+
+@pytest.mark.parametrize(("program", "parse", "words"), PARSERS, ids=NAMES)
 def test_an_unknown_option_is_one_line(
     program: str, parse: Parse, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +186,8 @@ def test_an_unknown_option_is_one_line(
         (["--seed", "x"], "whole number"),
         (["--format", "onnx"], "skops"),
         (["--promote", "--no-register"], "--promote needs a version"),
+        (["--promote", "--format", "cloudpickle"], "never goes into production"),
+        (["--store", "http://ada:geheim77@host"], "MLFLOW_TRACKING_URI names a server"),
         (["serve", "--port", "70000"], "65535"),
         (["serve", "--workers", "0"], "1 or more"),
         (["serve", "--refresh", "inf"], "above 0"),

@@ -13,7 +13,6 @@ from conftest import write_reviews
 from guide_table import GUIDE, TableRow, guide_candidate
 from reproduce_table1 import (
     cleaned_by_method,
-    corrected_half_width,
     main,
     print_splits,
 )
@@ -22,7 +21,6 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 
 from sentiment.data.reviews import data_digest, load_reviews, split_reviews
-from sentiment.metrics import corrected_error
 from text_cleaning import clean_text
 
 # 60 reviews of a word each that no other has, in turn of 1 and of 5 stars
@@ -35,17 +33,6 @@ def guide_reviews() -> Path:
     if not path:
         pytest.skip("FLIPKART_REVIEWS does not name the CSV file of the guide's reviews")
     return Path(path)
-
-
-def test_corrected_interval_by_hand() -> None:
-    # Mean .82, deviations -.02, 0, +.02: s² = .0008/2 = .0004. With 30 of 70 % the factor is
-    # 1/3 + 3/7 = 16/21, and a table of Student's t has 4.3027 for 2 degrees of freedom:
-    # 4.3027 sqrt(.0004 · 16/21) = 4.3027 · .0174574 = .075114
-    values = np.array([0.80, 0.82, 0.84])
-    assert corrected_half_width(values, 3 / 7) == pytest.approx(0.075114, abs=2e-6)
-    assert corrected_error(values, 3 / 7) == pytest.approx(0.0174574, abs=1e-7)
-    # Nothing held out leaves the plain interval: 4.3027 · .02 / sqrt(3)
-    assert corrected_half_width(values, 0.0) == pytest.approx(0.049683, abs=2e-6)
 
 
 def test_differences_are_paired(capsys: pytest.CaptureFixture[str]) -> None:
