@@ -29,7 +29,7 @@ from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
 from sentiment.tracking.store import Store
-from text_cleaning import cleaning_fingerprint, cleaning_packages
+from text_cleaning import TextCleaner, cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -90,6 +90,12 @@ class LoadedVersion:
         return read_calibration(self.pipeline.steps[-1][1])
 
     @property
+    def cleaner(self) -> TextCleaner:
+        """The pipeline's first step."""
+        cleaner: TextCleaner = self.pipeline.named_steps["clean"]
+        return cleaner
+
+    @property
     def threshold(self) -> float:
         """The probability of positive from which a review is labelled positive, 0–1."""
         return self.calibration.threshold
@@ -139,8 +145,8 @@ class LoadedVersion:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        steps = self.pipeline.named_steps
-        return Explainer(steps["tfidf"], self.calibration.weights, steps["clean"])
+        vectorizer = self.pipeline.named_steps["tfidf"]
+        return Explainer(vectorizer, self.calibration.weights, self.cleaner)
 
 
 def find_version(store: Store, name: str) -> ModelVersion:
