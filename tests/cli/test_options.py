@@ -35,6 +35,7 @@ NEEDED = {  # by the last word of the program
     "show": ["1"],
     "promote": ["1", "--to", "staging"],
     "card": ["0a1b"],
+    "compare": ["LinearSVM", "NaiveBayes"],
 }
 
 
