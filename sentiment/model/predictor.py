@@ -22,12 +22,13 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 
 from sentiment.data.labels import GUIDES, LabelRule
-from sentiment.errors import CalibrationError, ServingError, UnknownVersionError
+from sentiment.errors import CalibrationError, ServingError, TrackingError, UnknownVersionError
+from sentiment.masking import line
 from sentiment.model.calibration import Calibration, read_calibration
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
-from sentiment.tracking.store import Store, without_password
+from sentiment.tracking.store import Store
 from text_cleaning import cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 TRIED_TERMS = 200  # of the vocabulary: what a version answers before anybody asks it
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: that takes five times as long to make
 class Prediction:
     """The answer for one review.
 
@@ -116,7 +117,7 @@ class LoadedVersion:
         rows = _tfidf(self.pipeline.named_steps["tfidf"], [each.terms for each in read])
         ends = rows.indptr.tolist()
         decisions, probabilities = (given.tolist() for given in self.calibration.answers(rows))
-        predictions = []
+        predictions, threshold = [], self.threshold
         for number, each in enumerate(read):
             row, known = slice(ends[number], ends[number + 1]), ends[number] < ends[number + 1]
             contributions: tuple[Contribution, ...] = ()
@@ -124,7 +125,7 @@ class LoadedVersion:
                 columns, values = rows.indices[row], rows.data[row]
                 contributions = self._explainer.contributions(each, columns, values)
             prediction = Prediction(
-                label=int(probabilities[number] >= self.threshold) if known else None,
+                label=int(probabilities[number] >= threshold) if known else None,
                 probability=probabilities[number],
                 decision=decisions[number],
                 characters=len(each.body),
@@ -207,15 +208,17 @@ def load_version(store: Store, name: str) -> LoadedVersion:
         raise
     except CalibrationError as error:
         raise ServingError(f"version {version}: {error}; retrain it") from None
+    except TrackingError as error:
+        raise ServingError(f"version {version}: will not load: {error}") from None
     except Exception as error:  # a damaged file fails in as many ways as there are libraries
         raise ServingError(f"version {version}: will not load: {one_line(error)}") from None
     return loaded
 
 
 def one_line(error: Exception) -> str:
-    """Return an error as one line without passwords, the same line for the same error."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
-    return without_password(f"{type(error).__name__}: {text}")[:300]
+    """Return an error as one line without secrets, the same line for the same error."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(error))
+    return line(f"{type(error).__name__}: {text}", 300)
 
 
 def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:
@@ -228,9 +231,10 @@ def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:
     counts: list[int] = []
     ends = [0]
     for terms in texts:
-        counted = Counter([column for column, _, _ in terms.found])
-        columns += sorted(counted)
-        counts += [counted[column] for column in columns[ends[-1] :]]
+        found = sorted([column for column, _, _ in terms.found])
+        counted = Counter(found) if len(set(found)) < len(found) else dict.fromkeys(found, 1)
+        columns += counted
+        counts += counted.values()
         ends.append(len(columns))
     indices, values = np.array(columns, dtype=np.int32), np.array(counts, dtype=np.float64)
     if vectorizer.sublinear_tf:

@@ -25,6 +25,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from sentiment.data.labels import CLASS_NAMES
 from sentiment.data.reviews import TEXTS, texts_of
 from sentiment.data.tables import NO_TEXT, read_table
+from sentiment.data.targets import without_formula
 from sentiment.errors import ReviewDataError
 from sentiment.model.explanation import Contribution, Range
 from sentiment.model.predictor import Prediction
@@ -38,8 +39,6 @@ FILE_HINT = "name it beside the file"
 TERMS_SHOWN = 8
 ROWS_SHOWN = 200  # of many reviews; more is for a spreadsheet
 SCORED_COLUMNS = ("review", "label", "probability", "known_words", "reason", "version")
-# A spreadsheet takes a cell that begins so for a formula, and reviews are written by strangers
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Shares of the review's heaviest word from which a word is marked faintly, clearly and strongly
 STRENGTHS = (0.05, 1 / 3, 2 / 3)
 
@@ -47,7 +46,7 @@ MARK = Markup('<mark class="{} strength-{}" title="{}">{}</mark>')
 
 Reviews = Sequence[tuple[str, str]]  # each with what is wrong with it, or ""
 
-_SURROGATES = re.compile("[\ud800-\udfff]")  # stray bytes and broken pairs, which no page can hold
+_SURROGATES = re.compile("[\ud800-\udfff]")  # stray bytes and broken pairs
 _WORD = re.compile(r"\S+")
 _CORE = re.compile(r"\w(?:.*\w)?", re.DOTALL)  # without the punctuation around it
 
@@ -123,11 +122,16 @@ def read_input(request: Request, checks: RequestChecks) -> FormInput:
     chosen = files.get("file")
     return FormInput(
         # browsers send a text area's line ends as \r\n
-        text=form.get("text", "").replace("\r\n", "\n"),
+        text=_storable(form.get("text", "")).replace("\r\n", "\n"),
         split=LINES if form.get("split") == LINES else ONE,
-        column=form.get("column", ""),
+        column=_storable(form.get("column", "")),
         file=chosen if chosen is not None and chosen.filename else None,
     )
+
+
+def _storable(text: str) -> str:
+    """Return the text with U+FFFD for lone surrogates, which no page can hold."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def read_reviews(form: FormInput, checks: RequestChecks) -> Reviews:
@@ -146,7 +150,7 @@ def read_reviews(form: FormInput, checks: RequestChecks) -> Reviews:
             expected = f"at most {most:,}; for larger files: python -m sentiment score"
             raise RequestError(422, f"has more than {most:,} reviews", SENT, expected)
         fault = problem or _fault(text, checks)
-        reviews.append((_SURROGATES.sub("\ufffd", text) if fault else text, fault))
+        reviews.append((_storable(text) if fault else text, fault))
     if not _readable(reviews):
         first = f" ({reviews[0][1]})" if reviews else ""
         fault = f"has no review that can be read{first}"
@@ -271,16 +275,19 @@ def _label(prediction: Prediction) -> str:
 
 
 def _scored_csv(reviews: Reviews, answer: Answer) -> bytes:
-    """Return the scored reviews, with the byte order mark by which spreadsheets know UTF-8."""
+    """Return the scored reviews, with the byte order mark by which spreadsheets know UTF-8.
+
+    A review that could not be read is left out, but for its row and our reason.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(SCORED_COLUMNS)
     for text, problem, found in _answered(reviews, answer.predictions):
-        review = f"'{text}" if text.startswith(FORMULA_STARTS) else text
-        row = ("", "", "", problem)
+        row = ("", "", "", "", problem)
         if not problem:
-            row = _label(found), found.probability, found.known_words, found.reason or ""
-        writer.writerow((review, *row, answer.version.version))
+            made = _label(found), found.probability, found.known_words, found.reason or ""
+            row = (without_formula(text), *made)
+        writer.writerow((*row, answer.version.version))
     return out.getvalue().encode("utf-8-sig")
 
 

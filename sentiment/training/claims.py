@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from secrets import token_hex
@@ -60,7 +61,8 @@ class Claims:
 
     def look(self) -> None:
         """Read what the other workers do and have done; give up the tickets of dead ones."""
-        with self._guard:
+        with self._guard, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it may change in a later Optuna
             fail_stale_trials(self._study)
         self._tickets = {}
         for ticket in self._study.get_trials(deepcopy=False):

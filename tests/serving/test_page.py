@@ -103,7 +103,7 @@ def test_one_review_is_answered_with_its_probability_and_its_words(
 ) -> None:
     text = MIXED[label]
     page = page_of(post(client, text=text))
-    answer = client.post("/predict", json={"text": text}).get_json()
+    answer = client.post("/predict", json={"text": text, "explain": True}).get_json()
     share, threshold = f"{probability(text):.1%}", f"{answer['threshold']:.1%}"
     sign = {"positive": "+ Positive", "negative": "− Negative"}[label]
     assert f"{sign} {share} probability of positive positive from {threshold} up" in words_of(page)
@@ -181,6 +181,8 @@ def test_rows_that_cannot_be_read_are_shown_and_left_unscored(client: FlaskClien
     rows = rows_of(page)
     assert [row["label"] for row in rows] == ["positive", *[""] * 4, "negative"]
     assert [row["reason"] for row in rows[1:5]] == reasons
+    # what could not be read does not come back
+    assert [row["review"] for row in rows] == ["good", *[""] * 4, "bad"]
 
 
 def test_no_more_rows_are_shown_than_can_be_read(client: FlaskClient) -> None:
@@ -221,7 +223,7 @@ def test_the_download_has_the_bits_of_the_answers(
 
 
 def test_the_download_holds_no_formula(client: FlaskClient) -> None:
-    texts = [f"{start}1+cmd|good" for start in "=+-@\t"]
+    texts = [f"{start}1+cmd|good" for start in ["=", "+", "-", "@", "\t", "＝", "－", " \ufeff="]]
     page = page_of(post(client, split="lines", text="\n".join(texts)))
     assert [row["review"] for row in rows_of(page)] == [f"'{text}" for text in texts]
 
@@ -279,11 +281,12 @@ def test_a_large_text_field_is_no_error_of_flask(start: Callable[..., FlaskClien
 
 
 def test_without_a_model_the_page_says_so(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    none = SimpleNamespace(arms=None, problem="nothing is in production")
+    none = SimpleNamespace(arms=None, problem="a secret", told="nothing is in production")
     monkeypatch.setattr(app.extensions["serving"], "watcher", none)
     assert 'name="text"' in page_of(app.test_client().get("/"))
     response = post(app.test_client(), text="kept")
     assert "nothing is in production" in problem_of(response, 503)
+    assert "a secret" not in response.text
     assert "kept</textarea>" in response.text
 
 
