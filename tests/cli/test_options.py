@@ -36,6 +36,7 @@ NEEDED = {  # by the last word of the program
     "verify": ["1"],
     "promote": ["1", "--to", "staging"],
     "card": ["0a1b"],
+    "compare": ["LinearSVM", "NaiveBayes"],
 }
 
 
