@@ -24,7 +24,13 @@ from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 from sentiment.data.labels import GUIDES, LabelRule
 from sentiment.errors import CalibrationError, ServingError, TrackingError, UnknownVersionError
 from sentiment.masking import line
-from sentiment.model.calibration import Calibration, read_calibration
+from sentiment.model.calibration import (
+    DECISION_RULE,
+    OWN,
+    Calibration,
+    DecisionRule,
+    read_calibration,
+)
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
@@ -78,11 +84,17 @@ class LoadedVersion:
     run_id: str
     since: datetime | None
     rule: LabelRule = GUIDES
+    decision: DecisionRule = OWN
 
     @property
     def label_rule(self) -> str:
         """Return what counts as negative and positive, as the version's tag has it."""
         return str(self.rule)
+
+    @property
+    def decision_rule(self) -> str:
+        """Return how the threshold was set, as the version's tag has it."""
+        return str(self.decision)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -208,6 +220,7 @@ def load_version(store: Store, name: str) -> LoadedVersion:
             run_id=found.run_id or "",
             since=_in_production_since(store, version),
             rule=LabelRule.of_tags(found.tags),
+            decision=DecisionRule.of_tag(found.tags.get(DECISION_RULE)),
         )
         _try_out(loaded)
     except ServingError:
