@@ -338,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.environ[masking.LOG_URL], options.log_url = options.log_url, public
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         with (
-            service.only_one(store.studies / "flow.lock", f"the store in {store.home}"),
+            service.only_one(store.locks / "flow.lock", f"the store in {store.home}"),
             server_for(store.home / ".prefect") as server,
         ):
             flows = FLOW_NAME, DRIFT_FLOW_NAME

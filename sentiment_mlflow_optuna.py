@@ -100,8 +100,8 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     """Run a pass alone, or with `--join` together with the other workers that share it."""
     if options.join is None:
         return run_pass(options, terminal, worker)
-    studies = open_store(options.store, options.project).studies
-    with open_claims(open_storage(studies, options.storage), options.join) as claims:
+    locks = open_store(options.store, options.project).locks
+    with open_claims(open_storage(locks, options.storage), options.join) as claims:
         return run_pass(options, terminal, worker, claims)
 
 
@@ -129,7 +129,8 @@ def run_pass(
     terminal.table("Data audit", data.audit)
     store = open_store(options.store, options.project)
     worker.finish()
-    storage = claims.storage if claims else open_storage(store.studies, options.storage)
+    place = store.locks if options.storage else store.studies
+    storage = claims.storage if claims else open_storage(place, options.storage)
     this_pass = enter(store, this_pass, chosen, data, terminal, claims)
     folds = folds_of(data, options.jobs)
     context = PassContext(store, this_pass, data, folds, terminal, storage, worker)

@@ -89,7 +89,7 @@ def check_log(
     Without `keep` a check that changes no verdict is not written to MLflow.
     """
     # one at a time, so that verdicts come in an order, and a change is posted once
-    with FileLock(store.studies / "drift.lock", timeout=LOCK_SECONDS):
+    with FileLock(store.locks / "drift.lock", timeout=LOCK_SECONDS):
         checked = run_check(
             store,
             wanted,

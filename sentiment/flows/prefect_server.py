@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 from httpx import HTTPError, HTTPStatusError, InvalidURL, Timeout
@@ -40,7 +41,9 @@ from sentiment.tracking.store import PRIVATE, PROJECT
 
 HOST, PORT = "127.0.0.1", 4200  # Prefect's own defaults
 START_SECONDS = 120  # a cold start takes about 10 s here; a loaded machine needs more
-NAMED_SECONDS = 10.0  # for one that is named: it may be starting at the same time as we
+NAMED_SECONDS = 120.0  # for one that is named: it may be starting at the same time as we
+ANSWER_SECONDS = 5.0
+UI_VARIABLE = "SENTIMENT_PREFECT_UI"  # the address that people open, where it is another
 STOP_SECONDS = 15
 REFUSALS = (401, 403)
 ORPHAN_SECONDS = 5  # less than a new service takes to start
@@ -84,7 +87,7 @@ class Server:
         """Start our own server again, on its port, if its process ended and the port is free."""
         if self.process is not None and self.process.poll() is not None:
             with suppress(OSError):
-                self._start(socket.create_server((HOST, int(self.ui_url.rpartition(":")[2]))))
+                self._start(socket.create_server((HOST, urlsplit(self.api_url).port or PORT)))
 
     def stop(self) -> None:
         """End our own server, and kill it if it does not end within `STOP_SECONDS`."""
@@ -109,11 +112,11 @@ class Server:
         while True:
             for url in (address, f"{address}/api"):
                 server = cls(url)
-                if server.answers(timeout=NAMED_SECONDS / 2):
+                if server.answers(timeout=min(ANSWER_SECONDS, NAMED_SECONDS)):
                     if url == address and PREFECT_UI_URL.value():  # Prefect Cloud's is elsewhere
                         server.ui_url = mask(PREFECT_UI_URL.value())
                     return server
-            if time.monotonic() > until:
+            if time.monotonic() > until or not address.startswith(("http://", "https://")):
                 raise ServerError(
                     f"no Prefect server answers at {shown}, which PREFECT_API_URL or the profile "
                     "names; start it, or unset it (`prefect config unset PREFECT_API_URL`)"
@@ -183,10 +186,11 @@ def server_for(folder: Path) -> Iterator[Server]:
         if secret is not None:
             remember_secret(secret.get_secret_value())
     server = Server.named(named) if named else Server.own(folder)
+    server.ui_url = (os.environ.get(UI_VARIABLE) or server.ui_url).rstrip("/")
     try:
         if server.process is not None:
             server.wait_until_it_answers()
-        with temporary_settings({PREFECT_API_URL: server.api_url}):
+        with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_UI_URL: server.ui_url}):
             yield server
     finally:
         server.stop()

@@ -23,14 +23,13 @@ from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.masking import ALERTS, mask
 from sentiment.metrics import confusion
 from sentiment.predictions.feedback import LabelledReviews
-from sentiment.tracking.store import Store
+from sentiment.tracking.store import Store, run_url
 from sentiment.training.report import FittedModel, PreparedReviews
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.flows import Flow
 
-LOCAL_UI = "http://127.0.0.1:5000"  # where `make mlflow-ui` serves a local store
 ALERT_SECONDS = 15  # for all addresses; apprise waits 4 s for an answer
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
@@ -102,9 +101,7 @@ def lines_section(lines: Sequence[str]) -> str:
 
 def run_link(store: Store, run_id: str) -> str:
     """Return a Markdown link to a run in the MLflow UI."""
-    ui = store.uri if store.uri.startswith("http") else LOCAL_UI
-    experiment = store.client.get_run(run_id).info.experiment_id
-    return f"[{run_id}]({ui}/#/experiments/{experiment}/runs/{run_id})"
+    return f"[{run_id}]({run_url(store, run_id)})"
 
 
 def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:

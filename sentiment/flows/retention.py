@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFi
 from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.client.schemas.sorting import FlowRunSort
 
-from sentiment.drift.runs import DRIFT
+from sentiment.drift.latest import DRIFT
 from sentiment.errors import TrackingError
 from sentiment.flows.retraining import RETRAINING_KIND
 from sentiment.masking import line

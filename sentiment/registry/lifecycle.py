@@ -263,15 +263,14 @@ def _follow(store: Store, state: RegistryState) -> list[str]:
     for name, number in (("Staging", state.staging), ("Production", state.production)):
         if number in versions:
             stages[number] = name
-    # Production first: it archives the one before
+    # Production first, so that there is always one. MLflow's own archiving of the one before fails
+    # on PostgreSQL with psycopg 3 (it compares a number with a string), and is not needed.
     order = ("Production", "Staging", "Archived")
     for number, name in sorted(stages.items(), key=lambda stage: order.index(stage[1])):
         if client.get_model_version(model, number).current_stage != name:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # that stages are deprecated
-                client.transition_model_version_stage(
-                    model, number, name, archive_existing_versions=name != "Archived"
-                )
+                client.transition_model_version_stage(model, number, name)
             done.append(f"version {number} is {name}")
     return done
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,12 +15,15 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from sentiment.data.labels import CLASS_NAMES, GUIDES
-from sentiment.drift import LATEST
+from sentiment.drift.latest import read_latest
+from sentiment.errors import TrackingError
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import render_ab
+from sentiment.serving.config import ServingConfig
 from sentiment.serving.metrics import CONTENT_TYPE
 from sentiment.serving.schemas import Json, RequestChecks, RequestError
 from sentiment.serving.service import Answer, Service, digest
+from sentiment.tracking.store import store_errors
 
 # Both ways of giving the token: programs send it as a bearer's, a browser asks for a password
 CHALLENGES = ('Bearer realm="sentiment"', 'Basic realm="sentiment", charset="UTF-8"')
@@ -43,7 +45,7 @@ PROBLEMS = {
     413: "The body is too large",
     415: "The body is not plain JSON",
     422: "Too many reviews, or one is too long",
-    503: "No model or no prediction log answers; try again later",
+    503: "No model, prediction log or tracking store answers; try again later",
 }
 PAGE_OR_JSON = ("application/json", "text/html")
 View = Callable[[], Response]
@@ -175,12 +177,12 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
         found = {"experiment": None} if running is None else running.as_dict()
         return _json({**found, "past": [asdict(one) for one in past]})
 
-    @api.add("/drift", problems=(404,), media=PAGE_OR_JSON, guarded=True)
+    @api.add("/drift", problems=(404, 503), media=PAGE_OR_JSON, guarded=True)
     def drift() -> Response:
         """Return the report of the store's last drift check; browsers get a page."""
         arms = service.watcher.arms
         answers_now = None if arms is None else arms.champion.version
-        return _last_check(config.home / LATEST, answers_now, as_page=prefers_html(request))
+        return _last_check(config, answers_now, as_page=prefers_html(request))
 
     @api.add("/metrics", media=("text/plain",), guarded=True)
     def metrics() -> Response:
@@ -196,13 +198,17 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     return api
 
 
-def _last_check(folder: Path, answers_now: str | None, *, as_page: bool) -> Response:
+def _last_check(config: ServingConfig, answers_now: str | None, *, as_page: bool) -> Response:
     """Return the last drift check, with its age and the version that answers now."""
     try:
-        report = orjson.loads((folder / "latest.json").read_bytes())
-        page = (folder / "latest.html").read_text("utf-8")
-    except OSError:
-        raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK) from None
+        with store_errors():
+            last = read_latest(config.open_store())
+    except TrackingError:
+        away = "the tracking store does not answer"
+        raise RequestError(503, away, "/drift", "a later try") from None
+    if last is None:
+        raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK)
+    page, report = last[0], orjson.loads(last[1])
     age = (datetime.now(UTC) - datetime.fromisoformat(report["checked_at"])).total_seconds()
     if not as_page:
         return _json({**report, "age_seconds": round(age), "answers_now": answers_now})

@@ -11,6 +11,7 @@ are mended as soon as it is opened; where it may not be written, they are mended
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
@@ -19,6 +20,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -45,6 +47,8 @@ TAG = "flipkart."  # in front of every tag of ours, apart from MLflow's
 DATA_PATH = TAG + "data_path"  # tag of a run: the file it was trained on, as it was named then
 PAGE = 1_000  # runs a search answers at once; MLflow allows up to 50,000
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+UI_VARIABLE = "SENTIMENT_MLFLOW_UI"  # the address that people open, where it is another
+LOCAL_UI = "http://127.0.0.1:5000"  # where `make mlflow-ui` serves a local store
 TRIES = 5  # of what collides when several processes do it at once
 PATIENCE = 60.0  # seconds to wait for a writer before the places of a moved store are mended
 PLACES = {  # the columns of MLflow's tables that hold absolute places of artifacts
@@ -154,18 +158,41 @@ class Store:
 
     @property
     def studies(self) -> Path:
-        """Make the folder of studies and locks when it is missing, and return it."""
+        """Make the folder of studies and their locks when it is missing, and return it."""
         folder = self.home / "studies"
+        if self.artifacts is None and not os.access(PROJECT, os.W_OK):  # as in a container
+            return self.locks
         _make_folder(folder)
         return folder
 
+    @property
+    def locks(self) -> Path:
+        """Make the folder of other locks when it is missing, and return it.
+
+        They hold on one machine. For a store on a server the folder is a temporary one of the user.
+        """
+        if self.artifacts is not None:
+            return self.studies
+        whose = f"{os.getuid() if os.name == 'posix' else ''} {self.uri} {self.settings.project}"
+        name = f"sentiment_{hashlib.sha256(whose.encode()).hexdigest()[:16]}"
+        folder = Path(tempfile.gettempdir()) / name
+        _make_folder(folder)
+        return folder
+
+    @property
+    def ui(self) -> str:
+        """The address of the MLflow UI: `SENTIMENT_MLFLOW_UI`, or the server's own."""
+        server = mask(self.uri) if self.uri.startswith("http") else LOCAL_UI
+        return (os.environ.get(UI_VARIABLE) or server).rstrip("/")
+
     def ui_command(self) -> str:
         """Return the command that shows this store in a browser."""
-        if self.artifacts is None:
-            return f"open {mask(self.uri)} in a browser"
-        if self.folder == PROJECT:
+        if self.uri.startswith("http") or os.environ.get(UI_VARIABLE):
+            return f"open {self.ui} in a browser"
+        if self.folder == PROJECT and self.artifacts is not None:
             return "make mlflow-ui"
-        return shlex.join(["mlflow", "ui", "--workers", "1", "--backend-store-uri", self.uri])
+        database = ["--backend-store-uri", mask(self.uri)]
+        return shlex.join(["mlflow", "ui", "--workers", "1", *database])
 
 
 def keep_private() -> None:
@@ -487,13 +514,22 @@ def find_runs(store: Store, experiment: str, tags: Mapping[str, str]) -> list[Ru
             return sorted(runs, key=lambda run: run.info.start_time)
 
 
+def run_url(store: Store, run_id: str) -> str:
+    """Return the address of a run in the MLflow UI."""
+    experiment = store.client.get_run(run_id).info.experiment_id
+    return f"{store.ui}/#/experiments/{experiment}/runs/{run_id}"
+
+
 def git_commit() -> str:
-    """Return the project's commit, with `+changes` when files differ; `unknown` without git."""
+    """Return the project's commit, with `+changes` when files differ.
+
+    Without git it is what `SENTIMENT_COMMIT` says, as in an image, or `unknown`.
+    """
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("SENTIMENT_COMMIT") or "unknown"
 
 
 def _git(*arguments: str) -> str:

@@ -29,7 +29,7 @@ from support.drift_store import (
 from support.serving import put_into_production
 from support.webhook import receiving
 
-from sentiment.drift.runs import DRIFT, KIND
+from sentiment.drift.latest import DRIFT, KIND
 from sentiment.drift.window import LogWindow
 from sentiment.errors import PredictionLogError
 from sentiment.flows import drift as drift_flow

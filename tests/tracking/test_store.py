@@ -7,6 +7,7 @@ import shlex
 import shutil
 import socket
 import sqlite3
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +29,12 @@ from sentiment.tracking.store import (
     begin_run,
     end_run,
     find_runs,
+    git_commit,
     log_inputs,
     log_values,
     open_existing_store,
     open_store,
+    run_url,
 )
 
 
@@ -396,3 +399,41 @@ def test_telemetry_is_off_unless_the_user_set_it(
     open_store(store.folder)
     assert os.environ["DO_NOT_TRACK"] == "false"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_store_on_a_server_wants_no_folder_here_but_for_studies(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, whose files may not be written."""
+    monkeypatch.setattr(tracking, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    server = replace(store, uri="http://mlflow:5000", folder=tmp_path / "project", artifacts=None)
+    other = replace(server, settings=Settings("shoes"))
+    assert server.locks == server.locks != other.locks
+    assert server.locks.parent == tmp_path / "temporary"
+    assert server.studies == server.locks  # since the project may not be written
+    assert not (tmp_path / "project").exists()
+    (tmp_path / "project").mkdir()
+    assert server.studies == tmp_path / "project" / "studies"
+    assert store.locks == store.studies
+
+
+def test_links_have_the_public_address(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = begin_run(store, "Linked", {})
+    at = f"#/experiments/{store.client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+    assert run_url(store, run_id) == f"http://127.0.0.1:5000/{at}"
+    server = replace(store, uri="https://me:secret@mlflow.internal/", artifacts=None)
+    assert run_url(server, run_id) == f"https://…@mlflow.internal/{at}"
+    assert server.ui_command() == "open https://…@mlflow.internal in a browser"
+    monkeypatch.setenv("SENTIMENT_MLFLOW_UI", "https://mlflow.example.org/")
+    for one in (store, server):
+        assert run_url(one, run_id) == f"https://mlflow.example.org/{at}"
+        assert one.ui_command() == "open https://mlflow.example.org in a browser"
+
+
+def test_the_commit_is_gits_or_the_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SENTIMENT_COMMIT", "0a1b")
+    monkeypatch.setattr(tracking, "PROJECT", tmp_path)  # no repository, as in an image
+    assert git_commit() == "0a1b"
+    monkeypatch.setenv("SENTIMENT_COMMIT", "")
+    assert git_commit() == "unknown"
