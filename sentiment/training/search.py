@@ -213,14 +213,16 @@ def _search_together(context: PassContext) -> list[str]:
     assert claims is not None
     parents = _begin_parents(context)
     studies = {algorithm: _open_study(context, algorithm) for algorithm in parents}
-    left, done = list(parents), list[str]()
+    left, done, seen = list(parents), list[str](), -1
     with context.terminal.search("All algorithms", settings.trials * len(left)) as progress:
         while left:
             worker.collect()
             claims.look()
             left = [algorithm for algorithm in left if not claims.done(f"{algorithm}/model")]
-            for study in studies.values():
-                study.refresh()  # after the look: what is done has been stored
+            if claims.ended != seen:  # what is done has been stored
+                seen = claims.ended
+                for study in studies.values():
+                    study.refresh()
             scores = [study.best for study in studies.values() if study.best is not None]
             ended = sum(study.ended for study in studies.values())
             progress.advance(max(scores, default=None), ended - progress.done)

@@ -37,7 +37,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def the_dead_are_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "HEARTBEAT", 1)
     monkeypatch.setattr(studies, "GRACE", 3)
@@ -73,6 +73,7 @@ def test_workers_that_begin_at_once_do_each_task_once(tmp_path: Path, url: str) 
     assert sorted(done) == list(range(12))
 
 
+@pytest.mark.usefixtures("the_dead_are_noticed_soon")
 def test_a_task_is_given_to_another_when_its_worker_is_silent_or_gives_it_up(
     tmp_path: Path, url: str
 ) -> None:
@@ -90,21 +91,26 @@ def test_a_task_is_given_to_another_when_its_worker_is_silent_or_gives_it_up(
         assert three.id() == one.id() != Claims(three.storage, "other").id()
 
 
+@pytest.mark.usefixtures("the_dead_are_noticed_soon")
 def test_a_worker_that_was_taken_for_dead_and_wakes_up_changes_nothing(
     tmp_path: Path, url: str
 ) -> None:
-    sleeper, other = (Claims(open_storage(tmp_path, url), "pass") for _ in range(2))
+    sleeper, other, third = (Claims(open_storage(tmp_path, url), "pass") for _ in range(3))
     assert sleeper.wait("a")
     held = dict(sleeper._held)
     sleeper._held.clear()
     assert other.wait("a")
     sleeper._held |= held
+    other.close()
+    sleeper.look()
+    assert not sleeper.take("a"), "it is at it"
+    assert third.wait("a")
     sleeper.finish("a")  # is told so in the log
-    other.look()
-    assert not other.done("a")
-    other.finish("a")
-    other.look()
-    assert other.done("a")
+    third.look()
+    assert not third.done("a")
+    third.finish("a")
+    third.look()
+    assert third.done("a")
 
 
 # --- whole passes -----------------------------------------------------------------------------
@@ -153,7 +159,7 @@ def work(options: list[str], death: Death | None = None) -> BaseProcess:
 
 
 def exit_code(process: BaseProcess) -> int | None:
-    process.join(120)
+    process.join(240)
     return process.exitcode
 
 
@@ -213,6 +219,7 @@ def test_workers_that_begin_at_once_find_what_one_finds(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("postgres")
+@pytest.mark.usefixtures("the_dead_are_noticed_soon")
 def test_workers_killed_on_the_way_are_replaced_and_strangers_are_refused(
     postgres: str,
     store_folder: Path,
