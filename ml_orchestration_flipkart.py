@@ -25,8 +25,10 @@ from typing import Annotated, Any, Literal
 
 from sentiment.cli.options import DATA, KEEP, labelling_of, parse_flow, reading_of
 from sentiment.flows import terminal
+from sentiment.masking import mask_output
 
 if __name__ == "__main__":
+    mask_output()
     parse_flow()  # --help and wrong options answer before Prefect, which takes seconds to import
     terminal.prepare()
 
@@ -37,7 +39,7 @@ from prefect.runtime import flow_run
 from prefect.schedules import Cron
 from pydantic import Field
 
-from sentiment import errors
+from sentiment import errors, masking
 from sentiment.data import reviews
 from sentiment.data.labels import Labelling
 from sentiment.data.reviews import LoadedReviews
@@ -52,12 +54,12 @@ from sentiment.flows.drift import (
     flipkart_drift_flow,
 )
 from sentiment.flows.prefect_server import server_for
-from sentiment.flows.report import ScheduledRun, leave_artifacts, post
+from sentiment.flows.report import ScheduledRun, check_alerts, leave_artifacts, post
 from sentiment.flows.retention import forget_old_runs
 from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.flows.service import FLOW, RETRIED, STEP
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
-from sentiment.predictions.log import default_log_url
+from sentiment.predictions.log import default_log_url, public_log_url
 from sentiment.registry.lifecycle import (
     production_rule,
     production_version,
@@ -240,7 +242,8 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         text_column: the file's column of review texts; found by its name when empty.
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
         drift: `off` trains in any case, on the file alone, without a check.
-        log_url: the prediction log; the SQLite file beside the store when empty.
+        log_url: the prediction log, without its password, which is taken from SENTIMENT_LOG_URL of
+            the service; the SQLite file beside the store when empty.
         drift_window: newest answers that a drift check compares at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict on drift.
@@ -319,6 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         service.check_cron("--cron", options.cron)
         service.check_cron("--drift-cron", options.drift_cron)
+        check_alerts()
         # refuse at once, in one line, a schedule whose runs could only fail
         columns = options.text_column, options.rating_column
         labelling = labelling_of(options).following(
@@ -329,9 +333,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store = open_store(options.store, options.project)
         with store_errors():
             known = store, production_version(store)
+        if options.log_url:  # Prefect shows parameters: its secrets stay in the environment
+            public = public_log_url(options.log_url)
+            os.environ[masking.LOG_URL], options.log_url = options.log_url, public
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         with (
-            service.only_one(store.studies / "flow.lock", f"the store in {store.home}"),
+            service.only_one(store.locks / "flow.lock", f"the store in {store.home}"),
             server_for(store.home / ".prefect") as server,
         ):
             flows = FLOW_NAME, DRIFT_FLOW_NAME

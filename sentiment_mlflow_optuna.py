@@ -25,10 +25,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sentiment.cli.options import EXPERIMENT, LABELLING, READING, parse_experiment
+from sentiment.cli.options import EXPERIMENT, LABELLING, PICKLED, READING, parse_experiment
+from sentiment.masking import mask, mask_output
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
+    mask_output()
     parse_experiment(look=True)  # wrong options answer before the libraries are imported
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
@@ -40,7 +42,7 @@ from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
 from sentiment.data.sources import Reading
 from sentiment.drift.reference import ensure_reference
-from sentiment.errors import EXIT_INTERRUPTED, UserError
+from sentiment.errors import EXIT_INTERRUPTED, ResumeError, UserError
 from sentiment.model.algorithms import ALGORITHMS
 from sentiment.registry.lifecycle import (
     judge_version,
@@ -54,7 +56,6 @@ from sentiment.tracking.store import (
     end_run,
     log_values,
     open_store,
-    without_password,
 )
 from sentiment.training.claims import Claims, open_claims
 from sentiment.training.passes import (
@@ -99,8 +100,8 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     """Run a pass alone, or with `--join` together with the other workers that share it."""
     if options.join is None:
         return run_pass(options, terminal, worker)
-    studies = open_store(options.store, options.project).studies
-    with open_claims(open_storage(studies, options.storage), options.join) as claims:
+    locks = open_store(options.store, options.project).locks
+    with open_claims(open_storage(locks, options.storage), options.join) as claims:
         return run_pass(options, terminal, worker, claims)
 
 
@@ -114,6 +115,8 @@ def run_pass(
         asked["data"] = str(Path(asked["data"]).resolve())
     this_pass = take_up(options, asked, terminal, claims)
     chosen = {**(EXPERIMENT if this_pass is None else vars(this_pass.settings)), **asked}
+    if options.promote and chosen["file_format"] == "cloudpickle":
+        raise ResumeError(PICKLED)
 
     reading = Reading(chosen["delimiter"], chosen["encoding"], chosen["max_bytes"])
     labelling = Labelling(**{name: chosen[name] for name in LABELLING})
@@ -126,7 +129,8 @@ def run_pass(
     terminal.table("Data audit", data.audit)
     store = open_store(options.store, options.project)
     worker.finish()
-    storage = claims.storage if claims else open_storage(store.studies, options.storage)
+    place = store.locks if options.storage else store.studies
+    storage = claims.storage if claims else open_storage(place, options.storage)
     this_pass = enter(store, this_pass, chosen, data, terminal, claims)
     folds = folds_of(data, options.jobs)
     context = PassContext(store, this_pass, data, folds, terminal, storage, worker)
@@ -257,7 +261,7 @@ def print_summary(
     lines += [
         f"Winner by cross-validation: {choice.result.algorithm}",
         f"  {choice.why}",
-        f"Store: {without_password(store.uri)}",
+        f"Store: {mask(store.uri)}",
         f"Look at it: {store.ui_command()}",
     ]
     terminal.say("\n".join(lines), always=True)

@@ -277,15 +277,15 @@ def clean_texts(texts: Iterable[str], clean: Callable[[str], str] = _clean) -> l
 
 CLEANINGS = ("guide", "negation")
 MARK = "not_"  # in front of a word that a negation reaches; no cleaned word has it otherwise
-REACH = 3  # words
-NEGATIONS = frozenset({"not", "no", "never", "nor", "neither", "hardly", "without", "nothing"})
-NEGATIONS |= {"none", "nobody"}
+REACH = 2  # words: one or none is worse on the real reviews, and more gains nothing
+NEGATIONS = frozenset({"not", "no", "never", "nor", "without"})  # more words gain nothing
 _WITH_NOT = """
-ai are ca could dare did do does had has have is might must need ought sha should was were wo would
+are could dare did do does had has have is might must need ought should was were would
 """
 # Without its apostrophe, wherever that stands: people write "dont" and "do'nt"
 CONTRACTIONS = {f"{verb}nt": verb for verb in _WITH_NOT.split()}
 CONTRACTIONS |= {"cant": "can", "cannot": "can", "wont": "will", "shant": "shall", "aint": "is"}
+CONTRACTIONS |= {"dnt": "do"}
 _LINK_OR_TAG = re.compile(f"{URL.pattern}|{HTML_TAG.pattern}", re.IGNORECASE)
 _APOSTROPHE = re.compile("['\u2019\u2018`\u00b4]")
 _WORD_OR_END = re.compile(
@@ -314,8 +314,8 @@ def negation_words(text: str, reach: int = REACH) -> list[Word]:
     * Punctuation, links, tags and whatever else is no letter separates words; one letter is none.
     * *n't* becomes *not*, also where its apostrophe is missing or stands wrong; *cannot* is two.
     * Stop words stay. Words are stemmed as the guide's are.
-    * The `reach` words after one of `NEGATIONS` are marked, until punctuation or *but*:
-      "not a good racket" becomes `not not_good not_racket`.
+    * The `reach` words after one of `NEGATIONS` are marked, until punctuation or *but*: with a
+      reach of 2 "not a good racket, sad" becomes `not not_good not_racket sad`.
 
     Time is linear in the length of the text.
     """
@@ -378,7 +378,7 @@ class TextCleaner(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
     ----------
     cleaning : "guide" or "negation"
         `CLEANING_STEPS`, or `negation_words`. Any other name is refused when texts are cleaned.
-    reach : int, default 3
+    reach : int, default 2
         Words after a negation that are marked, 0 for none. The guide's cleaning has no use for it.
 
     It learns nothing.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sentiment.cli.options import parse_command, run_command
+from sentiment.masking import mask_output
 
 # the module of `sentiment.cli` that runs each command
 MODULES = {
@@ -23,6 +24,7 @@ MODULES = {
     "replay": "drift",
     "compare": "compare",
     "card": "card",
+    "verify": "registry",
 }
 
 
@@ -43,4 +45,5 @@ def _run(options: Namespace) -> int:
 
 
 if __name__ == "__main__":
+    mask_output()
     sys.exit(main())

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from sentiment.errors import VariableError
+from sentiment.masking import remember_variable
 
 
 def is_set(name: str) -> bool:
@@ -19,7 +20,8 @@ def is_set(name: str) -> bool:
 def variable(name: str) -> str | None:
     """Return what the environment says, without the line break that ends a file; None if nothing.
 
-    Raises `VariableError` where both are set, or the file cannot be read.
+    What a file says is masked from now on where it is a secret. Raises `VariableError` where both
+    are set, or the file cannot be read.
     """
     value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if not file:
@@ -27,9 +29,11 @@ def variable(name: str) -> str | None:
     if value:
         raise VariableError(f"{name} and {name}_FILE are both set; unset one")
     try:
-        return Path(file).read_text("utf-8").rstrip("\r\n")
+        value = Path(file).read_text("utf-8").rstrip("\r\n")
+        remember_variable(name, value)
+        return value
     except OSError as error:
-        reason = error.strerror
+        reason = error.strerror or "error"
     except ValueError:
         reason = "not a text in UTF-8"
     raise VariableError(f"{name}_FILE: {file[-100:]}: cannot be read ({reason})")

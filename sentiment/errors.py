@@ -33,6 +33,8 @@ import sys
 import threading
 from typing import NoReturn
 
+from sentiment.masking import mask
+
 EXIT_REFUSED = 1  # by the gate, or because somebody else's change came first
 EXIT_BAD_INPUT = 2
 EXIT_DRIFTED = 3
@@ -74,9 +76,12 @@ def _note(number: int, _: object) -> NoReturn:
 
 
 class UserError(Exception):
-    """Say in one line what was wrong, where, what was expected and what to do."""
+    """Say in one line what was wrong, where, what was expected and what to do; secrets masked."""
 
     exit_code = EXIT_BAD_INPUT
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(mask(message))
 
 
 class VariableError(UserError):

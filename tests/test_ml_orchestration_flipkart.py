@@ -92,7 +92,7 @@ def client(server: Server) -> Iterator[SyncPrefectClient]:
 @pytest.fixture
 def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
     with receiving() as (address, received):
-        monkeypatch.setenv("ALERT_WEBHOOK_URL", address)
+        monkeypatch.setenv("ALERT_URL", address)
         yield received
 
 

@@ -54,7 +54,7 @@ class Shop:
 
     def run(self, script: str, *options: str, expected: int = 0, **env: str) -> str:
         """Run a script on the store and return what it printed."""
-        left_out = ("PREFECT_API_URL", "ALERT_WEBHOOK_URL")
+        left_out = ("PREFECT_API_URL", "ALERT_URL")
         own = {key: value for key, value in os.environ.items() if key not in left_out}
         found = subprocess.run(
             [sys.executable, *named(script), *options, "--store", str(self.store)],
@@ -132,7 +132,7 @@ def test_it_goes_stale_is_noticed_retrained_served_and_can_be_rolled_back(shop: 
     with receiving() as (address, told):
         said = shop.run(
             *("ml_orchestration_flipkart.py", "--once", "--data", str(shop.data)),
-            ALERT_WEBHOOK_URL=address,
+            ALERT_URL=address,
         )
     assert [body["state"] for body in told] == ["drifted", "promoted"]
     ui = said.rpartition("see ")[2].strip()  # of the Prefect server that it started, and ended

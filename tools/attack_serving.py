@@ -31,9 +31,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ FORM = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: "
 URLENCODED = FORM + b"application/x-www-form-urlencoded\r\n"
 MULTIPART = FORM + b"multipart/form-data; boundary=b\r\n"
 # The answer is more than the buffers between server and client hold, if those are small
-LONG = json.dumps({"texts": ["good"] * 400}).encode()
+LONG = json.dumps({"texts": ["good"] * 400, "explain": False}).encode()
 
 
 @dataclass
@@ -165,7 +166,7 @@ async def blank_lines(client: Client) -> None:
 
 async def slow_reader(client: Client) -> None:
     """A long answer, of which a few bytes are read each second."""
-    await asyncio.sleep(client.rng.uniform(0, 8))  # predicting costs more than waiting: spread it
+    await asyncio.sleep(client.rng.uniform(0, 20))  # predicting costs more than waiting: spread it
     await client.connect(narrow=True)
     await client.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(LONG) + LONG)
     while True:
@@ -224,7 +225,7 @@ HOLDS: dict[str, Hold] = {
 CHEAP = (slow_head, slow_body, slow_chunks, silent, idle, blank_lines, urgent)
 
 
-async def hold(ways: Sequence[Hold], port: int, clients: int, seconds: float) -> Counter[str]:
+async def hold(ways: Sequence[Hold], clients: int, seconds: float, port: int) -> Counter[str]:
     """Let so many clients hold connections in these ways, in turn; count their visits."""
     until = time.monotonic() + seconds
     counts: Counter[str] = Counter()
@@ -410,8 +411,8 @@ GENERATED: dict[str, Generate] = {
 SHARES = {"too large": 0.02}  # the others share the rest alike
 
 
-async def _ask(
-    port: int, seed: int, generate: Generate, count: int, patience: float
+async def ask(
+    generate: Generate, count: int, seed: int, patience: float, port: int
 ) -> Counter[str]:
     """Send so many generated requests; count failures.
 
@@ -472,7 +473,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, default=1, help="the server's (1)")
     parser.add_argument("--seed", type=int, default=42, help="of the generated requests (42)")
-    parser.add_argument("--only", help="a part of the names of the attacks to run (default: all)")
+    parser.add_argument(
+        "--only", default="", help="parts of the names of attacks, with commas (all)"
+    )
     options = parser.parse_args(arguments)
     given = Path(options.store) / "mlflow.db" if options.store else Path(options.data)
     if not given.is_file() or min(options.clients, options.requests, options.workers) < 1:
@@ -504,28 +507,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(held) and not said else 1
 
 
-Attack = Callable[[int], Awaitable[Counter[str]]]
+Attack = Callable[[int], Coroutine[Any, Any, Counter[str]]]
 
 
 def _attacks(options: argparse.Namespace) -> list[tuple[str, Attack]]:
     clients, seconds = options.clients, options.seconds
     crowd = max(CROWD, clients) if clients >= 200 else clients
     found: list[tuple[str, Attack]] = [
-        ("nobody", lambda port: hold([silent], port, 0, min(seconds, 10)))
+        ("nobody", partial(hold, [silent], 0, min(seconds, 10))),
+        *((name, partial(hold, [way], clients, seconds)) for name, way in HOLDS.items()),
+        ("all of these", partial(hold, [*HOLDS.values()], clients, seconds)),
+        (f"{crowd:,} at once", partial(hold, CHEAP, crowd, seconds)),
     ]
-    for name, way in HOLDS.items():
-        found.append((name, lambda port, way=way: hold([way], port, clients, seconds)))
-    every = list(HOLDS.values())
-    found.append(("all of these", lambda port: hold(every, port, clients, seconds)))
-    found.append((f"{crowd:,} at once", lambda port: hold(CHEAP, port, crowd, seconds)))
     rest = (1 - sum(SHARES.values())) / (len(GENERATED) - len(SHARES))
     patience = PATIENCE if seconds >= PATIENCE else 1.0  # what is incomplete is answered late
     for name, generate in GENERATED.items():
         count = max(1, round(options.requests * SHARES.get(name, rest)))
         wait = 0.0 if name == "truncated" else patience
-        parts = (generate, count, wait)
-        found.append((name, lambda port, parts=parts: _ask(port, options.seed, *parts)))
-    return [(name, attack) for name, attack in found if (options.only or "") in name]
+        found.append((name, partial(ask, generate, count, options.seed, wait)))
+    return [
+        (name, attack)
+        for name, attack in found
+        if any(part in name for part in options.only.split(","))
+    ]
 
 
 def _run(name: str, attack: Attack, port: int) -> bool:
@@ -534,7 +538,7 @@ def _run(name: str, attack: Attack, port: int) -> bool:
     receiver, sender = context.Pipe(duplex=False)
 
     def work() -> None:
-        sender.send(asyncio.run(attack(port)))  # type: ignore[arg-type]
+        sender.send(asyncio.run(attack(port)))
 
     attacker = context.Process(target=work, daemon=True)
     attacker.start()

@@ -86,8 +86,9 @@ def _labelling(options: Namespace, rules: set[LabelRule]) -> Labelling:
         return labelling.following(*rules)
     said = (labelling.label_column, labelling.negative_up_to, labelling.drop_neutral)
     if rules and said == (None, None, None):
+        trained_with = " and ".join(sorted(f"'{rule}'" for rule in rules))
         raise ComparisonError(
-            f"the versions were trained with {' and '.join(sorted(map(repr, map(str, rules))))}; say what "
-            "is negative for both, with --negative-up-to, --drop-neutral or --label-column"
+            f"the versions were trained with {trained_with}; say what is negative for both, with "
+            "--negative-up-to, --drop-neutral or --label-column"
         )
     return labelling

@@ -16,18 +16,18 @@ import pandas as pd
 
 from sentiment.cli.options import labelling_of, reading_of
 from sentiment.console import Terminal
-from sentiment.drift import LATEST
+from sentiment.drift.latest import page_beside, write_whole
 from sentiment.drift.page import render_page
 from sentiment.drift.performance import TITLES
 from sentiment.drift.report import DriftCheck
-from sentiment.drift.runs import run_check, write_whole
+from sentiment.drift.runs import run_check
 from sentiment.drift.signals import SIGNALS
 from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import EXIT_DRIFTED, WindowError
 from sentiment.metrics import Interval
 from sentiment.predictions.log import COUNTED_SOURCES, SOURCES
 from sentiment.registry.lifecycle import rule_in_production
-from sentiment.tracking.store import open_existing_store, open_store, store_errors
+from sentiment.tracking.store import open_existing_store, open_store, run_url, store_errors
 
 if TYPE_CHECKING:
     from sentiment.flows.replay import Replay
@@ -62,8 +62,9 @@ def _check(options: Namespace, terminal: Terminal) -> int:
         print(check.to_json())
     else:
         show_check(check, terminal)
-        if options.html or store.writable:
-            terminal.say(f"Page: {options.html or store.home / LATEST / 'latest.html'}")
+        page = options.html or page_beside(store) or (check.run_id and run_url(store, check.run_id))
+        if page:
+            terminal.say(f"Page: {page}")
     return EXIT_DRIFTED if check.report.verdict == "drifted" else 0
 
 

@@ -1,4 +1,4 @@
-"""Show, promote and roll back versions: `list`, `show`, `promote`, `rollback`, `which`, `history`.
+"""Show, verify and promote versions: `list`, `show`, `promote`, `rollback`, `which`, `history`.
 
 A promotion to production passes the gate or is forced with a reason. A crash between the ledger's
 entry and aliases or stages may leave these behind: `promote` and `rollback` mend them first, the
@@ -20,7 +20,8 @@ from sentiment.console import Terminal
 from sentiment.data.labels import LabelRule
 from sentiment.data.reviews import LoadedReviews, data_digest, load_reviews, split_reviews
 from sentiment.drift.reference import ensure_reference
-from sentiment.errors import EXIT_REFUSED, RegistryError, VersionError
+from sentiment.errors import EXIT_REFUSED, RegistryError, TrackingError, VersionError
+from sentiment.model.predictor import find_version
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
     judge_version,
@@ -33,6 +34,7 @@ from sentiment.registry.lifecycle import (
     stage,
     vacancy,
 )
+from sentiment.tracking.artifact import DIGESTS, verify
 from sentiment.tracking.ledger import STAGE, Event, read_events, replay
 from sentiment.tracking.store import DATA_PATH, Store, open_existing_store, store_errors
 
@@ -63,6 +65,7 @@ def run(options: Namespace) -> int:
             "history": _history,
             "rollback": _rollback,
             "which": _which,
+            "verify": _verify,
         }[options.command](options, store, terminal)
     return 0
 
@@ -110,7 +113,11 @@ def _show(options: Namespace, store: Store, terminal: Terminal) -> None:
         ("created", _created(version)),
         ("run", str(version.run_id)),
         ("source", str(version.source)),
-        *sorted((k, v) for k, v in version.tags.items() if k not in run.data.metrics),
+        *sorted(
+            (key, value)
+            for key, value in version.tags.items()
+            if key not in run.data.metrics and key != DIGESTS  # a page of them; see `verify`
+        ),
         *((name, value) for name, value in sorted(run.data.params.items()) if name != "model"),
         *((name, f"{value:g}") for name, value in sorted(run.data.metrics.items())),
         *(
@@ -121,6 +128,19 @@ def _show(options: Namespace, store: Store, terminal: Terminal) -> None:
     ]
     shown = dict.fromkeys(rows)  # a tag and a parameter of the same name and value once
     terminal.table(f"Version {number}", pd.DataFrame(list(shown), columns=["what", "value"]))
+
+
+def _verify(options: Namespace, store: Store, terminal: Terminal) -> None:
+    version = str(find_version(store, options.version).version)
+    terminal.say(f"version {version}: {verified(store, version)} files, all as registered")
+
+
+def verified(store: Store, version: str) -> int:
+    """Return how many files a version has. Raise `RegistryError` unless all are as registered."""
+    try:
+        return verify(store, f"models:/{store.settings.registered_model}/{version}")
+    except TrackingError as error:
+        raise RegistryError(f"version {version}: {error}") from None
 
 
 def _history(_: Namespace, store: Store, terminal: Terminal) -> None:
@@ -156,6 +176,8 @@ def _which(options: Namespace, store: Store, terminal: Terminal) -> None:
         f"{state.production}: in production {when}, since {_local(since.when)} "
         f"({since.action} by {since.who}: {since.why})"
     )
+    if options.at is None:
+        verified(store, state.production)
 
 
 def _rollback(options: Namespace, store: Store, terminal: Terminal) -> None:

@@ -19,6 +19,7 @@ def run(options: Namespace) -> int:
         version=options.version,
         text_column=options.text_column,
         reading=reading_of(options),
+        escape_formulas=not options.no_escape_formulas,
         terminal=Terminal(quiet=options.quiet),
     )
     return 0

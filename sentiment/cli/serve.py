@@ -32,7 +32,7 @@ def run(options: Namespace) -> int:
         terminal.say(warning)
     if config.token is None and options.host not in LOOPBACK:
         terminal.say(
-            f"whoever reaches {options.host} may send feedback and read /ab: set "
+            f"whoever reaches {options.host} may send feedback and read /ab and /model: set "
             "SENTIMENT_API_TOKEN to ask for a token"
         )
 
@@ -66,6 +66,8 @@ def serving_config(options: Namespace) -> ServingConfig:
         log_url=options.log_url,
         store_text=not options.no_store_text,
         retention_days=options.retention,
+        allow_origins=options.allow_origin,
+        trust_proxies=options.trust_proxy,
         limits=Limits(options.max_body, options.max_texts, options.max_characters),
     )
 

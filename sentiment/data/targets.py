@@ -12,10 +12,12 @@ import glob
 import gzip
 import io
 import os
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -25,7 +27,35 @@ from sentiment.errors import ReviewDataError
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")  # of tables that are written
 PART = ".part"  # ends the name of a file that is not finished
 
+# What a spreadsheet takes for a formula when a cell begins with it, blanks or not: signs as Excel,
+# LibreOffice and Google's tables know them, full-width ones of Chinese and Japanese input included.
+# A tab or a carriage return in front is enough: some of them drop it and look again.
+_FORMULA = re.compile(r"[\t\r]|[\s\x00-\x1f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?%?", re.ASCII)
+
 Write = Callable[[Sequence[Any]], None]  # append rows: lists or Arrow arrays of the same length
+
+
+def without_formula(cell: str) -> str:
+    """Return a cell that no spreadsheet runs: with an apostrophe where it began as a formula.
+
+    Numbers are not formulas, such as -3.5 or +1. Reviews are written by strangers, and one that
+    reads `=HYPERLINK(…)` would be run on the computer of whoever opens the table.
+    """
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
+@dataclass
+class FormulaGuard:
+    """Escape the cells of a table with `without_formula`, and count those that needed it."""
+
+    escaped: int = 0
+
+    def __call__(self, cells: Sequence[Any]) -> Sequence[Any]:
+        """Return the cells; numbers and missing ones stay as they are."""
+        safe = [without_formula(cell) if isinstance(cell, str) else cell for cell in cells]
+        self.escaped += sum(new is not old for new, old in zip(safe, cells, strict=True))
+        return safe
 
 
 def table_format(path: Path) -> str:
@@ -37,9 +67,15 @@ def table_format(path: Path) -> str:
 
 
 @contextmanager
-def open_target(path: Path, source: Table, added: Sequence[tuple[str, str]]) -> Iterator[Write]:
+def open_target(
+    path: Path,
+    source: Table,
+    added: Sequence[tuple[str, str]],
+    guard: FormulaGuard | None = None,
+) -> Iterator[Write]:
     """Write a table of the source's columns and the `added` ones: (name, Arrow type) each.
 
+    `guard` escapes the cells of a CSV or TSV, header included; a Parquet file runs no formulas.
     The file appears as `appearing_whole` says. Raises `ReviewDataError`: a name is taken, no such
     folder, disk full.
     """
@@ -61,7 +97,7 @@ def open_target(path: Path, source: Table, added: Sequence[tuple[str, str]]) -> 
             if kind == ".parquet":
                 yield layers.enter_context(_parquet_target(raw, source, added))
             else:
-                yield layers.enter_context(_delimited_target(raw, kind, names))
+                yield layers.enter_context(_delimited_target(raw, kind, names, guard))
     except FileNotFoundError:
         raise ReviewDataError(f"{path.parent}: no such folder; make it first") from None
     except OSError as error:
@@ -69,7 +105,12 @@ def open_target(path: Path, source: Table, added: Sequence[tuple[str, str]]) -> 
 
 
 @contextmanager
-def _delimited_target(raw: IO[bytes], kind: str, names: Sequence[str]) -> Iterator[Write]:
+def _delimited_target(
+    raw: IO[bytes], kind: str, names: Sequence[str], guard: FormulaGuard | None
+) -> Iterator[Write]:
+    def written(column: Any) -> Sequence[Any]:
+        return cells(column) if guard is None else guard(cells(column))
+
     with ExitStack() as layers:
         if kind.endswith(".gz"):
             # without name and time in it, the same rows give the same bytes
@@ -79,9 +120,9 @@ def _delimited_target(raw: IO[bytes], kind: str, names: Sequence[str]) -> Iterat
         # Lines end as RFC 4180 has it: with "\n" alone a cell with a "\r" would not be quoted
         delimiter = "\t" if kind.startswith(".tsv") else ","
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
-        writer.writerow(names)
+        writer.writerow(written(names))
         # floats keep all their bits
-        yield lambda columns: writer.writerows(zip(*map(cells, columns), strict=True))
+        yield lambda columns: writer.writerows(zip(*map(written, columns), strict=True))
         text.detach()
 
 

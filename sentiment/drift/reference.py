@@ -240,7 +240,8 @@ def ensure_reference(
     labels = frame["label"].to_numpy(dtype=np.int64)
     reference = reference_reviews(texts, labels, copies, split)
     try:
-        pipeline = load_pipeline(store, str(registered.source), trust_pickle=trust_pickle)
+        uri = f"models:/{registered.name}/{version}"
+        pipeline = load_pipeline(store, uri, trust_pickle=trust_pickle)
         store.client.log_text(run_id, Reference.build(pipeline, *reference).to_json(), ARTIFACT)
     except (TrackingError, CalibrationError) as error:
         return f"version {version} has no drift reference: {error}"

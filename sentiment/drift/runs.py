@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentiment.data.targets import appearing_whole
-from sentiment.drift import LATEST, MIN_WINDOW, NEWEST
+from sentiment.drift import MIN_WINDOW, NEWEST
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import WindowFeatures
+from sentiment.drift.latest import DRIFT, KIND, PAGE, REPORT, write_latest
 from sentiment.drift.page import render_page
 from sentiment.drift.reference import read_reference
 from sentiment.drift.report import STATES, DriftCheck, distributions
@@ -49,10 +48,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 CHAMPION = "champion"
-KIND, DRIFT, REPLAY = TAG + "kind", "drift", "drift-replay"
+REPLAY = "drift-replay"
 VERDICT, VERSION, SOURCE = TAG + "verdict", TAG + "version", TAG + "source"
 PERIOD = TAG + "period"  # tag of a scheduled check on new answers: times of the first and the last
-PAGE, REPORT = "drift_report.html", "drift_report.json"  # artifacts
 # Writing a run takes a few seconds; after so many, its process must have been killed
 ABANDONED = 600.0
 MOST = 0.5  # of the different texts of a window
@@ -70,8 +68,8 @@ def run_check(
 
     `version` is an alias or a number. Of the log, the `NEWEST` answers are compared unless a time
     or a number is wanted. With fewer than `min_reviews` the verdict is "not enough yet". `keep`
-    says whether to log the check as a run; without one it is still written beside the store. A
-    store that may not be written gets neither.
+    says whether to log the check as a run; without one it is still written beside the store, if
+    that is on this machine. A store that may not be written gets neither.
 
     Raises `ServingError` without such a version, `DriftReferenceError`, `WindowError`, or what
     reading the log or the file raises. Nothing is written then.
@@ -120,7 +118,7 @@ def run_check(
         return check
     if keep(check):
         return log_check(store, check, seen=scheduled and window.new)
-    _write_latest(store, render_page(check), check.to_json())
+    write_latest(store, render_page(check), check.to_json())
     return check
 
 
@@ -142,7 +140,7 @@ def log_check(store: Store, check: DriftCheck, *, seen: bool = False) -> DriftCh
         log_values(store, run_id, metrics=metrics(check))
         store.client.log_text(run_id, page, PAGE)
         store.client.log_text(run_id, report, REPORT)
-    _write_latest(store, page, report)
+    write_latest(store, page, report)
     return check
 
 
@@ -253,19 +251,6 @@ def close_abandoned(store: Store) -> None:
             end_run(store, run.info.run_id, KILLED)
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file that appears under its name whole or not at all. Raises `OSError`."""
-    with appearing_whole(file) as out:
-        out.write(text.encode("utf-8"))
-
-
 def _source_tag(source: str) -> str:
     """Return the source without the quote that MLflow's filters cannot escape."""
     return source.replace('"', "'")
-
-
-def _write_latest(store: Store, page: str, report: str) -> None:
-    folder = store.home / LATEST
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "latest.html", page)
-    write_whole(folder / "latest.json", report)

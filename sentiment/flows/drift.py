@@ -1,7 +1,7 @@
-"""Check for drift before a retraining, or for itself, and tell the webhook of a change.
+"""Check for drift before a retraining, or for itself, and alert people of a change.
 
 The same check is the first step of the retraining and an hourly flow of its own. A verdict other
-than the one before is posted to `ALERT_WEBHOOK_URL` once, whichever of the two finds it first.
+than the one before is posted to `ALERT_URL` once, whichever of the two finds it first.
 """
 
 # No `from __future__ import annotations` here: Prefect loads the flow by its file's path, and could
@@ -24,6 +24,7 @@ from sentiment.drift.window import LogWindow
 from sentiment.errors import DriftReferenceError, ServingError, WindowError
 from sentiment.flows.report import Log, lines_section, post, run_link
 from sentiment.flows.service import FLOW, RETRIED
+from sentiment.model.predictor import one_line
 from sentiment.tracking.store import Settings, Store, open_store
 
 DRIFT_FLOW_NAME = "Flipkart Sentiment Drift Flow"
@@ -75,8 +76,7 @@ def check_drift(
     except Exception as error:
         if needed:
             raise
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        found = Finding(None, (f"not checked: {said}",))
+        found = Finding(None, (f"not checked: {one_line(error)}",))
     print("\n".join(found.lines))
     return found
 
@@ -89,7 +89,7 @@ def check_log(
     Without `keep` a check that changes no verdict is not written to MLflow.
     """
     # one at a time, so that verdicts come in an order, and a change is posted once
-    with FileLock(store.studies / "drift.lock", timeout=LOCK_SECONDS):
+    with FileLock(store.locks / "drift.lock", timeout=LOCK_SECONDS):
         checked = run_check(
             store,
             wanted,
@@ -137,7 +137,8 @@ def flipkart_drift_flow(
 
     Args:
         store: folder of mlflow.db and mlruns; where the scripts are when empty.
-        log_url: the prediction log; the SQLite file beside the store when empty.
+        log_url: the prediction log, without its password, which is taken from SENTIMENT_LOG_URL of
+            the service; the SQLite file beside the store when empty.
         drift_window: newest answers that are compared at most.
         drift_days: compare those of so many days; those since the last check when empty.
         min_reviews: fewer are not enough for a verdict.

@@ -18,11 +18,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 from httpx import HTTPError, HTTPStatusError, InvalidURL, Timeout
 from prefect.client.orchestration import get_client
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_SERVER_API_KEEPALIVE_TIMEOUT,
@@ -33,11 +36,14 @@ from prefect.settings import (
 
 from sentiment.errors import ServerError
 from sentiment.flows.terminal import say
-from sentiment.tracking.store import PRIVATE, PROJECT, without_password
+from sentiment.masking import mask, mask_output, remember, remember_secret
+from sentiment.tracking.store import PRIVATE, PROJECT
 
 HOST, PORT = "127.0.0.1", 4200  # Prefect's own defaults
 START_SECONDS = 120  # a cold start takes about 10 s here; a loaded machine needs more
-NAMED_SECONDS = 10.0  # for one that is named: it may be starting at the same time as we
+NAMED_SECONDS = 120.0  # for one that is named: it may be starting at the same time as we
+ANSWER_SECONDS = 5.0
+UI_VARIABLE = "SENTIMENT_PREFECT_UI"  # the address that people open, where it is another
 STOP_SECONDS = 15
 REFUSALS = (401, 403)
 ORPHAN_SECONDS = 5  # less than a new service takes to start
@@ -49,7 +55,7 @@ class Server:
 
     def __init__(self, api_url: str, folder: Path | None = None) -> None:
         self.api_url, self.folder = api_url, folder
-        self.ui_url = without_password(api_url.removesuffix("/api"))
+        self.ui_url = mask(api_url.removesuffix("/api"))
         self.process: subprocess.Popen[bytes] | None = None
 
     def answers(self, timeout: float = 2.0) -> bool:
@@ -68,7 +74,7 @@ class Server:
         except HTTPStatusError as error:
             if error.response.status_code in REFUSALS:
                 raise ServerError(
-                    f"the Prefect server at {without_password(self.api_url)} refuses: "
+                    f"the Prefect server at {self.api_url} refuses: "
                     f"{error.response.status_code} {error.response.reason_phrase}; correct "
                     "PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
                 ) from None
@@ -81,7 +87,7 @@ class Server:
         """Start our own server again, on its port, if its process ended and the port is free."""
         if self.process is not None and self.process.poll() is not None:
             with suppress(OSError):
-                self._start(socket.create_server((HOST, int(self.ui_url.rpartition(":")[2]))))
+                self._start(socket.create_server((HOST, urlsplit(self.api_url).port or PORT)))
 
     def stop(self) -> None:
         """End our own server, and kill it if it does not end within `STOP_SECONDS`."""
@@ -100,17 +106,17 @@ class Server:
         Raises `ServerError` if it does not within `NAMED_SECONDS`, or refuses.
         """
         address = address.rstrip("/")
-        shown = without_password(address)[:100]
+        shown = mask(address)[:100]
         until = time.monotonic() + NAMED_SECONDS
         said = False
         while True:
             for url in (address, f"{address}/api"):
                 server = cls(url)
-                if server.answers(timeout=NAMED_SECONDS / 2):
+                if server.answers(timeout=min(ANSWER_SECONDS, NAMED_SECONDS)):
                     if url == address and PREFECT_UI_URL.value():  # Prefect Cloud's is elsewhere
-                        server.ui_url = without_password(PREFECT_UI_URL.value())
+                        server.ui_url = mask(PREFECT_UI_URL.value())
                     return server
-            if time.monotonic() > until:
+            if time.monotonic() > until or not address.startswith(("http://", "https://")):
                 raise ServerError(
                     f"no Prefect server answers at {shown}, which PREFECT_API_URL or the profile "
                     "names; start it, or unset it (`prefect config unset PREFECT_API_URL`)"
@@ -175,11 +181,16 @@ def server_for(folder: Path) -> Iterator[Server]:
     `ServerError`: where one is named, no other is started in its stead.
     """
     named = PREFECT_API_URL.value()
+    remember(named or "")  # which a profile may name, not the environment
+    for secret in (PREFECT_API_KEY.value(), PREFECT_API_AUTH_STRING.value()):
+        if secret is not None:
+            remember_secret(secret.get_secret_value())
     server = Server.named(named) if named else Server.own(folder)
+    server.ui_url = (os.environ.get(UI_VARIABLE) or server.ui_url).rstrip("/")
     try:
         if server.process is not None:
             server.wait_until_it_answers()
-        with temporary_settings({PREFECT_API_URL: server.api_url}):
+        with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_UI_URL: server.ui_url}):
             yield server
     finally:
         server.stop()
@@ -206,6 +217,7 @@ def run_server(listening: int, parent: int, folder: Path) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    mask_output()
     end_with(parent)
     with FileLock(folder / "server.lock"):  # one whose parent was killed may still be ending
         config = uvicorn.Config(

@@ -1,34 +1,37 @@
-"""Tell people what a scheduled run did: a report in the Prefect UI, an alert to a webhook.
+"""Tell people what a scheduled run did: a report in the Prefect UI, an alert to Slack and the like.
 
-`ALERT_WEBHOOK_URL` is told of runs that fail and of changes of the drift verdict.
+`ALERT_URL` is told of runs that fail, of changes of production and of the drift verdict. It has one
+or more addresses, parted by blanks, of the services that apprise knows.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import urllib.request
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging.loggers import flow_run_logger
 
 from sentiment.data.labels import CLASS_NAMES
+from sentiment.environment import variable
+from sentiment.errors import ServiceError, VariableError
 from sentiment.flows.retraining import Chosen, Outcome, Passage
+from sentiment.masking import ALERTS, mask
 from sentiment.metrics import confusion
 from sentiment.predictions.feedback import LabelledReviews
-from sentiment.tracking.store import Store
+from sentiment.tracking.store import Store, run_url
 from sentiment.training.report import FittedModel, PreparedReviews
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.flows import Flow
 
-LOCAL_UI = "http://127.0.0.1:5000"  # where `make mlflow-ui` serves a local store
-WEBHOOK_SECONDS = 5
+ALERT_SECONDS = 15  # for all addresses; apprise waits 4 s for an answer
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
 
@@ -99,9 +102,7 @@ def lines_section(lines: Sequence[str]) -> str:
 
 def run_link(store: Store, run_id: str) -> str:
     """Return a Markdown link to a run in the MLflow UI."""
-    ui = store.uri if store.uri.startswith("http") else LOCAL_UI
-    experiment = store.client.get_run(run_id).info.experiment_id
-    return f"[{run_id}]({ui}/#/experiments/{experiment}/runs/{run_id})"
+    return f"[{run_id}]({run_url(store, run_id)})"
 
 
 def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -113,25 +114,100 @@ def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     post(flow.name, str(flow_run.id), str(state.name), message, log, project)
 
 
+def check_alerts() -> None:
+    """Raise `ServiceError` unless `ALERT_URL`, where it is set, has addresses that can be used."""
+    for number, address in enumerate(_addresses(), 1):
+        if _service(address, {}) is None:
+            raise ServiceError(
+                f"{ALERTS}, address {number}: expected one that apprise takes, such as slack://…, "
+                "msteams://…, mailto://… or https://… for a webhook; correct or unset it"
+            )
+
+
 def post(
     flow: str, run: str, state: str, message: str, log: Log, project: str | None = None
 ) -> bool:
-    """Post a JSON object of these four to `ALERT_WEBHOOK_URL`; return whether it was taken.
+    """Send these to each address in `ALERT_URL`; return whether at least one took them.
 
-    It also has the `project` where one is named. Without the variable nobody is told. An error is
-    logged, not raised.
+    A plain webhook gets them as a JSON object, with `project` where one is named. Without the
+    variable nobody is told. What fails is logged, not raised, and takes `ALERT_SECONDS` at most.
     """
-    url = os.environ.get("ALERT_WEBHOOK_URL")
-    if not url:
-        return False
-    body = {"flow": flow, "run": run, "state": state, "message": message}
-    body |= {"project": project} if project else {}
     try:
-        request = urllib.request.Request(
-            url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS).close()
-    except (OSError, ValueError) as error:
-        log.error("the alert could not be posted: %s", error)
+        addresses = _addresses()
+    except VariableError as error:
+        log.error("%s", error)
         return False
-    return True
+    if not addresses:
+        return False
+    body = {"flow": flow, "run": run, "state": state, "message": mask(message)}
+    body |= {"project": project} if project else {}
+    taken: list[str] = []
+
+    def send(address: str) -> None:
+        if _sent(address, body):
+            taken.append(address)
+
+    # A server that sends its answer byte by byte would keep a run for ever
+    sending = [threading.Thread(target=send, args=(one,), daemon=True) for one in addresses]
+    until = time.monotonic() + ALERT_SECONDS
+    for thread in sending:
+        thread.start()
+    for thread in sending:
+        thread.join(max(0.0, until - time.monotonic()))
+    missed = len(addresses) - len(taken)
+    if missed:
+        log.error("%d of %d addresses in %s did not take the alert", missed, len(addresses), ALERTS)
+    return bool(taken)
+
+
+def _addresses() -> list[str]:
+    return (variable(ALERTS) or "").split()
+
+
+def _sent(address: str, body: Mapping[str, str]) -> bool:
+    """Return whether the service took it. Nothing is raised, and no address comes into a log."""
+    try:
+        service = _service(address, body)
+        if service is None:
+            return False
+        title = ": ".join(body[name] for name in ("project", "flow", "state") if name in body)
+        return bool(service.notify(body["message"], title=title, body_format="text"))
+    except Exception:  # apprise has a hundred services, and each its own
+        return False
+
+
+def _service(address: str, body: Mapping[str, str]) -> Any:
+    """Return apprise's service for an address, None for one it does not know.
+
+    It knows those of Slack and others as these give them out. Another of http or https is a
+    webhook.
+    """
+    import apprise  # takes half a second
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # it names hosts
+    known = apprise.Apprise.instantiate(address)
+    if known is not None or not address.startswith(("http://", "https://")):
+        return known
+    try:
+        parts = urlsplit(address)
+        where = {"host": parts.hostname, "port": parts.port, "fullpath": parts.path or "/"}
+    except ValueError:
+        return None
+    if not parts.hostname:
+        return None
+    secure = parts.scheme == "https"
+    extra = {name: value for name, value in body.items() if name != "message"}
+    user, password = (unquote(given or "") or None for given in (parts.username, parts.password))
+    return apprise.Apprise.instantiate(
+        {
+            "schema": "jsons" if secure else "json",
+            "secure": secure,
+            **where,
+            "user": user,
+            "password": password,
+            "params": dict(parse_qsl(parts.query, keep_blank_values=True)),
+            # apprise's own fields are left out
+            "payload": {"version": "", "title": "", "attachments": "", "type": "", **extra},
+            "redirect": "no",  # a POST would become a GET
+        }
+    )

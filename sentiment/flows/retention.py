@@ -11,9 +11,10 @@ from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFi
 from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.client.schemas.sorting import FlowRunSort
 
-from sentiment.drift.runs import DRIFT
+from sentiment.drift.latest import DRIFT
 from sentiment.errors import TrackingError
 from sentiment.flows.retraining import RETRAINING_KIND
+from sentiment.masking import line
 from sentiment.registry.lifecycle import free_places, registered_versions
 from sentiment.tracking.store import RUNNING, Store, find_runs, store_errors
 from sentiment.training.passes import KIND
@@ -35,8 +36,7 @@ def forget_old_runs(store: Store, flows: Sequence[str], store_tag: str, keep: in
         with store_errors():
             _forget_ledger_runs(store, keep)
     except (HTTPError, TrackingError, OSError) as error:
-        said = " ".join(str(error).split())[:200]
-        print(f"old runs are not deleted for now: {said}", file=sys.stderr, flush=True)
+        print(f"old runs are not deleted for now: {line(error)}", file=sys.stderr, flush=True)
 
 
 def _forget_flow_runs(client: SyncPrefectClient, flow: str, store_tag: str, keep: int) -> None:

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sentiment.data.reviews import TextHashes, text_hashes
 from sentiment.drift.reference import ensure_reference
 from sentiment.errors import PredictionLogError
+from sentiment.masking import mask
 from sentiment.model.algorithms import (
     ALGORITHMS,
     PREFERRED,
@@ -252,7 +253,10 @@ def log_retraining(
     if earlier:
         run_id = earlier[0].info.run_id
     else:
-        context = {TAG + "flow_run_url": flow_run_url, TAG + "git_commit": tracking.git_commit()}
+        context = {
+            TAG + "flow_run_url": mask(flow_run_url),
+            TAG + "git_commit": tracking.git_commit(),
+        }
         run_id = tracking.begin_run(store, store.settings.ledger, {**tags, **context})
     report.log_scores(store, run_id, fitted, prepared)
     log_values(store, run_id, params=chosen.parameters())

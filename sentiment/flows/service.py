@@ -48,6 +48,7 @@ from sentiment.errors import ServiceError, UserError
 from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with
 from sentiment.flows.report import alert
 from sentiment.flows.terminal import say
+from sentiment.masking import line
 from sentiment.tracking.store import PROJECT, Settings
 
 if TYPE_CHECKING:
@@ -283,8 +284,8 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except HTTPError as error:
-        said = str(error).splitlines()[0]
-        raise ServiceError(f"the Prefect server refuses: {said}") from None
+        said = str(error).partition("\n")[0]
+        raise ServiceError(f"the Prefect server refuses: {line(said)}") from None
 
 
 def _close_left_over(client: SyncPrefectClient, whose: Mapping[str, object]) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from sentiment.masking import mask
 from sentiment.tracking.store import keep_private
 
 LEVEL, HANDLER = "PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"
@@ -63,5 +64,5 @@ def _write(stream: TextIO, line: str) -> None:
     # Not `print`, which Prefect turns into a line of its log during a run. Where nobody reads any
     # more, since the service was killed, the run can still tell the server.
     with suppress(OSError):
-        stream.write(f"{line}\n")
+        stream.write(f"{mask(line)}\n")
         stream.flush()

@@ -8,15 +8,17 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
+from sentiment.metrics import Bools, Floats
+
 
 class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-learn is untyped
     """Logistic regression on terms times naive Bayes' log-count ratio, which ends in `coef_`.
 
     The ratio of a term is `log((alpha + p) / |alpha + p|) - log((alpha + n) / |alpha + n|)`: `p`
-    and `n` are the sums of its values over the positive and the negative texts, `|.|` the sum over
-    all terms. A term that says much of the class gets a large value, which the penalty then keeps
-    from shrinking (Wang & Manning 2012, "Baselines and bigrams: simple, good sentiment and topic
-    classification"; they binarise counts, here the values are what the vectorizer gives).
+    and `n` count the positive and the negative texts that have it, `|.|` sums over all terms. A
+    term that says much of the class gets a large value, which the penalty then shrinks less (Wang &
+    Manning 2012, "Baselines and bigrams: simple, good sentiment and topic classification"). They
+    weigh ones; here it is whatever values the vectorizer gives.
 
     A fitted one is linear in the terms' own values: the ratio is folded into `coef_`. So it is one
     weight a term, and predicts as `LogisticRegression` does.
@@ -26,7 +28,7 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
     C : float, default 1.0
         Inverse strength of the penalty.
     alpha : float, default 1.0
-        Smoothing of the ratio, above 0, in the unit of the values.
+        Smoothing of the ratio, in texts, above 0.
     solver, class_weight, max_iter, random_state
         As in `LogisticRegression`.
 
@@ -59,23 +61,26 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
         """
         if not self.alpha > 0:
             raise ValueError(f"alpha {self.alpha}: expected a smoothing above 0")
-        matrix, labels = csr_matrix(X), np.asarray(y)
+        matrix, labels = csr_matrix(X, dtype=np.float64, copy=True), np.asarray(y)
+        matrix.eliminate_zeros()
         classes = np.unique(labels)
         if len(classes) != 2:
             raise ValueError(f"{len(classes)} classes: expected two")
         if matrix.nnz and matrix.data.min() < 0:
             raise ValueError("negative values: expected term counts or TF-IDF")
-        ratio = log_count_ratio(matrix, labels == classes[1], self.alpha)
-        super().fit(matrix.multiply(ratio).tocsr(), labels, sample_weight)
+        ratio = _log_count_ratio(matrix, labels == classes[1], self.alpha)
+        matrix.data *= ratio[matrix.indices]
+        super().fit(matrix, labels, sample_weight)
         self.coef_: Any = self.coef_ * ratio
         return self
 
 
-def log_count_ratio(matrix: Any, positive: Any, alpha: float) -> Any:
-    """Return each term's log-count ratio, shape (terms,), above 0 where it speaks for positive.
-
-    `matrix` has shape (n, terms), `positive` is a Boolean array of shape (n,).
-    """
-    sums = [alpha + np.asarray(matrix[rows].sum(axis=0)).ravel() for rows in (positive, ~positive)]
-    share, other = (of_class / of_class.sum() for of_class in sums)
-    return np.log(share) - np.log(other)
+def _log_count_ratio(matrix: Any, positive: Bools, alpha: float) -> Floats:
+    """Return each term's log-count ratio, shape (terms,), above 0 where it speaks for positive."""
+    in_positive = np.repeat(positive, np.diff(matrix.indptr))
+    counts = [
+        alpha + np.bincount(matrix.indices[of_class], minlength=matrix.shape[1])
+        for of_class in (in_positive, ~in_positive)
+    ]
+    share, other = (of_class / of_class.sum() for of_class in counts)
+    return np.asarray(np.log(share) - np.log(other))

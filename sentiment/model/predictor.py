@@ -22,7 +22,8 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 
 from sentiment.data.labels import GUIDES, LabelRule
-from sentiment.errors import CalibrationError, ServingError, UnknownVersionError
+from sentiment.errors import CalibrationError, ServingError, TrackingError, UnknownVersionError
+from sentiment.masking import line
 from sentiment.model.calibration import (
     DECISION_RULE,
     OWN,
@@ -33,8 +34,8 @@ from sentiment.model.calibration import (
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
-from sentiment.tracking.store import Store, without_password
-from text_cleaning import cleaning_fingerprint, cleaning_packages
+from sentiment.tracking.store import Store
+from text_cleaning import TextCleaner, cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -44,7 +45,7 @@ _log = logging.getLogger(__name__)
 TRIED_TERMS = 200  # of the vocabulary: what a version answers before anybody asks it
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: that takes five times as long to make
 class Prediction:
     """The answer for one review.
 
@@ -101,6 +102,12 @@ class LoadedVersion:
         return read_calibration(self.pipeline.steps[-1][1])
 
     @property
+    def cleaner(self) -> TextCleaner:
+        """The pipeline's first step."""
+        cleaner: TextCleaner = self.pipeline.named_steps["clean"]
+        return cleaner
+
+    @property
     def threshold(self) -> float:
         """The probability of positive from which a review is labelled positive, 0–1."""
         return self.calibration.threshold
@@ -128,7 +135,7 @@ class LoadedVersion:
         rows = _tfidf(self.pipeline.named_steps["tfidf"], [each.terms for each in read])
         ends = rows.indptr.tolist()
         decisions, probabilities = (given.tolist() for given in self.calibration.answers(rows))
-        predictions = []
+        predictions, threshold = [], self.threshold
         for number, each in enumerate(read):
             row, known = slice(ends[number], ends[number + 1]), ends[number] < ends[number + 1]
             contributions: tuple[Contribution, ...] = ()
@@ -136,7 +143,7 @@ class LoadedVersion:
                 columns, values = rows.indices[row], rows.data[row]
                 contributions = self._explainer.contributions(each, columns, values)
             prediction = Prediction(
-                label=int(probabilities[number] >= self.threshold) if known else None,
+                label=int(probabilities[number] >= threshold) if known else None,
                 probability=probabilities[number],
                 decision=decisions[number],
                 characters=len(each.body),
@@ -150,8 +157,8 @@ class LoadedVersion:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        steps = self.pipeline.named_steps
-        return Explainer(steps["tfidf"], self.calibration.weights, steps["clean"])
+        vectorizer = self.pipeline.named_steps["tfidf"]
+        return Explainer(vectorizer, self.calibration.weights, self.cleaner)
 
 
 def find_version(store: Store, name: str) -> ModelVersion:
@@ -220,15 +227,17 @@ def load_version(store: Store, name: str) -> LoadedVersion:
         raise
     except CalibrationError as error:
         raise ServingError(f"version {version}: {error}; retrain it") from None
+    except TrackingError as error:
+        raise ServingError(f"version {version}: will not load: {error}") from None
     except Exception as error:  # a damaged file fails in as many ways as there are libraries
         raise ServingError(f"version {version}: will not load: {one_line(error)}") from None
     return loaded
 
 
 def one_line(error: Exception) -> str:
-    """Return an error as one line without passwords, the same line for the same error."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
-    return without_password(f"{type(error).__name__}: {text}")[:300]
+    """Return an error as one line without secrets, the same line for the same error."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(error))
+    return line(f"{type(error).__name__}: {text}", 300)
 
 
 def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:
@@ -241,9 +250,10 @@ def _tfidf(vectorizer: Any, texts: Sequence[Terms]) -> Any:
     counts: list[int] = []
     ends = [0]
     for terms in texts:
-        counted = Counter([column for column, _, _ in terms.found])
-        columns += sorted(counted)
-        counts += [counted[column] for column in columns[ends[-1] :]]
+        found = sorted([column for column, _, _ in terms.found])
+        counted = Counter(found) if len(set(found)) < len(found) else dict.fromkeys(found, 1)
+        columns += counted
+        counts += counted.values()
         ends.append(len(columns))
     indices, values = np.array(columns, dtype=np.int32), np.array(counts, dtype=np.float64)
     if vectorizer.sublinear_tf:

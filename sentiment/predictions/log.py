@@ -5,23 +5,26 @@
     for frame in log.read(since=0.0): ...
 
 The URL is `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`; a password is never
-shown. There is one row for each review and arm, and one for each A/B test or shadow comparison.
-What was committed survives the end of the process, however it ends. `writer.LogWriter` writes
-without making an answer wait.
+shown. Texts are people's: a SQLite file may be read and written by its owner alone. There is one
+row for each review and arm, and one for each A/B test or shadow comparison. What was committed
+survives the end of the process, however it ends. `writer.LogWriter` writes without making an answer
+wait.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from sentiment.errors import PredictionLogError, WindowError
+from sentiment.masking import LOG_URL, line, remember
 from sentiment.tracking.store import sqlite_url
 
 if TYPE_CHECKING:
@@ -41,7 +45,9 @@ PAUSE = 0.05  # seconds between two portions, so that whoever waits to write get
 PARTITION = 500  # rows turned into columns at a time: many at once would slow Python's GC
 PATIENCE = 5  # whole seconds to wait for another writer of the file, or for a server to answer
 CREATION_LOCK = 7_365_011  # a number of our own among PostgreSQL's advisory locks
-REASON = 200  # characters of a database's own message that go into ours
+OWNER_ONLY = 0o600  # permissions of the file
+# An option of the URL that is a secret, such as `password` or `sslpassword`
+SECRET_OPTION = re.compile("pass|key|token|secret", re.IGNORECASE)
 # PostgreSQL cannot hold a null byte, and neither database half a surrogate pair.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 LARGEST = 2**31 - 1  # of PostgreSQL's integer
@@ -61,11 +67,12 @@ DRIVERS = {  # scheme of the URL → what is used for it
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+_log = logging.getLogger(__name__)
 EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 SERVE = "start `python -m sentiment serve` and let it answer reviews, or give a file with --data"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: that takes five times as long to make, for every review
 class LoggedPrediction:
     """One review answered by one arm; a row of the log."""
 
@@ -203,6 +210,15 @@ def default_log_url(folder: Path) -> str:
     return sqlite_url(folder / "predictions.db")
 
 
+def public_log_url(url: str) -> str:
+    """Return the URL without its secrets, as it may be kept elsewhere, such as in Prefect.
+
+    A process whose `SENTIMENT_LOG_URL` is the whole URL opens the log by either. Raises
+    `PredictionLogError` for a URL that cannot be used.
+    """
+    return _public(_parsed(url)).render_as_string()
+
+
 def open_log(url: str) -> PredictionLog:
     """Open the log, and make the tables that are missing; several processes may do so at once.
 
@@ -224,7 +240,13 @@ def open_log(url: str) -> PredictionLog:
         options = {"connect_timeout": PATIENCE}
         # it warns of each statement that fails in a batch, which is raised as well
         logging.getLogger("psycopg").setLevel(logging.ERROR)
-    engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    try:
+        engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
+    except ImportError as error:
+        raise PredictionLogError(
+            f"{_shown(parsed)}: the driver is not installed ({line(error)}); pip install -r "
+            "requirements.txt"
+        ) from None
     if engine.dialect.name == "sqlite":
         # The file is synced when the WAL is folded into it, not at each commit. What was committed
         # outlives the process all the same; a power cut may take the last seconds.
@@ -285,6 +307,16 @@ class PredictionLog:
         self._engine = engine
         dialects = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
         self._insert: Callable[[sa.Table], Any] = dialects[engine.dialect.name]
+        # The one statement that is executed for every review goes to the driver as it is: with
+        # SQLAlchemy laying out the values, each row took twice the time.
+        add_rows: Any = self._insert(PREDICTIONS)
+        add_rows = add_rows.on_conflict_do_nothing()
+        names = list(FIELDS[LoggedPrediction])
+        compiled = add_rows.compile(dialect=engine.dialect, column_keys=names)
+        self._add_rows = str(compiled)
+        self._in_order: Callable[[dict[str, object]], Any] = (
+            itemgetter(*compiled.positiontup) if compiled.positiontup else lambda values: values
+        )
 
     def write(self, rows: Sequence[LoggedPrediction]) -> None:
         """Add rows, all or none of them; a row that is there already is skipped.
@@ -297,13 +329,14 @@ class PredictionLog:
             return
         values = [_values(row) for row in rows]
         with self._transaction() as connection:
-            connection.execute(self._insert(PREDICTIONS).on_conflict_do_nothing(), values)
+            connection.exec_driver_sql(self._add_rows, [self._in_order(each) for each in values])
 
     def add_feedback(
         self, request_id: str, position: int, label: int, rating: int | None, at: float
     ) -> bool:
         """Keep the true label of one review, in place of an earlier one. False: no such prediction.
 
+        One that was given before the label that is kept, by `at`, changes nothing and is True.
         `label` is 0 or 1, `rating` 1–5 or None, `at` in seconds since 1970; else `ValueError`.
         """
         if label not in (0, 1):
@@ -316,12 +349,22 @@ class PredictionLog:
         # one statement, so the prediction cannot be retired between the look and the writing
         row = (sa.literal(value, FEEDBACK.c[name].type) for name, value in values.items())
         insert = self._insert(FEEDBACK).from_select(list(values), sa.select(*row).where(known))
+        newer, kept = insert.excluded, FEEDBACK.c
         insert = insert.on_conflict_do_update(
             index_elements=list(key),
-            set_={name: insert.excluded[name] for name in ("label", "rating", "at")},
+            set_={
+                name: sa.case((newer.at >= kept.at, newer[name]), else_=kept[name])
+                for name in ("label", "rating", "at")
+            },
         ).returning(FEEDBACK.c.position)
         with self._transaction() as connection:
             return connection.execute(insert).first() is not None
+
+    def has_request(self, request_id: str) -> bool:
+        """Return whether any review of the request is in the log; its rows come all at once."""
+        known = sa.exists().where(PREDICTIONS.c.request_id == _string(request_id))
+        with self._transaction() as connection:
+            return bool(connection.execute(sa.select(known)).scalar_one())
 
     def read(
         self,
@@ -547,12 +590,13 @@ class PredictionLog:
 def _values(row: LoggedPrediction | LoggedComparison) -> dict[str, object]:
     """Convert the row to what the database takes. Raises `ValueError` with the field's name."""
     values: dict[str, object] = {}
-    for name, (_, convert, _) in FIELDS[type(row)].items():
-        value = getattr(row, name)
-        try:
+    name = ""
+    try:
+        for name, (_, convert, _) in FIELDS[type(row)].items():
+            value = getattr(row, name)
             values[name] = None if value is None else convert(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"not to be stored: {name}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not to be stored: {name}: {error}") from None
     return values
 
 
@@ -588,8 +632,52 @@ def _has_log(file: Path) -> bool:
             return True  # `open_log` reports what is wrong
 
 
+def _kept(engine: sa.Engine) -> sa.Engine:
+    """Make the file if it is missing, and forbid it to all but its owner, with its journals.
+
+    SQLite gives a journal that it makes the permissions of the database. Where the file belongs to
+    somebody else, that is said.
+    """
+    file = Path(engine.url.database or "")
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
+        for ending in ("", "-wal", "-shm", "-journal"):
+            part = file.with_name(file.name + ending)
+            with suppress(FileNotFoundError):
+                if part.stat().st_mode & 0o077:
+                    part.chmod(OWNER_ONLY)
+    except OSError as error:  # that it cannot be opened is said when it is
+        if file.exists():
+            _log.warning(
+                "%s holds customers' texts, and others may read it: chmod 600 fails (%s)",
+                file,
+                error.strerror,
+            )
+    return engine
+
+
 def _parsed(url: str) -> sa.URL:
-    """Return the URL with the driver that is used for it. What cannot be read is not shown."""
+    """Return the URL with the driver that is used for it. What cannot be read is not shown.
+
+    For the public form of `SENTIMENT_LOG_URL` it is that, with its secrets.
+    """
+    remember(url)
+    parsed, named = _read(url), os.environ.get(LOG_URL)
+    if named and named != url:
+        with suppress(PredictionLogError):
+            whole = _read(named)
+            if _public(whole) == parsed:
+                return whole
+    return parsed
+
+
+def _public(url: sa.URL) -> sa.URL:
+    options = {name: url.query[name] for name in url.query if not SECRET_OPTION.search(name)}
+    return url.set(query=options)._replace(password=None)
+
+
+def _read(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
@@ -599,7 +687,8 @@ def _parsed(url: str) -> sa.URL:
         raise PredictionLogError(
             f"{parsed.drivername}: the log cannot be kept in such a database; {EXPECTED}"
         )
-    if "@" in (parsed.host or ""):  # the end of a password would be taken for the host, and shown
+    # the end of a password would be taken for the host or the database, and shown
+    if parsed.host and "@" in f"{parsed.host}{parsed.database}":
         raise PredictionLogError("the log's URL has two @; write the one in a password as %40")
     elsewhere = parsed.host or parsed.username or parsed.database in (None, "", ":memory:")
     if driver == DRIVERS["sqlite"] and elsewhere:
@@ -612,7 +701,7 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Begin a transaction in which no other process opens the log."""
     if engine.dialect.name == "sqlite":
         lock = FileLock(f"{engine.url.database}.lock", timeout=PATIENCE)
-        with lock, engine.begin() as connection:
+        with lock, _kept(engine).begin() as connection:
             # stays with the file; two processes that switch at once would fail without waiting
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             # the driver begins no transaction for CREATE TABLE; without one a kill could leave half
@@ -648,5 +737,4 @@ def _shown(url: sa.URL) -> str:
 
 def _reason(error: Exception) -> str:
     """Return what the database itself said, in one line."""
-    said = error.orig if isinstance(error, DBAPIError) else error
-    return " ".join(str(said).split())[:REASON]
+    return line(error.orig if isinstance(error, DBAPIError) else error)

@@ -1,12 +1,15 @@
-"""Write rows to the prediction log from a thread of its own, so that no answer waits for them.
+"""Write to the prediction log from threads of their own, so that no request waits for a database.
 
     writer = LogWriter(log)
+    feedback = FeedbackWriter(log, writer)
     writer.start()          # after the fork: a thread does not survive it
     writer.put(rows)        # in the request
+    feedback.keep(given)    # in the request, and done within a fifth of a second
+    feedback.close()
     writer.close()
 
-The queue is bounded. When it is full, because the database is slow or away, rows are dropped and
-counted; an answer is worth more than its row in the log.
+The queue of rows is bounded. When it is full, because the database is slow or away, rows are
+dropped and counted; an answer is worth more than its row in the log.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
@@ -26,6 +31,14 @@ MakeRows = Callable[[], Rows]
 GROUP = 500  # rows that are enough for a transaction; more do not make a row cheaper
 INTERVAL = 0.2  # seconds that a row may wait for others to share its transaction
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts; each is twice the last
+
+# Seconds that a request waits for what becomes of its feedback, and that its thread waits for rows
+# of this process that are on their way
+PROMPT, ROWS_SOON = 0.2, 0.1
+# Feedback whose answer may still be on its way from another process is looked up again after so
+# many seconds, and given up after so many. A writer's longest pause is half of that.
+LOOK_AGAIN, GIVE_UP = 0.25, 10.0
+MOST_LATER = 200  # such feedbacks that one process remembers
 
 logger = logging.getLogger(__name__)
 
@@ -204,3 +217,140 @@ class LogWriter:
             self._complained = True
             text = "not logged; further errors of this kind are not reported: %s: %s"
             logger.error(text, type(error).__name__, error)
+
+
+Outcome = Literal["kept", "later", "unknown"]
+
+
+@dataclass(eq=False)
+class Feedback:
+    """What somebody says that a review really was: `label` 0 or 1, `rating` 1–5 or None.
+
+    `at` is when it was given, in seconds since 1970. `recent` says whether the answer may have been
+    given a moment ago, so that its row may not be in the log yet.
+    """
+
+    request_id: str
+    position: int
+    label: int
+    rating: int | None
+    at: float
+    recent: bool
+    since: float = field(default_factory=time.monotonic)
+    done: threading.Event = field(default_factory=threading.Event)
+    outcome: Outcome | PredictionLogError | None = None  # set once `done` is
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells the review from all others."""
+        return self.request_id, self.position
+
+
+class FeedbackWriter:
+    """Writes feedback in a daemon thread; a request waits `PROMPT` seconds for it, never longer.
+
+    Once the thread hangs in the database, requests are refused without any wait.
+    """
+
+    def __init__(self, log: PredictionLog, writer: LogWriter) -> None:
+        self._log, self._writer = log, writer
+        self._later: dict[tuple[str, int], Feedback] = {}  # of the thread alone
+        self._thread: threading.Thread | None = None
+        self._change = threading.Condition()  # guards what follows
+        self._given: deque[Feedback] = deque()
+        self._busy_since = float("inf")  # on the monotonic clock
+        self._closing = False
+
+    def start(self) -> None:
+        """Start the thread, in the process that will take feedback."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="feedback writer", daemon=True)
+            self._thread.start()
+
+    def keep(self, feedback: Feedback) -> Outcome:
+        """Write feedback, in place of an earlier one for the same review.
+
+        "kept": it is committed. "unknown": there is no such answer. "later": there may be one, of
+        another process, whose row is not in the log yet; it is written as soon as that is, and
+        forgotten after `GIVE_UP` seconds. Raises `PredictionLogError` when the log is away or
+        locked; such feedback may be written yet, so it may be sent again.
+        """
+        with self._change:
+            hangs = time.monotonic() - self._busy_since > PROMPT
+            if self._closing or hangs:
+                raise PredictionLogError("the prediction log does not answer; try again later")
+            self._given.append(feedback)
+            self._change.notify_all()
+        if not feedback.done.wait(PROMPT):
+            with self._change:
+                if feedback in self._given:  # nobody has looked at it
+                    self._given.remove(feedback)
+            raise PredictionLogError("the prediction log does not answer in time; try again later")
+        if isinstance(feedback.outcome, PredictionLogError):
+            raise feedback.outcome
+        assert feedback.outcome is not None, "set before `done`"
+        return feedback.outcome
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Take no more, and look once more for what was to be written later."""
+        with self._change:
+            self._closing = True
+            self._change.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        look_at = 0.0
+        while True:
+            with self._change:
+                self._busy_since = float("inf")
+                pause = max(0.0, look_at - time.monotonic()) if self._later else None
+                self._change.wait_for(lambda: self._given or self._closing, pause)
+                if self._closing and not self._given:
+                    break
+                feedback = self._given.popleft() if self._given else None
+                self._busy_since = time.monotonic()
+            if feedback is not None:
+                try:
+                    feedback.outcome = self._settled(feedback)
+                except PredictionLogError as error:
+                    feedback.outcome = error
+                except Exception as error:  # whatever it is, it must not end the thread
+                    feedback.outcome = PredictionLogError(f"{type(error).__name__}: {error}")
+                feedback.done.set()
+            if time.monotonic() >= look_at:
+                self._look_again()
+                look_at = time.monotonic() + LOOK_AGAIN
+        self._look_again()
+
+    def _settled(self, feedback: Feedback) -> Outcome:
+        """Write the feedback; raise `PredictionLogError` when it cannot be said what it is."""
+        if self._written(feedback):
+            return "kept"
+        # an answer of this process has its row then, and another one's has all or none
+        if not self._writer.flush(ROWS_SOON):
+            raise PredictionLogError("rows wait for the prediction log; try again later")
+        if self._written(feedback):
+            return "kept"
+        if not feedback.recent or self._log.has_request(feedback.request_id):
+            return "unknown"
+        if len(self._later) >= MOST_LATER and feedback.key not in self._later:
+            raise PredictionLogError("too much feedback waits for its answers; try again later")
+        self._later[feedback.key] = feedback
+        return "later"
+
+    def _written(self, given: Feedback) -> bool:
+        return self._log.add_feedback(
+            given.request_id, given.position, given.label, given.rating, given.at
+        )
+
+    def _look_again(self) -> None:
+        """Write what was to be written later, where its answer has come."""
+        for feedback in list(self._later.values()):
+            try:
+                found = self._written(feedback)
+            except Exception:  # away just now; a request that meets that says so
+                logger.debug("feedback waits for the prediction log", exc_info=True)
+                return
+            if found or time.monotonic() - feedback.since > GIVE_UP:
+                del self._later[feedback.key]

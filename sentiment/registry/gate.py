@@ -30,7 +30,7 @@ from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_diffe
 from sentiment.model.behaviour import MAX_CHANCE, Behaviour, behaviour_of, compare_behaviour
 from sentiment.model.calibration import DECISION_RULE, DecisionRule
 from sentiment.model.predictor import one_line
-from sentiment.tracking.artifact import read_pipeline
+from sentiment.tracking.artifact import DIGESTS, read_pipeline
 from sentiment.tracking.ledger import BEST_DIFFERENCE, BEST_VERSION
 from sentiment.tracking.store import Store, quiet
 from text_cleaning import clean_texts, cleaning_fingerprint
@@ -486,7 +486,8 @@ def _load(store: Store, version: str) -> _LoadedVersion:
 
         try:
             found = store.client.get_model_version(model, version)
-            pipeline = read_pipeline(fetch(f"models:/{model}/{version}"))
+            files = fetch(f"models:/{model}/{version}")
+            pipeline = read_pipeline(files, found.tags.get(DIGESTS, ""))
             said = f"its run has no readable {TEXT_HASHES}, so its training texts are unknown"
             hashes = np.load(fetch(f"runs:/{found.run_id}/{TEXT_HASHES}"), allow_pickle=False)
         except Exception as error:  # a damaged file fails in as many ways as there are libraries

@@ -21,6 +21,7 @@ from sentiment.data.reviews import Split
 from sentiment.errors import ConflictError, RegistryError, TrackingError
 from sentiment.model.predictor import one_line
 from sentiment.registry.gate import Verdict, compare_versions
+from sentiment.tracking.artifact import DIGESTS, file_digests
 from sentiment.tracking.ledger import (
     PROMOTE,
     ROLLBACK,
@@ -44,6 +45,8 @@ STAGING_TRIES = 20  # passes that end at once stage one after the other
 def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
     """Make the run's model a version and return its number; the same run never makes two.
 
+    The digests of its files are one of its tags: it is loaded with these files only.
+
     The logged model is tagged with the version, as `mlflow.register_model` does it, so that its
     page shows it as registered.
     """
@@ -63,8 +66,9 @@ def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[st
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        signed = {**tags, DIGESTS: file_digests(store, model_uri)}
         version = client.create_model_version(
-            model, source=model_uri, run_id=run_id, model_id=model_id, tags=dict(tags)
+            model, source=model_uri, run_id=run_id, model_id=model_id, tags=signed
         )
         number = str(version.version)
     if model_id != model_uri:  # a logged model, which has a page
@@ -259,15 +263,14 @@ def _follow(store: Store, state: RegistryState) -> list[str]:
     for name, number in (("Staging", state.staging), ("Production", state.production)):
         if number in versions:
             stages[number] = name
-    # Production first: it archives the one before
+    # Production first, so that there is always one. MLflow's own archiving of the one before fails
+    # on PostgreSQL with psycopg 3 (it compares a number with a string), and is not needed.
     order = ("Production", "Staging", "Archived")
     for number, name in sorted(stages.items(), key=lambda stage: order.index(stage[1])):
         if client.get_model_version(model, number).current_stage != name:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # that stages are deprecated
-                client.transition_model_version_stage(
-                    model, number, name, archive_existing_versions=name != "Archived"
-                )
+                client.transition_model_version_stage(model, number, name)
             done.append(f"version {number} is {name}")
     return done
 

@@ -9,33 +9,45 @@ Each worker process has an app of its own, with threads that watch the registry 
 from __future__ import annotations
 
 import atexit
+import re
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import PredictionLog
 from sentiment.serving.api import create_api, error_response, prefers_html
-from sentiment.serving.config import ServingConfig
+from sentiment.serving.config import Network, ServingConfig
 from sentiment.serving.metrics import ServingMetrics
 from sentiment.serving.page import create_page
 from sentiment.serving.schemas import RequestChecks, RequestError
 from sentiment.serving.service import NotReadyError, Service
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # Nothing but our own files, no inline script or style, and no page of anybody else around ours
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# The page of a drift check is one file: it has its style and its pictures inside, and no script
-DRIFT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
+# The page of a drift check is one file with its style inside, of which it names the digest itself
+DRIFT_POLICY = POLICY.replace("style-src 'self'", "style-src 'unsafe-inline'")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+READING = ("GET", "HEAD", "OPTIONS", "TRACE")  # methods that change nothing
+PREFLIGHT_SECONDS = "600"  # that a browser may remember what another origin may do
+PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # of all paths, as a proxy may name it
 ERROR_PAGE = Markup(
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title>'
     "<h1>{error}</h1><p>{where}: expected {expected}</p></html>"
@@ -64,6 +76,9 @@ def create_app(
     app.register_blueprint(create_page(service, checks))
     _handle_errors(app)
     _watch_requests(app, service.metrics)
+    _guard_origins(app, config.allow_origins)
+    if config.proxies:
+        app.wsgi_app = TrustedProxy(app.wsgi_app, config.proxies)  # type: ignore[method-assign]
     service.start()
     atexit.register(service.close)
     return app
@@ -80,14 +95,77 @@ def _watch_requests(app: Flask, metrics: ServingMetrics) -> None:
     def end(response: Response) -> Response:
         policy = DRIFT_POLICY if request.endpoint == "api.drift" else POLICY
         response.headers["Content-Security-Policy"] = policy
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers.update(HEADERS)
         if request.endpoint != "static":
             response.headers["Cache-Control"] = "no-store"
         route = "other" if request.url_rule is None else request.url_rule.rule
         seconds = time.perf_counter() - g.begun
         metrics.count_request(route, request.method, response.status_code, seconds)
         return response
+
+
+def _guard_origins(app: Flask, allowed: Sequence[str]) -> None:
+    """Refuse what pages of other sites post, and let those of the allowed origins use the API."""
+
+    @app.before_request
+    def check_origin() -> None:
+        # By the browsers' own word, and by the host where they give none, as older ones and those
+        # on plain HTTP do. Programs send neither header, and nobody can make one send a token.
+        if request.method in READING or request.origin in allowed:
+            return
+        site, origin = request.headers.get("Sec-Fetch-Site"), request.origin
+        own = origin is None or _host(origin) == _host(f"{request.scheme}://{request.host}")
+        if site not in ("same-origin", "none") if site is not None else not own:
+            expected = "a page of this server, or of an origin named with --allow-origin"
+            where = "header Origin" if site is None else "header Sec-Fetch-Site"
+            raise RequestError(403, "it comes from the page of another site", where, expected)
+
+    @app.after_request
+    def share(response: Response) -> Response:
+        if allowed and str(request.endpoint).startswith("api."):
+            response.vary.add("Origin")
+            if request.origin in allowed:
+                response.access_control_allow_origin = request.origin
+                if request.method == "OPTIONS":
+                    response.headers["Access-Control-Allow-Methods"] = str(response.allow)
+                    response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+                    response.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
+        return response
+
+
+def _host(origin: str) -> str:
+    """Return host and port of an origin; the port of its scheme is left out."""
+    scheme, _, host = origin.lower().partition("://")
+    return host.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
+
+
+class TrustedProxy:
+    """Apply `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` of the proxies that are trusted.
+
+    From anybody else they are ignored, and so is a prefix that is no plain path.
+    """
+
+    def __init__(self, app: WSGIApplication, proxies: Sequence[Network]) -> None:
+        self._app, self._proxies = app, proxies
+        self._fixed = ProxyFix(app, x_for=1, x_proto=1, x_host=1, x_prefix=1)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        if not self._is_trusted(environ.get("REMOTE_ADDR", "")):
+            return self._app(environ, start_response)
+        prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "").rstrip("/")
+        environ.pop("HTTP_X_FORWARDED_PREFIX", None)
+        if PREFIX.fullmatch(prefix):
+            environ["HTTP_X_FORWARDED_PREFIX"] = prefix
+        return self._fixed(environ, start_response)
+
+    def _is_trusted(self, peer: str) -> bool:
+        try:
+            address = ip_address(peer)
+        except ValueError:  # a socket file, or nothing
+            return False
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._proxies)
 
 
 def _handle_errors(app: Flask) -> None:

@@ -23,7 +23,7 @@ from sentiment.data.labels import CLASS_NAMES
 from sentiment.data.reviews import TEXTS, texts_of
 from sentiment.data.sources import Reading
 from sentiment.data.tables import AS_WRITTEN, Unreadable, open_table
-from sentiment.data.targets import open_target, table_format
+from sentiment.data.targets import FormulaGuard, open_target, table_format
 from sentiment.errors import ReviewDataError
 from sentiment.model.predictor import LoadedVersion, load_version
 
@@ -65,7 +65,7 @@ class Summary:
         )
 
 
-def score_file(
+def score_file(  # noqa: PLR0913  # each is an option of the command
     store: Store,
     source: Path,
     target: Path,
@@ -73,6 +73,7 @@ def score_file(
     version: str = "champion",
     text_column: str | None = None,
     reading: Reading = AS_WRITTEN,
+    escape_formulas: bool = True,
     terminal: Terminal,
 ) -> Summary:
     """Score every row of `source` with a version of the store and write `target`.
@@ -80,17 +81,18 @@ def score_file(
     The content of `source` tells its format, the name of `target` CSV, TSV (gzipped or not) or
     Parquet.
     `target` appears whole or not at all, and replaces what has its name. `version` is an alias or a
-    number; without `text_column` the usual names are tried (`reviews.TEXTS`). The terminal
-    shows the counts and the first rows that could not be read. Raises `ReviewDataError` for the
-    files, and `ServingError` for the version.
+    number; without `text_column` the usual names are tried (`reviews.TEXTS`). Cells of a CSV or TSV
+    that a spreadsheet would run get an apostrophe, with `escape_formulas`. The terminal shows the
+    counts, the first rows that could not be read, and how many cells were escaped. Raises
+    `ReviewDataError` for the files, and `ServingError` for the version.
     """
     table_format(target)
     if target.exists() and source.exists() and target.samefile(source):
         raise ReviewDataError(f"{target}: is the input; name another file with --out")
-    begun = time.perf_counter()
+    begun, guard = time.perf_counter(), FormulaGuard() if escape_formulas else None
     with open_table(source, "--in", reading) as table:
         text_at = table.find(TEXTS, text_column)
-        with open_target(target, table, ADDED) as write:
+        with open_target(target, table, ADDED, guard) as write:
             loaded = load_version(store, version)
             summary = Summary(loaded.version)
             with _progress(source.name) as advance:
@@ -107,6 +109,11 @@ def score_file(
         terminal.say(
             f"{summary.unreadable.count:,} rows could not be read and are kept without a score: "
             f"{summary.unreadable}"
+        )
+    if guard is not None and guard.escaped:
+        terminal.say(
+            f"{guard.escaped:,} cells begin as a formula does and got an apostrophe in front; "
+            "--no-escape-formulas writes them as they are"
         )
     if table.suspicious.count:
         terminal.say(table.warning())

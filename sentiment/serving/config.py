@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import re
 import signal
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
 from sentiment.environment import variable
 from sentiment.errors import ServingConfigError, ServingError, TrackingError, UnknownVersionError
+from sentiment.masking import API_TOKEN
 from sentiment.predictions.log import PredictionLog, default_log_url, open_log
 from sentiment.tracking.store import (
     PROJECT,
@@ -23,7 +27,9 @@ from sentiment.tracking.store import (
     open_existing_store,
 )
 
-TOKEN_VARIABLE = "SENTIMENT_API_TOKEN"
+TOKEN_VARIABLE = API_TOKEN
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+Network = IPv4Network | IPv6Network
 # What takes seconds to import is imported once, before the workers are forked: they share it, and
 # one that replaces another is there at once.
 AHEAD = (
@@ -51,8 +57,9 @@ class ServingConfig:
 
     `ab` is an alias or version number and its share, 0–1; `shadow` an alias or version number;
     `experiment` the name of the comparison in the log, by default made of the two versions.
-    `log_url` is by default a SQLite file beside the store. `project` and `token` come from the
-    environment.
+    `log_url` is by default a SQLite file beside the store. Pages of `allow_origins`, such as
+    https://shop.example, may use the API. `X-Forwarded-` headers count from `trust_proxies`,
+    addresses or networks. `project` and `token` come from the environment.
     """
 
     store: str | None = None
@@ -65,6 +72,8 @@ class ServingConfig:
     store_text: bool = True
     retention_days: float | None = None
     limits: Limits = field(default_factory=Limits)
+    allow_origins: Sequence[str] = ()
+    trust_proxies: Sequence[str] = ()
     token: str | None = field(default_factory=lambda: variable(TOKEN_VARIABLE), repr=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +84,13 @@ class ServingConfig:
             raise ServingConfigError("--ab-name: there is no --ab and no --shadow to name")
         if not 0.0 <= self.share <= 1.0:
             raise ServingConfigError(f"--ab: a share lies between 0 and 1, not at {self.share}")
+        for origin in self.allow_origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ServingConfigError(
+                    f"--allow-origin {origin}: expected scheme, host and perhaps a port, in small "
+                    "letters, such as https://shop.example"
+                )
+        _ = self.proxies  # refuses what is no address
         token = self.token
         if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
             raise ServingConfigError(
@@ -90,6 +106,16 @@ class ServingConfig:
     def share(self) -> float:
         """The share of the users that the challenger answers, 0–1."""
         return 0.0 if self.ab is None else self.ab[1]
+
+    @property
+    def proxies(self) -> list[Network]:
+        """The networks of the proxies that are trusted."""
+        try:
+            return [ip_network(address, strict=False) for address in self.trust_proxies]
+        except ValueError as error:
+            raise ServingConfigError(
+                f"--trust-proxy: {error}; name an address or a network, such as 127.0.0.1"
+            ) from None
 
     @property
     def settings(self) -> Settings:

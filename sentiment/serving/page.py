@@ -25,12 +25,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from sentiment.data.labels import CLASS_NAMES
 from sentiment.data.reviews import TEXTS, texts_of
 from sentiment.data.tables import NO_TEXT, read_table
+from sentiment.data.targets import without_formula
 from sentiment.errors import ReviewDataError
 from sentiment.model.explanation import Contribution, Range
 from sentiment.model.predictor import Prediction
 from sentiment.serving.schemas import RequestChecks, RequestError
 from sentiment.serving.service import Answer, NotReadyError, Service
-from text_cleaning import clean_text
+from text_cleaning import TextCleaner, clean_text, negation_words
 
 ONE, LINES = "one", "lines"  # what the pasted text is: one review, or one a line
 SENT = "What was sent"
@@ -38,8 +39,6 @@ FILE_HINT = "name it beside the file"
 TERMS_SHOWN = 8
 ROWS_SHOWN = 200  # of many reviews; more is for a spreadsheet
 SCORED_COLUMNS = ("review", "label", "probability", "known_words", "reason", "version")
-# A spreadsheet takes a cell that begins so for a formula, and reviews are written by strangers
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Shares of the review's heaviest word from which a word is marked faintly, clearly and strongly
 STRENGTHS = (0.05, 1 / 3, 2 / 3)
 
@@ -47,7 +46,7 @@ MARK = Markup('<mark class="{} strength-{}" title="{}">{}</mark>')
 
 Reviews = Sequence[tuple[str, str]]  # each with what is wrong with it, or ""
 
-_SURROGATES = re.compile("[\ud800-\udfff]")  # stray bytes and broken pairs, which no page can hold
+_SURROGATES = re.compile("[\ud800-\udfff]")  # stray bytes and broken pairs
 _WORD = re.compile(r"\S+")
 _CORE = re.compile(r"\w(?:.*\w)?", re.DOTALL)  # without the punctuation around it
 
@@ -123,11 +122,16 @@ def read_input(request: Request, checks: RequestChecks) -> FormInput:
     chosen = files.get("file")
     return FormInput(
         # browsers send a text area's line ends as \r\n
-        text=form.get("text", "").replace("\r\n", "\n"),
+        text=_storable(form.get("text", "")).replace("\r\n", "\n"),
         split=LINES if form.get("split") == LINES else ONE,
-        column=form.get("column", ""),
+        column=_storable(form.get("column", "")),
         file=chosen if chosen is not None and chosen.filename else None,
     )
+
+
+def _storable(text: str) -> str:
+    """Return the text with U+FFFD for lone surrogates, which no page can hold."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def read_reviews(form: FormInput, checks: RequestChecks) -> Reviews:
@@ -146,7 +150,7 @@ def read_reviews(form: FormInput, checks: RequestChecks) -> Reviews:
             expected = f"at most {most:,}; for larger files: python -m sentiment score"
             raise RequestError(422, f"has more than {most:,} reviews", SENT, expected)
         fault = problem or _fault(text, checks)
-        reviews.append((_SURROGATES.sub("\ufffd", text) if fault else text, fault))
+        reviews.append((_storable(text) if fault else text, fault))
     if not _readable(reviews):
         first = f" ({reviews[0][1]})" if reviews else ""
         fault = f"has no review that can be read{first}"
@@ -206,7 +210,7 @@ def _single_view(reviews: Reviews, answer: Answer) -> dict[str, Any]:
         "label": label,
         "percent": percent,
         "threshold": threshold,
-        "marked": mark_words(text, prediction.contributions),
+        "marked": mark_words(text, prediction.contributions, answer.version.cleaner),
         "terms": prediction.contributions[:TERMS_SHOWN],
         "signed": signed,
     }
@@ -257,7 +261,7 @@ def _rows(reviews: Reviews, answer: Answer) -> list[dict[str, Any]]:
         {"marked": text, "label": "", "reason": problem, "percent": ""}
         if problem
         else {
-            "marked": mark_words(text, found.contributions),
+            "marked": mark_words(text, found.contributions, answer.version.cleaner),
             "label": _label(found),
             "reason": found.reason,
             "percent": percents(found.probability, answer.version.threshold)[0],
@@ -271,16 +275,19 @@ def _label(prediction: Prediction) -> str:
 
 
 def _scored_csv(reviews: Reviews, answer: Answer) -> bytes:
-    """Return the scored reviews, with the byte order mark by which spreadsheets know UTF-8."""
+    """Return the scored reviews, with the byte order mark by which spreadsheets know UTF-8.
+
+    A review that could not be read is left out, but for its row and our reason.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(SCORED_COLUMNS)
     for text, problem, found in _answered(reviews, answer.predictions):
-        review = f"'{text}" if text.startswith(FORMULA_STARTS) else text
-        row = ("", "", "", problem)
+        row = ("", "", "", "", problem)
         if not problem:
-            row = _label(found), found.probability, found.known_words, found.reason or ""
-        writer.writerow((review, *row, answer.version.version))
+            made = _label(found), found.probability, found.known_words, found.reason or ""
+            row = (without_formula(text), *made)
+        writer.writerow((*row, answer.version.version))
     return out.getvalue().encode("utf-8-sig")
 
 
@@ -298,13 +305,19 @@ class WeighedWord:
     weight: float
 
 
-def weigh_words(text: str, contributions: Sequence[Contribution]) -> list[WeighedWord]:
+def weigh_words(
+    text: str, contributions: Sequence[Contribution], cleaner: TextCleaner | None = None
+) -> list[WeighedWord]:
     """Return the words of the text that weigh something, in order.
 
     The weights add up to those of the contributions whose places are known. Words that the
     cleaning drops, such as "the" within "out of the box", get no share of a term that spans them.
+    `cleaner` is the model's, by default the guide's.
     """
-    words = [found.span() for found in _WORD.finditer(text) if clean_text(found[0])]
+    if cleaner is None or cleaner.cleaning == "guide":
+        words = [found.span() for found in _WORD.finditer(text) if clean_text(found[0])]
+    else:  # "don't" is two words in one place
+        words = sorted({(word.start, word.end) for word in negation_words(text)})
     starts, ends = [start for start, _ in words], [end for _, end in words]
     shares: dict[Range, list[tuple[int, int, float]]] = {}
     for contribution in contributions:
@@ -322,13 +335,15 @@ def weigh_words(text: str, contributions: Sequence[Contribution]) -> list[Weighe
     ]
 
 
-def mark_words(text: str, contributions: Sequence[Contribution]) -> Markup:
+def mark_words(
+    text: str, contributions: Sequence[Contribution], cleaner: TextCleaner | None = None
+) -> Markup:
     """Return the text, escaped, with `<mark>` around the words that weigh, by sign and strength.
 
     The classes are `positive` or `negative`, and `strength-1` to `strength-3`, relative to the
-    review's heaviest word; `title` is the weight.
+    review's heaviest word; `title` is the weight. `cleaner` is the model's.
     """
-    words = weigh_words(text, contributions)
+    words = weigh_words(text, contributions, cleaner)
     heaviest = max((abs(word.weight) for word in words), default=0.0)
     parts, done = [], 0
     for word in words:

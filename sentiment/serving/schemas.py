@@ -131,7 +131,7 @@ class PredictRequest(_Request):
         default_factory=str,
         description="Keeps a user with one arm of a comparison; only a digest of it is kept.",
     )
-    explain: bool = Field(True, description="Whether each prediction names the deciding words")
+    explain: bool = Field(False, description="Whether each prediction names the deciding words")
 
     @property
     def reviews(self) -> list[str]:
@@ -349,7 +349,7 @@ class FeedbackResponse(_Response):
     label: ClassName
 
 
-class LogState(_Response):
+class LogState(TypedDict):
     """Rows that wait for the prediction log, and those that it lost."""
 
     queued: Count
@@ -357,13 +357,19 @@ class LogState(_Response):
     failed: Count
 
 
-class Health(_Response):
-    """Whether a model answers, and what is wrong."""
+class Health(TypedDict):
+    """Whether a model answers, and what is wrong; where a token is set, the rest is with it."""
 
     status: Annotated[str, Field(pattern="^(ok|not ready)$")]
-    version: str | None = Field(description="The version in production that answers")
-    problem: str | None = Field(description="Why the newest version is not served, if it is not")
-    log: LogState
+    version: NotRequired[
+        Annotated[str | None, Field(description="The version in production that answers")]
+    ]
+    problem: NotRequired[
+        Annotated[
+            str | None, Field(description="Why the newest version is not served, if it is not")
+        ]
+    ]
+    log: NotRequired[LogState]
 
 
 class Version(_Response):

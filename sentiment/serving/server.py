@@ -279,12 +279,9 @@ class _Worker:
             if channel.deadline < now:
                 channel.give_up()
         if len(channels) >= self._connections:
-            waiting = sorted(
-                (channel for channel in waiting if channel.connected),
-                key=lambda channel: channel.waits_since,
-            )
+            waiting.sort(key=lambda channel: channel.waits_since)
             for channel in waiting[: self._connections // 10]:
-                channel.handle_close()
+                channel.hang_up()
         if os.getppid() != self._parent:  # killed, and nobody will tell us to end
             self.end(0, None)
         if ending:
@@ -299,7 +296,7 @@ class _Worker:
             return
         for channel in [*channels.values()]:
             if not channel.requests and not channel.total_outbufs_len and channel.request is None:
-                channel.handle_close()
+                channel.hang_up()
         if not channels or now > self._end_at:
             raise SystemExit
 
@@ -341,6 +338,8 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
         if self.completed and not self.empty and taken < len(data):
             self.followed = bool(data[taken:].strip())
             taken = len(data)
+        if self.error is not None:
+            self.expect_continue = False  # nor is it told to go on, as waitress would
         too_large = isinstance(self.error, RequestHeaderFieldsTooLarge)
         if too_large and b"\n" not in self.header_plus + data:
             self.error = _UriTooLong("")
@@ -410,13 +409,22 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def give_up(self) -> None:
         """Close a connection whose client is late; say so if that may reach it."""
         if self.request is None or self.total_outbufs_len:
-            self.handle_close()
+            self.hang_up()
             return
         with self.requests_lock:
             self.request.error = _RequestTimeout("")
             self.requests.append(self.request)
             self.request = None
         self.server.add_task(self)
+
+    def hang_up(self) -> None:
+        """Break the connection, so that the wait for its events ends, and waitress closes it.
+
+        Closed here, its number would go to the next connection, and the event with the number.
+        """
+        self.will_close = True
+        with suppress(OSError):  # the client has left
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def _wait(self, seconds: float) -> None:
         self.waits_since = time.time()

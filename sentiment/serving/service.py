@@ -20,16 +20,13 @@ from sentiment.ab.comparison import CHALLENGER, CHAMPION, SHADOW, assign_arm
 from sentiment.errors import PredictionLogError
 from sentiment.model.predictor import LoadedVersion, Prediction
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
-from sentiment.predictions.writer import LogWriter
+from sentiment.predictions.writer import Feedback, FeedbackWriter, LogWriter, Outcome
 from sentiment.serving.ab_results import Comparisons
 from sentiment.serving.config import ServingConfig
 from sentiment.serving.metrics import ServingMetrics
-from sentiment.serving.versions import Arms, VersionWatcher
+from sentiment.serving.versions import NOT_LOADED, Arms, VersionWatcher
 
-# A row is written within 0.2 s, perhaps by another worker: feedback that comes sooner waits for it
-FEEDBACK_PATIENCE = 1.0
-FEEDBACK_POLL = 0.05
-# A request older than this has its row, or lost it: there is nothing to wait for
+# Seconds after which a request has its row, or lost it: feedback has nothing to wait for
 WRITTEN_AFTER = 10.0
 UPKEEP_SECONDS = 1.0  # between two updates of the metrics from the log's writer
 RETIRE_SECONDS = 3600.0
@@ -40,7 +37,7 @@ DAY_SECONDS = 86_400.0
 
 
 class NotReadyError(RuntimeError):
-    """No model answers yet; the message is one line for the client."""
+    """No model answers; the message is for the client, and one of a few fixed sentences."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,7 @@ class Service:
         self.share, self.shadow = config.share, config.shadow is not None
         self.metrics = ServingMetrics()
         self.writer = LogWriter(log, capacity=LARGEST_WAITING * max(config.limits.max_texts, 1_000))
+        self.feedback = FeedbackWriter(log, self.writer)
         self.watcher = VersionWatcher(
             config.open_store,
             challenger=config.challenger,
@@ -84,6 +82,7 @@ class Service:
     def start(self) -> None:
         """Load the versions and start the threads; a version that will not load is no error."""
         self.writer.start()
+        self.feedback.start()
         self.watcher.start()
         self._upkeep.start()
 
@@ -93,6 +92,7 @@ class Service:
         self._upkeep.join(PATIENCE)
         self.watcher.stop()
         self.writer.close()
+        self.feedback.close()
         with suppress(PredictionLogError):
             self.comparisons.leave()
         self.metrics.follow(self.watcher, self.writer)
@@ -102,7 +102,7 @@ class Service:
         self,
         texts: Sequence[str],
         unit: str | None = None,
-        explain: bool = True,
+        explain: bool = False,
         source: str = "api",
     ) -> Answer:
         """Predict the texts, raw as they came, with one version.
@@ -135,24 +135,20 @@ class Service:
         """Return the versions that answer now; call it once a request. Raises `NotReadyError`."""
         arms = self.watcher.arms
         if arms is None:
-            raise NotReadyError(self.watcher.problem or "no version is loaded yet")
+            raise NotReadyError(self.watcher.told or NOT_LOADED)
         return arms
 
-    def add_feedback(self, request_id: str, position: int, label: int, rating: int | None) -> bool:
-        """Keep what a review really was; return False when there is no such answer.
+    def add_feedback(
+        self, request_id: str, position: int, label: int, rating: int | None
+    ) -> Outcome:
+        """Keep what a review really was; return what becomes of it, as `FeedbackWriter.keep` does.
 
-        `label` is 0 or 1, `rating` 1–5 or None. The row of an answer given a moment ago may not be
-        written yet, so it is waited for. Raises `PredictionLogError` when the log is away.
+        `label` is 0 or 1, `rating` 1–5 or None. Raises `PredictionLogError` when the log is away.
         """
         now = time.time()
-        self.writer.flush(FEEDBACK_PATIENCE)
-        deadline = time.monotonic() + FEEDBACK_PATIENCE
-        asked_at = int(request_id[:12], 16) / 1000
-        while not self.log.add_feedback(request_id, position, label, rating, now):
-            if time.monotonic() > deadline or abs(now - asked_at) > WRITTEN_AFTER:
-                return False
-            time.sleep(FEEDBACK_POLL)
-        return True
+        age = now - int(request_id[:12], 16) / 1000
+        recent = abs(age) <= WRITTEN_AFTER
+        return self.feedback.keep(Feedback(request_id, position, label, rating, now, recent))
 
     def new_id(self) -> str:
         """Return 32 hexadecimal digits: the time in milliseconds and 80 bits of a hash.

@@ -17,9 +17,22 @@ from sentiment.errors import ServingError, TrackingError, UnknownVersionError
 from sentiment.model.predictor import LoadedVersion, find_version, load_version, one_line
 from sentiment.tracking.store import Store
 
+# What clients are told. Causes are the operator's to know: a library's message may hold an address,
+# a path or a password.
+NOT_LOADED = "no version is loaded yet"
+AWAY = "the registry of models does not answer"
+NO_CHAMPION = "no version is in production"
+NO_CHALLENGER = "the challenger is not in the registry"
+SAME = "the challenger is in production"
+REFUSED = "a version that the registry names will not load"
+
 PATIENCE = 2.0  # seconds `stop` waits for a check that is under way; the thread is a daemon
 
 _log = logging.getLogger(__name__)
+
+# What is wrong, for the operator → for clients. A version that is named twice and will not load is
+# one problem.
+Problems = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,8 @@ class VersionWatcher:
 
     `arms` is None until a champion was loaded, and is replaced whole: a request that reads it once
     has both versions of one moment. `problem` says why the versions that the registry names are
-    not those that answer; None when they are.
+    not those that answer; None when they are. It is for the operator alone; `told` says the same to
+    clients, in one of the sentences of this module.
     """
 
     def __init__(
@@ -57,6 +71,7 @@ class VersionWatcher:
     ) -> None:
         self.arms: Arms | None = None
         self.problem: str | None = None
+        self.told: str | None = None
         self._open_store, self._challenger = open_store, challenger
         self._refresh_seconds, self._experiment = refresh_seconds, experiment
         self._store: Store | None = None
@@ -68,14 +83,16 @@ class VersionWatcher:
         """Check the registry once and load what changed. Raises nothing: see `problem`."""
         with self._looking:
             try:
-                problem = self._follow()
+                problems = self._follow()
             except (ServingError, TrackingError) as error:
-                self._store, problem = None, str(error)
+                self._store, problems = None, {str(error): AWAY}
             except Exception as error:  # the thread must outlive whatever a library raises
-                self._store, problem = None, one_line(error)
+                self._store, problems = None, {one_line(error): AWAY}
+            problem = "; ".join(problems) or None
             if problem is not None and problem != self.problem:
                 _log.warning("%s", problem)
             self.problem = problem
+            self.told = "; ".join(dict.fromkeys(problems.values())) or None
 
     def start(self) -> None:
         """Check the registry now, and in a thread every `refresh_seconds` from now on."""
@@ -94,24 +111,26 @@ class VersionWatcher:
         while not self._stopping.wait(self._refresh_seconds):
             self.check()
 
-    def _follow(self) -> str | None:
+    def _follow(self) -> Problems:
         """Set `arms` to what the registry names; return what is wrong with that, if anything.
 
         Raises `ServingError` and others when the registry is away; `arms` is as it was then.
         """
         if self._store is None:
             self._store = self._open_store()
-        store, held, problems = self._store, self.arms, list[str]()
+        store, held, problems = self._store, self.arms, Problems()
         champion = held.champion if held else None
         challenger = held.challenger if held else None
-        newest = _number(store, CHAMPION, problems)
+        newest = _number(store, CHAMPION, problems, NO_CHAMPION)
         if newest is not None:
             champion = _loaded(store, newest, champion, problems)
         if champion is None:
-            return "; ".join(problems)
-        rival = _number(store, self._challenger, problems) if self._challenger else None
+            return problems
+        rival = None
+        if self._challenger:
+            rival = _number(store, self._challenger, problems, NO_CHALLENGER)
         if rival == champion.version:
-            problems.append(f"version {rival} is in production, so it is no challenger")
+            problems[f"version {rival} is in production, so it is no challenger"] = SAME
             rival = None
         challenger = None if rival is None else _loaded(store, rival, challenger, problems)
         if challenger is not None and challenger.version == champion.version:
@@ -122,21 +141,20 @@ class VersionWatcher:
         arms = Arms(champion, challenger, name, rival)
         if arms != held:
             self.arms = arms
-        # a version that is named twice and will not load is one problem
-        return "; ".join(dict.fromkeys(problems)) or None
+        return problems
 
 
-def _number(store: Store, name: str, problems: list[str]) -> str | None:
+def _number(store: Store, name: str, problems: Problems, told: str) -> str | None:
     """Return the number of the version that has this name now; None, and a problem, without one."""
     try:
         return str(find_version(store, name).version)
     except UnknownVersionError as error:
-        problems.append(str(error))
+        problems[str(error)] = told
         return None
 
 
 def _loaded(
-    store: Store, number: str, held: LoadedVersion | None, problems: list[str]
+    store: Store, number: str, held: LoadedVersion | None, problems: Problems
 ) -> LoadedVersion | None:
     """Return the version; the one that is held, and a problem, where it will not load."""
     if held is not None and held.version == number:
@@ -144,5 +162,5 @@ def _loaded(
     try:
         return load_version(store, number)
     except ServingError as error:
-        problems.append(str(error))
+        problems[str(error)] = REFUSED
         return held

@@ -3,20 +3,27 @@
 Loading runs no code that comes with the file. A skops file is opened with this module's list of
 trusted types, whatever the artifact itself asks to be trusted. A pickle (`--format cloudpickle`)
 has no such guard and is loaded only where the caller says so.
+
+A version carries the digests of its files, `DIGESTS`, from the moment it is registered. With other
+files it is not loaded: weights of the same types are trusted, and could answer anything.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sentiment.errors import TrackingError
+from sentiment.masking import line
 from sentiment.tracking.store import PROJECT, Store, quiet, use_uri
 
 if TYPE_CHECKING:
@@ -34,6 +41,8 @@ TRUSTED_TYPES = [
 REQUIREMENTS = ("scikit-learn", "scipy", "numpy", "pandas", "nltk", "emoji")
 CODE = ("text_cleaning.py",)  # the files of ours that a model needs to be loaded anywhere
 INPUT_COLUMN = "text"
+DIGESTS = "file_digests"  # tag of a version: SHA-256 of each file of its artifact, as JSON
+NOTE = "registered_model_meta"  # what MLflow adds to the files of a version that it fetches
 
 
 def log_pipeline(
@@ -88,9 +97,34 @@ def log_pipeline(
 def load_pipeline(store: Store, uri: str, *, trust_pickle: bool = False) -> Any:
     """Return the fitted pipeline behind a `models:/…` URI of the store.
 
-    Raises `TrackingError` when there is none, when the file holds types that `TRUSTED_TYPES` does
-    not name, or when it is a pickle and `trust_pickle` is false.
+    Raises `TrackingError` when there is none, when it is a version whose files are not those that
+    were registered, when the file holds types that `TRUSTED_TYPES` does not name, or when it is a
+    pickle and `trust_pickle` is false.
     """
+    digests = _registered_digests(store, uri)
+    with _fetched(store, uri) as folder:
+        return read_pipeline(folder, digests, trust_pickle=trust_pickle)
+
+
+def file_digests(store: Store, uri: str) -> str:
+    """Return the `DIGESTS` of a model that is to be registered. Raises `TrackingError`."""
+    with _fetched(store, uri) as folder:
+        found = {name: _digest(file.read_bytes()) for name, file in _files(folder).items()}
+    return json.dumps(found, sort_keys=True)
+
+
+def verify(store: Store, uri: str) -> int:
+    """Return how many files a version has, all as they were registered; else `TrackingError`."""
+    digests = _registered_digests(store, uri)
+    with _fetched(store, uri) as folder:
+        files = _files(folder)
+        _check(files, digests or "")
+        return len(files)
+
+
+@contextmanager
+def _fetched(store: Store, uri: str) -> Iterator[Path]:
+    """Yield a folder with a copy of a model's files, for the block."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -101,8 +135,54 @@ def load_pipeline(store: Store, uri: str, *, trust_pickle: bool = False) -> Any:
             with quiet("mlflow.store.artifact"):
                 folder = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=copied)
         except (MlflowException, OSError) as error:
-            raise TrackingError(f"{uri}: no model to load ({error})") from None
-        return read_pipeline(Path(folder), trust_pickle=trust_pickle)
+            raise TrackingError(f"{uri}: no model to load ({line(error)})") from None
+        yield Path(folder)
+
+
+def _registered_digests(store: Store, uri: str) -> str | None:
+    """Return the digests of a version's files, "" where it has none; None for no version."""
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    model, slash, number = name.partition("/")
+    if at:
+        version = store.client.get_model_version_by_alias(model, alias)
+    elif slash:
+        version = store.client.get_model_version(model, number)
+    else:
+        return None
+    return str(version.tags.get(DIGESTS, ""))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the files of an artifact by their names in it."""
+    found = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != NOTE)
+    return {file.relative_to(folder).as_posix(): file for file in found}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check(files: dict[str, Path], digests: str) -> None:
+    """Raise `TrackingError` unless these are the files of the digests, no more and no fewer."""
+    try:
+        expected = json.loads(digests or "{}")
+    except ValueError:
+        expected = {}
+    if not expected:
+        raise TrackingError(
+            f"it has no tag {DIGESTS}, so nobody knows whether its files are those that were "
+            "registered; train it anew"
+        )
+    for name in sorted({*files, *expected}):
+        if name not in files:
+            what = "is missing"
+        elif _digest(files[name].read_bytes()) != expected.get(name):
+            what = "is not the one that was registered"
+        else:
+            continue
+        raise TrackingError(
+            f"{line(name)} {what}; put it back from a copy, or train the version anew"
+        )
 
 
 def read_text_hashes(store: Store, run_id: str) -> TextHashes:
@@ -120,11 +200,17 @@ def read_text_hashes(store: Store, run_id: str) -> TextHashes:
     return hashes
 
 
-def read_pipeline(folder: Path, *, trust_pickle: bool = False) -> Any:
-    """Return the fitted pipeline of an artifact's folder; raise as `load_pipeline` does."""
+def read_pipeline(folder: Path, digests: str | None = None, *, trust_pickle: bool = False) -> Any:
+    """Return the fitted pipeline of an artifact's folder; raise as `load_pipeline` does.
+
+    The folder is the caller's own, which nobody else changes. `digests` is a version's tag, None
+    for files that belong to no version.
+    """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
+    if digests is not None:
+        _check(_files(folder), digests)
     safe, pickled = folder / FORMATS["skops"], folder / FORMATS["cloudpickle"]
     if safe.exists():
         try:

@@ -173,6 +173,7 @@ def append(
         TAG + "why": why,
         TAG + "forced": str(forced).lower(),
         TAG + "host": platform.node(),
+        TAG + "processes": processes(),
         TAG + "pid": str(os.getpid()),
     }
     run_id = begin_run(store, store.settings.ledger, tags, name=f"{action} {target}")
@@ -228,7 +229,7 @@ def _abandoned(run: Run) -> bool:
         return True
     tags = run.data.tags
     # signal 0 asks whether a process is there; elsewhere than on POSIX it would end it
-    if tags[TAG + "host"] != platform.node() or os.name != "posix":
+    if tags[TAG + "processes"] != processes() or os.name != "posix":
         return False
     pid = int(tags[TAG + "pid"])
     try:
@@ -241,6 +242,18 @@ def _abandoned(run: Run) -> bool:
     # in a container that was restarted.
     began = _began(pid)
     return began is not None and began > run.info.start_time / 1000
+
+
+def processes() -> str:
+    """Return a name for the processes whose numbers this one knows: a machine's, or a container's.
+
+    Containers may share a host name, and then a number of one says nothing in the other.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux
+        return platform.node()
 
 
 def _began(pid: int) -> float | None:

@@ -11,6 +11,7 @@ are mended as soon as it is opened; where it may not be written, they are mended
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
@@ -19,6 +20,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -26,12 +28,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from filelock import FileLock
 
 from sentiment.errors import TrackingError
+from sentiment.masking import line, mask, mask_logs, remember
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,6 +47,8 @@ TAG = "flipkart."  # in front of every tag of ours, apart from MLflow's
 DATA_PATH = TAG + "data_path"  # tag of a run: the file it was trained on, as it was named then
 PAGE = 1_000  # runs a search answers at once; MLflow allows up to 50,000
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+UI_VARIABLE = "SENTIMENT_MLFLOW_UI"  # the address that people open, where it is another
+LOCAL_UI = "http://127.0.0.1:5000"  # where `make mlflow-ui` serves a local store
 TRIES = 5  # of what collides when several processes do it at once
 PATIENCE = 60.0  # seconds to wait for a writer before the places of a moved store are mended
 PLACES = {  # the columns of MLflow's tables that hold absolute places of artifacts
@@ -59,6 +64,16 @@ PRIVATE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+# A server or database that is away is said in seconds: MLflow's own are seven tries of 120 s, and
+# PostgreSQL's is to wait for ever. Ours; and what the first request of a store gets.
+TRIES_OF_A_REQUEST, SECONDS_OF_A_REQUEST = (
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT",
+)
+PATIENT = {TRIES_OF_A_REQUEST: "2", SECONDS_OF_A_REQUEST: "30"}
+IMPATIENT = {TRIES_OF_A_REQUEST: "0", SECONDS_OF_A_REQUEST: "5"}
+PG_SECONDS = "PGCONNECT_TIMEOUT"
+DATABASES = ("postgresql", "mysql", "mssql")  # which MLflow takes, besides SQLite
 
 
 @dataclass(frozen=True)
@@ -143,28 +158,75 @@ class Store:
 
     @property
     def studies(self) -> Path:
-        """Make the folder of studies and locks when it is missing, and return it."""
+        """Make the folder of studies and their locks when it is missing, and return it."""
         folder = self.home / "studies"
+        if self.artifacts is None and not os.access(PROJECT, os.W_OK):  # as in a container
+            return self.locks
         _make_folder(folder)
         return folder
 
+    @property
+    def locks(self) -> Path:
+        """Make the folder of other locks when it is missing, and return it.
+
+        They hold on one machine. For a store on a server the folder is a temporary one of the user.
+        """
+        if self.artifacts is not None:
+            return self.studies
+        whose = f"{os.getuid() if os.name == 'posix' else ''} {self.uri} {self.settings.project}"
+        name = f"sentiment_{hashlib.sha256(whose.encode()).hexdigest()[:16]}"
+        folder = Path(tempfile.gettempdir()) / name
+        _make_folder(folder)
+        return folder
+
+    @property
+    def ui(self) -> str:
+        """The address of the MLflow UI: `SENTIMENT_MLFLOW_UI`, or the server's own."""
+        server = mask(self.uri) if self.uri.startswith("http") else LOCAL_UI
+        return (os.environ.get(UI_VARIABLE) or server).rstrip("/")
+
     def ui_command(self) -> str:
         """Return the command that shows this store in a browser."""
-        if self.artifacts is None:
-            return f"open {without_password(self.uri)} in a browser"
-        if self.folder == PROJECT:
+        if self.uri.startswith("http") or os.environ.get(UI_VARIABLE):
+            return f"open {self.ui} in a browser"
+        if self.folder == PROJECT and self.artifacts is not None:
             return "make mlflow-ui"
-        return shlex.join(["mlflow", "ui", "--workers", "1", "--backend-store-uri", self.uri])
+        database = ["--backend-store-uri", mask(self.uri)]
+        return shlex.join(["mlflow", "ui", "--workers", "1", *database])
 
 
 def keep_private() -> None:
-    """Set what MLflow's import reads: no telemetry, few tries, few lines. The user's own wins."""
-    for name, value in PRIVATE.items():
+    """Set what MLflow's import reads: no telemetry, few tries, few lines. The user's own wins.
+
+    From now on logs are masked, and the address of the tracking server is without its password.
+    """
+    mask_logs()
+    for name, value in {**PRIVATE, **PATIENT, PG_SECONDS: "5"}.items():
         os.environ.setdefault(name, value)
-    # A server that is away should be said in seconds, not after MLflow's seven tries.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    _hide_credentials()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
+
+
+def _hide_credentials() -> None:
+    """Move user and password of the tracking server to where MLflow shows them to nobody.
+
+    It repeats its address in errors, which Prefect keeps. The variables that are set win, as they
+    do in MLflow.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    try:
+        parts = urlsplit(address)
+        user, password = parts.username, parts.password
+    except ValueError:  # `_open` says what is wrong
+        return
+    if parts.scheme not in ("http", "https") or not user or not password:
+        return
+    remember(address)
+    os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(user))
+    os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(password))
+    place = parts.netloc.rpartition("@")[2]
+    os.environ["MLFLOW_TRACKING_URI"] = parts._replace(netloc=place).geturl()
 
 
 def sqlite_url(file: Path) -> str:
@@ -242,19 +304,51 @@ def _open(folder: str | Path | None, settings: Settings, *, to_write: bool) -> S
         elif named is None and not database.exists():
             _create_database(home)
         use_uri(uri)
-        # would itself create a missing database, unguarded
-        client = mlflow.MlflowClient(uri, registry_uri=uri)
-        client.search_experiments(max_results=1)
+        with _first_contact():
+            _check_database(uri)
+            # would itself create a missing database, unguarded
+            client = mlflow.MlflowClient(uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
         if named is None and writable:
             _mend_places(home)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:200]
+    except ImportError as error:
         raise TrackingError(
-            f"{without_password(uri)}: the tracking store does not answer ({reason}); start "
-            "it, or correct MLFLOW_TRACKING_URI or --store"
+            f"{uri}: its driver is not installed ({line(error)}); install it, or write "
+            "postgresql+psycopg:// for PostgreSQL"
+        ) from None
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:
+        reason = line(getattr(error, "orig", None) or error)
+        raise TrackingError(
+            f"{uri}: the tracking store does not answer ({reason}); start it, or correct "
+            "MLFLOW_TRACKING_URI or --store"
         ) from None
     artifacts = None if named else home / "mlruns"
     return Store(uri, home, artifacts, client, settings, writable=writable)
+
+
+@contextmanager
+def _first_contact() -> Iterator[None]:
+    """Let MLflow wait for its server for seconds within the block, unless the user says how long.
+
+    Later requests are more patient, since a server that is there may be slow.
+    """
+    ours = [name for name, value in PATIENT.items() if os.environ.get(name) == value]
+    os.environ.update({name: IMPATIENT[name] for name in ours})
+    try:
+        yield
+    finally:
+        os.environ.update({name: PATIENT[name] for name in ours})
+
+
+def _check_database(uri: str) -> None:
+    """Connect once to a database on a server, which MLflow would try for minutes.
+
+    Raises `SQLAlchemyError`, and `ImportError` without its driver.
+    """
+    import sqlalchemy as sa
+
+    if re.split(r"[:+]", uri, maxsplit=1)[0] in DATABASES:
+        sa.create_engine(uri, poolclass=sa.NullPool).connect().close()
 
 
 def _make_folder(folder: Path) -> None:
@@ -275,8 +369,7 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrackingError(f"the tracking store did not do it: {reason}") from None
+        raise TrackingError(f"the tracking store did not do it: {line(error)}") from None
 
 
 def use_uri(uri: str) -> None:
@@ -421,13 +514,22 @@ def find_runs(store: Store, experiment: str, tags: Mapping[str, str]) -> list[Ru
             return sorted(runs, key=lambda run: run.info.start_time)
 
 
+def run_url(store: Store, run_id: str) -> str:
+    """Return the address of a run in the MLflow UI."""
+    experiment = store.client.get_run(run_id).info.experiment_id
+    return f"{store.ui}/#/experiments/{experiment}/runs/{run_id}"
+
+
 def git_commit() -> str:
-    """Return the project's commit, with `+changes` when files differ; `unknown` without git."""
+    """Return the project's commit, with `+changes` when files differ.
+
+    Without git it is what `SENTIMENT_COMMIT` says, as in an image, or `unknown`.
+    """
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("SENTIMENT_COMMIT") or "unknown"
 
 
 def _git(*arguments: str) -> str:
@@ -445,11 +547,6 @@ def user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
-
-
-def without_password(uri: str) -> str:
-    """Return the URI as it may be shown: without what stands between `//` and `@`."""
-    return re.sub(r"//[^/@]*@", "//…@", uri)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pandas as pd
 
 from sentiment.data.labels import GUIDES, LABEL_RULE
 from sentiment.errors import TrackingError
+from sentiment.masking import line
 from sentiment.model.behaviour import Case
 from sentiment.model.calibration import DECISION_RULE, OWN
 from sentiment.tracking.store import TAG, Store
@@ -45,7 +46,7 @@ def model_card(store: Store, run_id: str) -> str:
             for name in ("per_class", "audit", "behaviour")
         )
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = line(str(error).partition("\n")[0])
         raise TrackingError(
             f"run {run_id}: is not a run with a model's report ({reason}); take the id of a "
             "parent run from the MLflow UI"

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
 from numbers import Integral
@@ -78,10 +79,20 @@ class FoldMatrices:
         splitter = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
         self._parts: list[tuple[Ints, Ints]] = list(splitter.split(self._texts, self._labels))
         self._workers = min(n_jobs or os.cpu_count() or 1, n_splits)
+        self._counted: dict[str, Matrix] = {}
         self._counts: dict[str, Counts] = {}
         self._kept: OrderedDict[Any, list[FoldMatrix]] = OrderedDict()
         # finds the BLAS libraries that the process has loaded, which takes too long for every trial
         self._blas = ThreadpoolController().select(user_api="blas")
+
+    def over(self, parts: Sequence[tuple[Ints, Ints]]) -> FoldMatrices:
+        """Return others that are fitted and held out as `parts` say; what was counted is shared.
+
+        Each of `parts` is two arrays of row numbers of the texts, which need not name them all.
+        """
+        others = copy(self)
+        others._parts, others._counts, others._kept = list(parts), {}, OrderedDict()
+        return others
 
     def score(
         self,
@@ -99,7 +110,7 @@ class FoldMatrices:
         terms are left in some fold or a parameter is out of its range, and `TypeError` for another
         vectorizer than a `TfidfVectorizer` without a fixed vocabulary.
         """
-        predicted = self._run(
+        predicted = self.run(
             vectorizer, model, cleaner, lambda fitted, matrix: fitted.predict(matrix)
         )
         pairs = zip(self._parts, predicted, strict=True)
@@ -116,19 +127,22 @@ class FoldMatrices:
         Raises as `score` does.
         """
         found = np.empty(len(self._texts))
-        values = self._run(vectorizer, model, cleaner, decision_values)
+        values = self.run(vectorizer, model, cleaner, decision_values)
         for (_, test), of_fold in zip(self._parts, values, strict=True):
             found[test] = of_fold
         return found
 
-    def _run(
+    def run(
         self,
         vectorizer: TfidfVectorizer,
         model: ClassifierMixin,
         cleaner: TextCleaner | None,
         answer: Callable[..., Any],
     ) -> list[Any]:
-        """Fit the model on every fold and return its answers to the held-out rows."""
+        """Fit the model on every fold; return what `answer(model, matrix)` says of the other rows.
+
+        Raises as `score` does.
+        """
 
         def fit(matrices: FoldMatrix, rows: tuple[Ints, Ints]) -> Any:
             # TF-IDF is finite. Fits may write into their matrices, which serve other trials too
@@ -157,8 +171,11 @@ class FoldMatrices:
             del params[name]
         analysis = repr((cleaner, sorted(params.items())))
         if analysis not in self._counts:
-            texts = self._texts if cleaner is None else cleaner.transform(self._texts)
-            self._counts[analysis] = self._count(texts, CountVectorizer(**params))
+            if analysis not in self._counted:
+                texts = self._texts if cleaner is None else cleaner.transform(self._texts)
+                self._counted[analysis] = CountVectorizer(**params).fit_transform(texts)
+                self._counted[analysis].sort_indices()
+            self._counts[analysis] = self._sums(self._counted[analysis])
         counts = self._counts[analysis]
         chosen = [
             _choose_columns(vectorizer, df, tf, len(train))
@@ -180,9 +197,7 @@ class FoldMatrices:
             self._kept.popitem(last=False)
         return self._kept[key]
 
-    def _count(self, texts: list[str], counter: CountVectorizer) -> Counts:
-        matrix = counter.fit_transform(texts)
-        matrix.sort_indices()
+    def _sums(self, matrix: Any) -> Counts:
         parts = [matrix[train] for train, _ in self._parts]
         return Counts(
             matrix,

@@ -1,6 +1,7 @@
-"""Compare two ways to make a model by paired splits: is B better than A, and by how much?
+"""Compare two ways to make a model by paired splits.
 
-    found = compare((contender("LogisticRegression"), contender("LinearSVM", {"C": 0.1})), loaded)
+    a, b = contender("LogisticRegression"), contender("LinearSVM", {"C": 0.1})
+    found = compare((a, b), loaded)
     found.sentence()
 
 On one split the third digit of a score is luck. Here both are trained on the same 70 % of the
@@ -11,8 +12,9 @@ decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,9 +24,9 @@ from joblib import Parallel, delayed
 from optuna.trial import FixedTrial, TrialState
 from sklearn.base import clone
 from sklearn.metrics import average_precision_score, roc_auc_score
-from threadpoolctl import threadpool_limits
+from sklearn.model_selection import StratifiedKFold
 
-from sentiment.data.reviews import LoadedReviews, Split, SplitMethod, data_digest, split_reviews
+from sentiment.data.reviews import LoadedReviews, SplitMethod, data_digest, split_reviews
 from sentiment.errors import ComparisonError
 from sentiment.metrics import (
     METRICS,
@@ -38,6 +40,7 @@ from sentiment.metrics import (
 from sentiment.model.algorithms import (
     ALGORITHMS,
     NGRAM_RANGES,
+    RANDOM_STATE,
     Candidate,
     logged_parameters,
     suggest_candidate,
@@ -46,7 +49,7 @@ from sentiment.model.calibration import decision_values
 from sentiment.model.predictor import one_line
 from sentiment.registry.gate import MAX_RECALL_FALL
 from sentiment.training.folds import FoldMatrices
-from sentiment.training.studies import TrialSeededSampler, best_value
+from sentiment.training.studies import TrialSeededSampler
 from text_cleaning import CLEANINGS, MARKERS, TextCleaner, clean_texts
 
 if TYPE_CHECKING:
@@ -63,6 +66,8 @@ TITLES = {
     MATCHED: "macro-F1, B at A's recall of negative",
 }
 Outcome = Literal["better", "worse", "not told apart"]  # B, beside A
+# by the side of 0 on which the interval lies; 0: on both
+OUTCOMES: dict[int, Outcome] = {1: "better", -1: "worse", 0: "not told apart"}
 Parameters = dict[str, str | int | float]
 
 
@@ -92,7 +97,7 @@ class Contender:
         """Return the unfitted candidate of a trial, which is asked for the algorithm's space."""
         base = self.base or suggest_candidate(self.algorithm, trial)
         vectorizer, model = clone(base.vectorizer), clone(base.model)
-        changes = dict(self.changes)
+        changes = self.changes
         if changes.get("cleaning") == PUBLISHED:
             cleaner: TextCleaner = PublishedCleaner()
         else:
@@ -128,8 +133,8 @@ def contender(
     parameter that it has not or whose value cannot be.
     """
     if algorithm not in ALGORITHMS:
-        known = ", ".join(ALGORITHMS)
-        raise ComparisonError(f"{name or algorithm}: no such algorithm; there are {known}")
+        there = ", ".join(ALGORITHMS)
+        raise ComparisonError(f"{name or algorithm}: no such algorithm; there are {there}")
     given = {key: _value(key, value) for key, value in (changes or {}).items()}
     named = name or ",".join([algorithm, *(f"{key}={value}" for key, value in given.items())])
     trial = _study(0).ask()
@@ -154,7 +159,7 @@ def contender(
             f"{named}: reach is a whole number of words, of the cleaning that marks negations "
             "(cleaning=negation)"
         )
-    try:
+    try:  # now, and not after the reviews were read; scikit-learn has no public way
         for part in (candidate.vectorizer, candidate.model):
             part._validate_params()
     except ValueError as error:
@@ -201,41 +206,37 @@ class Comparison:
     @property
     def outcome(self) -> Outcome:
         """Whether the interval of the difference in macro-F1 is above 0, below, or holds it."""
-        difference = self.difference("f1_macro")
-        if difference.low > 0:
-            return "better"
-        return "worse" if difference.high < 0 else "not told apart"
+        return OUTCOMES[_side(self.difference("f1_macro"))]
 
     def sentence(self) -> str:
         """Say what follows."""
         found, matched = self.difference("f1_macro"), self.difference(MATCHED)
-        recall = self.difference("recall_negative")
-        won = self.won("f1_macro")
-        ahead = f"{_signed(found)} of macro-F1, ahead on {won[1]} of {len(self.results)} splits"
         if found.value == found.low == found.high == 0:
             return "A and B score the same on every split."
-        if self.outcome == "not told apart":
-            said = [
-                f"B and A are not told apart: {ahead}; the true difference may be anything from "
-                f"{found.low:+.4f} to {found.high:+.4f}."
-            ]
+        ahead = f"{self.won('f1_macro')[1]} of {len(self.results)}"
+        said = [
+            f"B is {self.outcome} {'than' if _side(found) else 'from'} A: macro-F1 "
+            f"{_signed(found)}, ahead on {ahead} splits."
+        ]
+        at_recall = f"at the same recall of negative ({_signed(matched)})"
+        if _side(found) == 0:
+            said.append(
+                f"The true difference may be anything from {found.low:+.4f} to {found.high:+.4f}."
+            )
+            if _side(matched):
+                said.append(f"But B is {OUTCOMES[_side(matched)]} {at_recall}.")
+        elif _side(matched) == _side(found):
+            said.append(
+                f"So it is {at_recall}: what differs is how well they rank, and not only where the "
+                "boundary lies."
+            )
         else:
-            said = [f"B is {self.outcome} than A: {ahead}."]
-        same = matched.low > 0 if self.outcome == "better" else matched.high < 0
-        if self.outcome != "not told apart" and same:
             said.append(
-                f"It is so at the same recall of negative too ({_signed(matched)}): what changed is "
-                "how well they rank, and not only where the boundary lies."
+                f"B is {OUTCOMES[_side(matched)]} {at_recall}: the difference may be no more than "
+                "where the boundary lies."
             )
-        elif self.outcome != "not told apart":
-            said.append(
-                f"At the same recall of negative they are not told apart ({_signed(matched)}): the "
-                "difference may be no more than where the boundary lies."
-            )
-        elif matched.low > 0 or matched.high < 0:
-            better = "better" if matched.low > 0 else "worse"
-            said.append(f"At the same recall of negative B is {better} ({_signed(matched)}).")
-        if recall.high < 0:
+        recall = self.difference("recall_negative")
+        if _side(recall) < 0:
             gate = ", more than the gate lets pass" if recall.value < -MAX_RECALL_FALL else ""
             said.append(f"B misses more of the negative reviews: recall {_signed(recall)}{gate}.")
         return " ".join(said)
@@ -285,12 +286,12 @@ class Comparison:
         }
 
 
-def compare(
+def compare(  # noqa: PLR0913  # options of a command, each with its default
     contenders: tuple[Contender, Contender],
     loaded: LoadedReviews,
     *,
     splits: int = 20,
-    trials: int = 20,
+    trials: int = 10,
     split: SplitMethod = "hashed",
     seed: int = 0,
     jobs: int = 1,
@@ -304,15 +305,14 @@ def compare(
     contender cannot be trained on them.
     """
     if not loaded.marker_removed:  # where there was none, none was left in
-        contenders = tuple(_without_marker(one) for one in contenders)
+        contenders = _without_marker(contenders[0]), _without_marker(contenders[1])
     cleaned = clean_texts(loaded.frame["text"])
-    cuts = [
-        split_reviews(loaded.frame, cleaned, method=split, seed=seed + number)
-        for number in range(splits)
-    ]
+    seeds = range(seed, seed + splits)
+    cuts = [split_reviews(loaded.frame, cleaned, method=split, seed=one) for one in seeds]
+    whole = tuple(loaded.frame["text"]), tuple(loaded.frame["label"].tolist())
     tasks = (
-        delayed(_score_split)(contenders, cut, trials, seed + number)
-        for number, cut in enumerate(cuts)
+        delayed(_score_split)(contenders, whole, (cut.train_rows, cut.test_rows), trials, one)
+        for cut, one in zip(cuts, seeds, strict=True)
     )
     results = []
     for result in Parallel(n_jobs=min(jobs, splits), return_as="generator")(tasks):
@@ -344,47 +344,59 @@ def labels_at_recall(decisions: Floats, truth: Labels, found: int) -> Labels:
     if found == 0:
         return np.ones(len(truth), dtype=np.int64)
     boundary = np.sort(decisions[truth == 0])[found - 1]
-    return (decisions > boundary).astype(np.int64)
+    return np.asarray(decisions > boundary, dtype=np.int64)
+
+
+@lru_cache(maxsize=1)  # a process counts the terms once for all of its splits
+def _counted(texts: tuple[str, ...], labels: tuple[int, ...]) -> FoldMatrices:
+    return FoldMatrices(texts, np.array(labels), n_jobs=1)
 
 
 def _score_split(
-    contenders: tuple[Contender, Contender], split: Split, trials: int, seed: int
+    contenders: tuple[Contender, Contender],
+    reviews: tuple[tuple[str, ...], tuple[int, ...]],
+    rows: tuple[Labels, Labels],
+    trials: int,
+    seed: int,
 ) -> SplitResult:
-    """Train both on the training part, by themselves, and score them on the other part."""
-    truth, scores, parameters = split.y_test, [], []
-    with threadpool_limits(limits=1):
-        folds = FoldMatrices(split.train_texts, split.y_train, n_jobs=1)
-        for one in contenders:
-            candidate = _search(one, folds, trials, seed)
-            try:
-                labels, decisions = _answers(candidate, split)
-            except ValueError as error:  # such as that no terms remain
-                raise _untrainable(one, error) from None
-            if not scores:
-                found = int(((labels == 0) & (truth == 0)).sum())
-                matched = labels
-            else:
-                matched = labels_at_recall(decisions, truth, found)
-            matrix = confusion(truth, labels)
-            scores.append(
-                {
-                    **{name: float(measure(matrix)) for name, measure in METRICS.items()},
-                    AUC: float(roc_auc_score(truth, decisions)),
-                    PRECISION: float(average_precision_score(truth == 0, -decisions)),
-                    MATCHED: score(truth, matched),
-                }
-            )
-            parameters.append(logged_parameters(one.algorithm, candidate))
+    """Train both on the rows of the training part, by themselves, and score them on the others."""
+    texts, labels = reviews
+    train, test = rows
+    whole, y = _counted(texts, labels), np.array(labels)
+    folds = StratifiedKFold(5, shuffle=True, random_state=RANDOM_STATE).split(train, y[train])
+    search = whole.over([(train[inner], train[held_out]) for inner, held_out in folds])
+    both = whole.over([rows])
+    truth = y[test]
+    scores: list[dict[str, float]] = []
+    parameters: list[Parameters] = []
+    for one in contenders:
+        candidate = _search(one, search, trials, seed)
+        try:
+            parts = candidate.vectorizer, candidate.model, candidate.cleaner
+            ((predicted, decisions),) = both.run(*parts, _answers)
+        except ValueError as error:  # such as that no terms remain
+            raise _untrainable(one, error) from None
+        if not scores:
+            matched, found = predicted, int(((predicted == 0) & (truth == 0)).sum())
+        else:
+            matched = labels_at_recall(decisions, truth, found)
+        matrix = confusion(truth, predicted)
+        scores.append(
+            {
+                **{name: float(measure(matrix)) for name, measure in METRICS.items()},
+                AUC: float(roc_auc_score(truth, decisions)),
+                PRECISION: float(average_precision_score(truth == 0, -decisions)),
+                MATCHED: score(truth, matched),
+            }
+        )
+        logged: Parameters = logged_parameters(one.algorithm, candidate)
+        if isinstance(candidate.cleaner, PublishedCleaner):
+            logged["cleaning"] = PUBLISHED
+        parameters.append(logged)
     return SplitResult((scores[0], scores[1]), (parameters[0], parameters[1]))
 
 
-def _answers(candidate: Candidate, split: Split) -> tuple[Labels, Floats]:
-    """Fit on the training part; return labels and decision values of the other part."""
-    train, test = (
-        candidate.cleaner.transform(texts) for texts in (split.train_texts, split.test_texts)
-    )
-    model = candidate.model.fit(candidate.vectorizer.fit_transform(train), split.y_train)
-    matrix = candidate.vectorizer.transform(test)
+def _answers(model: Any, matrix: Any) -> tuple[Labels, Floats]:
     return model.predict(matrix), decision_values(model, matrix)
 
 
@@ -396,7 +408,7 @@ def _study(seed: int) -> Study:
 def _search(one: Contender, folds: FoldMatrices, trials: int, seed: int) -> Candidate:
     """Return the candidate with the best mean of the folds; nothing is scored if all is fixed."""
     study = _study(seed)
-    failure: ValueError | None = None
+    failures = []
     for _ in range(trials):
         trial = study.ask()
         candidate = one.candidate(trial)
@@ -406,10 +418,10 @@ def _search(one: Contender, folds: FoldMatrices, trials: int, seed: int) -> Cand
             found = folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
             study.tell(trial, float(found.mean()))
         except ValueError as error:
-            failure = error
+            failures.append(error)
             study.tell(trial, state=TrialState.FAIL)
-    if failure is not None and best_value(study) is None:
-        raise _untrainable(one, failure)
+    if len(failures) == trials:
+        raise _untrainable(one, failures[0])
     return one.candidate(FixedTrial(study.best_trial.params))
 
 
@@ -438,6 +450,11 @@ def _value(name: str, given: Any) -> Any:
         except ValueError:
             pass
     return None if given == "None" else given
+
+
+def _side(interval: Interval) -> int:
+    """Return 1 for an interval above 0, -1 for one below, 0 for one that holds it."""
+    return int(interval.low > 0) - int(interval.high < 0)
 
 
 def _signed(interval: Interval) -> str:

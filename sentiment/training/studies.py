@@ -27,7 +27,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sentiment.errors import StudyStorageError
-from sentiment.tracking.store import sqlite_url, without_password
+from sentiment.masking import line
+from sentiment.tracking.store import sqlite_url
 
 DATABASE = "studies.db"
 NUMBER = (
@@ -35,7 +36,7 @@ NUMBER = (
 )
 # Seconds between two signs of life of a worker, and without one after which it is taken for dead
 HEARTBEAT, GRACE = 5, 30
-TRIES = 3  # of making the tables: two machines may do so at once
+TRIES = 5  # of making the tables: two machines may do so at once
 
 
 class TrialSeededSampler(TPESampler):
@@ -84,23 +85,26 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
             own = sqlite_url(folder / DATABASE).replace("{", "{{").replace("}", "}}")
             return _open(url or own)
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error, ImportError, ValueError) as error:
-        where = str(folder / DATABASE) if url is None else f"--storage {without_password(url)}"
+        # Optuna says that there was an error, and its cause which
+        reason = getattr(error.__cause__ or error, "orig", None) or error
+        where = str(folder / DATABASE) if url is None else f"--storage {url}"
         raise StudyStorageError(
-            f"{where}: cannot be used ({str(error).splitlines()[0]}); expected a SQLAlchemy URL "
+            f"{where}: cannot be used ({line(reason)}); expected a SQLAlchemy URL "
             "of a database that answers, with its driver installed"
         ) from None
 
 
 def _open(url: str) -> RDBStorage:
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.exc import DatabaseError, IntegrityError
 
     for left in reversed(range(TRIES)):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the heartbeat may change in a later Optuna
                 return RDBStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
-        except (IntegrityError, ProgrammingError):
-            if not left:
+        except DatabaseError as error:
+            collided = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if not left or not collided:
                 raise
             time.sleep(0.5)
     raise AssertionError("the last try returns or raises")
@@ -126,6 +130,8 @@ class PassStudy:
 
     def refresh(self) -> None:
         """Take over the trials that others have stored."""
+        if self.ended == self._trials:
+            return
         for trial in self._stored.get_trials(deepcopy=False):
             self.end(trial.user_attrs.get(NUMBER, trial.number), trial)
 

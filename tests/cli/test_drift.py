@@ -29,8 +29,9 @@ from sentiment.drift import runs as drift_runs
 from sentiment.drift import window as drift_window
 from sentiment.drift.compare import compare_reviews
 from sentiment.drift.features import row_features
+from sentiment.drift.latest import DRIFT, KIND
 from sentiment.drift.performance import measured_f1
-from sentiment.drift.runs import DRIFT, KIND, run_check
+from sentiment.drift.runs import run_check
 from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import WindowError
 from sentiment.flows.replay import Replay

@@ -33,8 +33,10 @@ NAMES = [program for program, _, _ in PARSERS]
 NEEDED = {  # by the last word of the program
     "score": ["--in", "a.csv", "--out", "b.csv"],
     "show": ["1"],
+    "verify": ["1"],
     "promote": ["1", "--to", "staging"],
     "card": ["0a1b"],
+    "compare": ["LinearSVM", "NaiveBayes"],
 }
 
 
@@ -188,6 +190,8 @@ def test_an_unknown_option_is_one_line(
         (["--recall-negative", "nan"], "above 0 and below 1"),
         (["--format", "onnx"], "skops"),
         (["--promote", "--no-register"], "--promote needs a version"),
+        (["--promote", "--format", "cloudpickle"], "never goes into production"),
+        (["--store", "http://ada:geheim77@host"], "MLFLOW_TRACKING_URI names a server"),
         (["serve", "--port", "70000"], "65535"),
         (["serve", "--workers", "0"], "1 or more"),
         (["serve", "--refresh", "inf"], "above 0"),

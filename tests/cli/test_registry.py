@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skops.io
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from support.versions import aliases, force, snapshot, twin, versions_store, write_noisy
@@ -18,10 +19,20 @@ from support.versions import aliases, force, snapshot, twin, versions_store, wri
 import sentiment_mlflow_optuna as experiment
 from sentiment.__main__ import main
 from sentiment.data.reviews import TEXT_HASHES
+from sentiment.errors import ServingError, TrackingError
+from sentiment.model.predictor import load_version
 from sentiment.registry import gate
 from sentiment.registry.gate import Verdict
+from sentiment.tracking.artifact import DIGESTS, load_pipeline
 from sentiment.tracking.ledger import REGISTRY_KIND, read_events
-from sentiment.tracking.store import DATA_PATH, Store, begin_run, find_runs, open_store
+from sentiment.tracking.store import (
+    DATA_PATH,
+    Store,
+    begin_run,
+    find_runs,
+    open_store,
+    use_uri,
+)
 
 pytestmark = pytest.mark.xdist_group("versions")  # the store is made once
 FORCE = ("--force", "--reason", "the test says so")
@@ -251,6 +262,45 @@ def test_force_is_the_way_out_of_a_broken_production_and_not_into_it(
     code, printed, _ = run("promote", "2", "--to", "production", *FORCE)
     assert code == 0 and f"refused: not compared: version {broken}: will not load" in printed
     assert aliases(store)["champion"] == "2" and read_events(store)[-1].forced
+
+
+def test_files_that_are_not_those_registered_are_named(run: Command, store: Store) -> None:
+    """Weights of the same types, which a skops file may hold as well, turn every answer round."""
+    force(store, "1")
+    use_uri(store.uri)
+    client, model = store.client, store.settings.registered_model
+    assert run("verify", "champion") == (0, "version 1: 8 files, all as registered\n", "")
+    pipeline = load_pipeline(store, f"models:/{model}/1")
+    pipeline["model"].coef_ *= -1
+    version = client.get_model_version(model, "1")
+    logged = client.get_logged_model(str(version.source).removeprefix("models:/"))
+    folder = Path(str(logged.artifact_location))
+    original = (folder / "model.skops").read_bytes()
+    skops.io.dump(pipeline, folder / "model.skops")
+    said = "version 1: model.skops is not the one that was registered"
+    for command in (["verify", "1"], ["which"], ["card", str(version.run_id)]):
+        code, printed, errors = run(*command)
+        assert (code, errors.count("\n")) == (2, 1), errors
+        assert said in errors or command[0] == "card"  # this run has no card
+        assert printed.startswith("1: in production") or command[0] != "which"
+    with pytest.raises(ServingError, match=r"version 1: will not load: model\.skops is not"):
+        load_version(store, "champion")
+    code, _, errors = run("promote", "3", "--to", "production")  # compared with version 1
+    assert code == 2 and "version 1: will not load" in errors and "model.skops" in errors
+    (folder / "model.skops").write_bytes(original)
+    assert load_pipeline(store, f"models:/{model}/1").predict(["good"]).tolist() in ([0], [1])
+
+    (folder / "code" / "numpy.py").write_text("print('mine')")
+    assert "code/numpy.py is not" in run("verify", "1")[2]
+    (folder / "code" / "numpy.py").unlink()
+    (folder / "MLmodel").write_text("flavors: {}")
+    assert "MLmodel is not" in run("verify", "1")[2]
+    bare = twin(store, "3")
+    client.delete_model_version_tag(model, bare, DIGESTS)
+    code, _, errors = run("verify", bare)
+    assert code == 2 and f"version {bare}: it has no tag {DIGESTS}" in errors
+    with pytest.raises(TrackingError, match=DIGESTS):
+        load_pipeline(store, f"models:/{model}/{bare}")
 
 
 def test_an_empty_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,16 @@ from support.drift_checks import BY_VERDICT, DRIFTED, STEADY, TOO_FEW, check_of
 from support.drift_store import last_report
 
 from sentiment.drift import runs as drift_runs
+from sentiment.drift.latest import DRIFT, KIND, page_beside, read_latest
 from sentiment.drift.page import render_page
-from sentiment.drift.runs import DRIFT, KIND, close_abandoned, log_check, metrics, verdict_changed
+from sentiment.drift.runs import (
+    REPLAY,
+    close_abandoned,
+    log_check,
+    metrics,
+    verdict_changed,
+    written_run,
+)
 from sentiment.tracking.store import Store, begin_run, end_run, find_runs, open_store
 
 pytestmark = pytest.mark.xdist_group("drift_run")
@@ -66,6 +75,22 @@ def test_a_check_is_a_finished_run_with_metrics_by_name(store: Store) -> None:
     }
     assert {name: run.data.metrics[name] for name in expected} == expected
     assert sorted(artifacts(store, found.run_id)) == ["drift_report.html", "drift_report.json"]
+
+
+def test_with_a_tracking_server_the_last_check_is_the_one_of_the_newest_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing lies beside it: who asks is another machine than who checked."""
+    monkeypatch.setattr("sentiment.tracking.store.PROJECT", tmp_path)
+    remote = replace(store, folder=tmp_path, artifacts=None)
+    assert read_latest(remote) is None
+    for check in (check_of(DRIFTED), check_of(STEADY)):
+        found = log_check(remote, check)
+        assert read_latest(remote) == (render_page(found), found.to_json())
+    with written_run(remote, REPLAY, "no check", {}):
+        assert read_latest(remote) == (render_page(found), found.to_json())
+    assert not list(tmp_path.iterdir())
+    assert page_beside(remote) is None
 
 
 def test_page_and_report_are_the_same_in_the_run_and_beside_the_store(

@@ -14,7 +14,7 @@ import pytest
 from support import LEDGER
 from support.drift_reviews import kettles, made_up
 
-from sentiment.drift.runs import KIND
+from sentiment.drift.latest import KIND
 from sentiment.drift.window import FileWindow
 from sentiment.errors import ReviewDataError, WindowError
 from sentiment.flows import replay as drift_replay

@@ -18,7 +18,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 from prefect import State, Task
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_UI_URL,
+    temporary_settings,
+)
 from prefect.states import Failed
 from support import REGISTERED_MODEL
 
@@ -27,7 +32,7 @@ from sentiment import errors
 from sentiment.cli.options import parse_flow
 from sentiment.errors import ServerError, ServiceError
 from sentiment.flows import prefect_server, service, terminal
-from sentiment.flows.prefect_server import Server
+from sentiment.flows.prefect_server import Server, server_for
 from sentiment.tracking.ledger import PROMOTE, append
 from sentiment.tracking.store import open_store
 
@@ -167,6 +172,18 @@ def test_a_server_is_asked_with_the_users_password_wherever_its_api_is() -> None
                 Server.named(address)
             assert "other" not in str(found.value)
         stub.shutdown()
+
+
+def test_links_to_prefect_have_the_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that runs make as well: their processes are told by Prefect's settings."""
+    monkeypatch.setattr(Server, "answers", lambda *_, **__: True)
+    with temporary_settings({PREFECT_API_URL: "http://prefect:4200/api"}):
+        with server_for(Path("nowhere")) as server:
+            assert server.ui_url == PREFECT_UI_URL.value() == "http://prefect:4200"
+        monkeypatch.setenv("SENTIMENT_PREFECT_UI", "https://prefect.example.org/")
+        with server_for(Path("nowhere")) as server:
+            assert server.ui_url == PREFECT_UI_URL.value() == "https://prefect.example.org"
+            assert server.api_url == "http://prefect:4200/api"
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/api", "no address"])

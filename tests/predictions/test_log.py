@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -9,7 +10,7 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from sentiment.predictions.log import (
     LoggedComparison,
     PredictionLog,
     open_log,
+    public_log_url,
     running_comparison,
 )
 
@@ -49,7 +51,7 @@ def test_a_row_is_read_back_as_it_was_written(log: PredictionLog) -> None:
     log.write([ROW, other])
     frames = list(log.read(chunk=1))
     for frame, row in zip(frames, (ROW, other), strict=True):
-        expected = {**vars(row), "true_label": None}
+        expected = {**asdict(row), "true_label": None}
         assert list(frame.columns) == list(expected)
         found = {str(name): value for name, value in frame.iloc[0].items()}
         assert {name: None if pd.isna(found[name]) else found[name] for name in found} == expected
@@ -355,6 +357,41 @@ def test_a_file_is_made_by_one_process_at_a_time(
     assert file.exists()
 
 
+def test_texts_are_for_the_owner_of_the_file_alone(tmp_path: Path) -> None:
+    """Whatever the umask; the journals too; a file of before is tightened."""
+    file = tmp_path / "predictions.db"
+
+    def open_to_others() -> list[str]:
+        with closing(open_log(f"sqlite:///{file}")) as log:
+            log.write(rows(1))
+            parts = [part for part in sorted(tmp_path.iterdir()) if not part.name.endswith(".lock")]
+            assert len(parts) == 3, parts
+            return [part.name for part in parts if part.stat().st_mode & 0o077]
+
+    before = os.umask(0)
+    try:
+        assert open_to_others() == []
+        file.chmod(0o644)
+        assert open_to_others() == []
+    finally:
+        os.umask(before)
+
+
+def test_the_environment_completes_the_public_form_of_an_url(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = "postgresql://ada:g%2Fh77@127.0.0.1:1/db?sslmode=disable&sslpassword=geheim77"
+    public = public_log_url(whole)
+    assert public == "postgresql+psycopg://ada@127.0.0.1:1/db?sslmode=disable"
+    monkeypatch.setenv("SENTIMENT_LOG_URL", whole)
+    parsed = prediction_log._parsed(public)
+    assert parsed.password == "g/h77" and parsed.query["sslpassword"] == "geheim77"
+    other = public.replace("/db", "/other")
+    assert prediction_log._parsed(other).password is None
+    with pytest.raises(PredictionLogError, match="%40"):
+        public_log_url("postgresql://ada:p@x/geheim@127.0.0.1/db")
+
+
 def test_a_table_of_another_schema_is_refused_and_left_alone(url: str) -> None:
     execute(url, "CREATE TABLE sentiment_predictions (id INTEGER, request_id TEXT, score REAL)")
     with pytest.raises(PredictionLogError) as caught:
@@ -398,7 +435,7 @@ def test_a_server_that_is_away_is_named_without_the_password() -> None:
         with pytest.raises(PredictionLogError) as caught:
             open_log(url)
     said = str(caught.value)
-    assert said.startswith(f"postgresql+psycopg://user:***@{address}/name: the prediction log can")
+    assert said.startswith(f"postgresql+psycopg://…@{address}/name: the prediction log can")
     assert "refused" in said and "hid" not in said.replace("***", "") and "\n" not in said
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
 

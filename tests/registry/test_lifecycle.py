@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from support.prediction_logs import POSTGRES_URL, database_url
 from support.versions import (
     add_version,
     aliases,
@@ -73,6 +74,27 @@ def test_a_run_makes_one_version(store: Store) -> None:
     assert list(registered_versions(store)) == ["1", "2", "3"]
     with pytest.raises(RegistryError, match="newest: 1, 2, 3"):
         known_version(store, "9")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("postgres")
+@pytest.mark.skipif(not POSTGRES_URL, reason="POSTGRES_URL names no PostgreSQL")
+def test_a_life_in_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own archiving compares a number with a string, which PostgreSQL refuses."""
+    monkeypatch.chdir(tmp_path)
+    with database_url("postgresql", tmp_path) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        store = open_store()
+        for _ in range(3):
+            run_id = begin_run(store, "LogisticRegression", {})
+            register_version(store, run_id, (tmp_path / "model").as_uri(), {})
+        stage(store, "3", "why")
+        force(store, "1", "2", "3")
+        assert stages(store) == {"1": "Archived", "2": "Archived", "3": "Production"}
+        rollback(store)
+        assert stages(store) == {"1": "Archived", "2": "Production", "3": "Archived"}
+        assert aliases(store) == {"champion": "2", "previous": "1"}
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_names_of_the_settings_are_used(store: Store) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +39,7 @@ from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import running_comparison
 from sentiment.serving.config import Limits
 from sentiment.serving.service import digest
+from sentiment.serving.versions import AWAY, NO_CHAMPION
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import Store
 from text_cleaning import cleaning_fingerprint
@@ -74,7 +77,7 @@ def test_many_reviews_get_the_pipelines_answer_to_the_last_bit(
 ) -> None:
     pipeline = load_pipeline(store, f"models:/{REGISTERED_MODEL}@champion")
     expected = served_probabilities(pipeline, [*TEXTS[:3], "not good 👎", "Good", "GOOD!!"])
-    response = client.post("/predict", json={"texts": TEXTS})
+    response = client.post("/predict", json={"texts": TEXTS, "explain": True})
     assert response.status_code == 200
     body = json.loads(response.data)
     assert [found["probability"] for found in body["predictions"]] == expected
@@ -101,11 +104,15 @@ def test_many_reviews_get_the_pipelines_answer_to_the_last_bit(
     assert labels[:3] == ["positive", "negative", None]
 
 
-def test_one_review_is_a_list_of_one_whose_words_can_be_left_out(client: FlaskClient) -> None:
+def test_one_review_is_a_list_of_one_whose_words_can_be_asked_for(client: FlaskClient) -> None:
     text = "😀 The GREAT box, really great"
     one, many, bare = (
         client.post("/predict", json=asked).get_json()
-        for asked in ({"text": text}, {"texts": [text]}, {"text": text, "explain": False})
+        for asked in (
+            {"text": text, "explain": True},
+            {"texts": [text], "explain": True},
+            {"text": text},
+        )
     )
     assert one["predictions"] == many["predictions"]
     assert one["request_id"] != many["request_id"]
@@ -160,16 +167,33 @@ def test_stars_count_by_the_rule_of_the_version_that_answers(
     assert client.post("/feedback", json={**asked, "rating": 2}).get_json()["label"] == "negative"
 
 
-def test_feedback_on_what_was_never_answered_is_404(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sentiment.serving.service.FEEDBACK_PATIENCE", 0.1)
+def test_feedback_on_what_was_never_answered_is_404(start: Start) -> None:
     client = start()
     request_id = client.post("/predict", json={"text": GOOD_TEXT}).get_json()["request_id"]
     for unknown, position in (("0" * 32, 0), (request_id, 1)):
         asked = {"request_id": unknown, "position": position, "rating": 5}
         error = is_error(client.post("/feedback", json=asked), 404)
         assert error["where"] == "request_id and position"
+    perhaps = {"request_id": client.application.extensions["serving"].new_id(), "rating": 5}
+    response = client.post("/feedback", json=perhaps)
+    assert (response.status_code, response.get_json()["label"]) == (202, "positive")
+
+
+def test_feedback_does_not_wait_for_a_log_that_is_locked(start: Start, tmp_path: Path) -> None:
+    client = start()
+    client.application.extensions["serving"].writer.put([])  # nothing waits before
+    asked = {"request_id": client.post("/predict", json={"text": "good"}).get_json()["request_id"]}
+    assert client.post("/feedback", json={**asked, "rating": 5}).status_code == 200
+    with closing(sqlite3.connect(tmp_path / "log.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for at in range(6):
+            begun = time.monotonic()
+            is_error(client.post("/feedback", json={**asked, "rating": 1}), 503)
+            assert time.monotonic() - begun < (0.4 if at == 0 else 0.1)
+        other.rollback()
+    wait_until(lambda: client.post("/feedback", json={**asked, "rating": 2}).status_code == 200)
+    (frame,) = client.application.extensions["serving"].log.read()
+    assert frame["true_label"].tolist() == [0]
 
 
 def test_a_log_that_is_away_is_503(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +218,7 @@ def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"anybody:{password}".encode()).decode()
 
 
-def test_feedback_and_ab_need_the_token_and_nothing_else_does(start: Start) -> None:
+def test_what_is_the_operators_needs_the_token_and_nothing_else_does(start: Start) -> None:
     client = start(token=TOKEN, ab=("challenger", 0.5))
     request_id = client.post("/predict", json={"text": GOOD_TEXT}).get_json()["request_id"]
     asked = {"request_id": request_id, "rating": 5}
@@ -215,8 +239,12 @@ def test_feedback_and_ab_need_the_token_and_nothing_else_does(start: Start) -> N
         headers = {"Authorization": header}
         assert client.post("/feedback", json=asked, headers=headers).status_code == 200
         assert client.get("/ab", headers=headers).status_code == 200
-    for path in ("/health", "/model", "/metrics", "/openapi.json"):
-        assert client.get(path).status_code == 200
+        for path in ("/model", "/metrics"):
+            is_error(client.get(path), 401)
+            assert client.get(path, headers=headers).status_code == 200
+        assert client.get("/health", headers=headers).get_json()["version"] == "1"
+    assert client.get("/health").get_json() == {"status": "ok"}
+    assert client.get("/openapi.json").status_code == 200
 
 
 # --- what is served --------------------------------------------------------------------------
@@ -258,14 +286,37 @@ def test_not_ready_is_said_everywhere(store: Store, tmp_path: Path, start: Start
     assert health.status_code == 503
     body = health.get_json()
     assert (body["status"], body["version"]) == ("not ready", None)
-    assert "champion" in body["problem"]
+    assert body["problem"] == NO_CHAMPION
     for response in (
         client.post("/predict", json={"text": GOOD_TEXT}),
         client.get("/model"),
         client.get("/ab"),
     ):
-        assert "champion" in is_error(response, 503)["error"]
+        assert NO_CHAMPION in is_error(response, 503)["error"]
     assert client.get("/metrics").status_code == client.get("/openapi.json").status_code == 200
+
+
+def test_clients_are_told_no_words_of_a_library(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = start()
+    watcher = client.application.extensions["serving"].watcher
+
+    def away() -> Store:
+        raise RuntimeError("http://user:hunter2@tracking/api failed")
+
+    monkeypatch.setattr(watcher, "_open_store", away)
+    monkeypatch.setattr(watcher, "_store", None)
+    for arms in (watcher.arms, None):
+        watcher.arms = arms
+        watcher.check()
+        page = client.post("/", data={"text": "good"})
+        answers = [client.get("/health"), client.get("/model"), page]
+        answers.append(client.post("/predict", json={"text": "good"}))
+        assert "tracking" not in "".join(answer.text for answer in answers)
+        assert client.get("/health").get_json()["problem"] == AWAY
+    assert AWAY in page.text
+    assert "tracking" in caplog.text, "the operator is told"
 
 
 # --- the comparison --------------------------------------------------------------------------
@@ -452,4 +503,5 @@ def test_the_last_drift_check_says_whose_and_how_old_it_is(
             assert warned is not None
             assert "Version 1 answers" in warned[1] and "of version 3" in warned[1]
     (policy,) = page.headers.getlist("Content-Security-Policy")
-    assert "script-src" not in policy and "style-src 'unsafe-inline'" in policy
+    assert "script-src 'self'" in policy and "style-src 'unsafe-inline'" in policy
+    assert "frame-ancestors 'none'" in policy and "form-action 'self'" in policy

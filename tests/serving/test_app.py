@@ -6,21 +6,37 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from support.serving import GOOD_TEXT, copy_store, put_into_production, wait_until
+from support.serving import (
+    GOOD_TEXT,
+    copy_store,
+    put_into_production,
+    running_app,
+    wait_until,
+)
 
 from sentiment.predictions.log import LoggedPrediction
 from sentiment.serving.app import create_app
 from sentiment.serving.config import Limits, ServingConfig
+from sentiment.serving.versions import NO_CHALLENGER
 from sentiment.tracking.store import Store
 
 pytestmark = pytest.mark.xdist_group("serving")
 Start = Callable[..., FlaskClient]
+
+
+@pytest.fixture(scope="module")
+def shared(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    """One app with an allowed origin and a trusted network; for tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("shared")
+    options = {"allow_origins": ["http://shop.example"], "trust_proxies": ["10.0.0.0/24"]}
+    with running_app(store, folder, **options) as app:
+        yield app.test_client()
 
 
 def metric(client: FlaskClient, name: str) -> float:
@@ -61,10 +77,82 @@ def test_every_response_carries_the_security_headers(start: Start) -> None:
         policy = response.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "frame-ancestors 'none'" in policy and "form-action 'self'" in policy
         assert response.headers["Referrer-Policy"] == "no-referrer"
     for response in responses[:-1]:
         assert response.headers["Cache-Control"] == "no-store"
     assert responses[-1].headers["Cache-Control"] != "no-store"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # a program
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://elsewhere"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"}, 403),
+        ({"Sec-Fetch-Site": ""}, 403),
+        ({"Origin": "http://localhost"}, 200),
+        ({"Origin": "http://LOCALHOST:80"}, 200),
+        ({"Origin": "http://localhost:81"}, 403),
+        ({"Origin": "https://localhost.evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://shop.example", "Sec-Fetch-Site": "cross-site"}, 200),  # is allowed
+    ],
+)
+def test_posts_of_other_sites_are_refused(
+    shared: FlaskClient, headers: dict[str, str], status: int
+) -> None:
+    form = {"text": "good", "split": "one"}
+    assert shared.post("/", data=form, headers=headers).status_code == status
+    predicted = shared.post("/predict", json={"text": "good"}, headers=headers)
+    assert predicted.status_code == status
+    assert shared.get("/", headers=headers).status_code == 200
+
+
+def test_pages_of_allowed_origins_may_use_the_api(shared: FlaskClient) -> None:
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x"}
+    for origin in ("http://shop.example", "http://other.example", "null"):
+        allowed = origin == "http://shop.example"
+        preflight = shared.options("/predict", headers={"Origin": origin, **ask})
+        errors = shared.get("/nothing", headers={"Origin": origin})
+        found = [preflight, shared.get("/health", headers={"Origin": origin})]
+        found.append(shared.post("/predict", data="x", headers={"Origin": origin}))
+        for response in found:
+            given = response.headers.get("Access-Control-Allow-Origin")
+            assert given == (origin if allowed else None)
+            assert response.headers["Vary"] == "Origin"
+        assert ("POST" in preflight.headers.get("Access-Control-Allow-Methods", "")) == allowed
+        assert "Access-Control-Allow-Origin" not in errors.headers
+        page = shared.get("/", headers={"Origin": origin})
+        assert "Access-Control-Allow-Origin" not in page.headers
+
+
+def test_forwarded_headers_count_from_trusted_proxies_alone(shared: FlaskClient) -> None:
+    headers = {
+        "X-Forwarded-Prefix": "/reviews",
+        "X-Forwarded-Host": "shop.example",
+        "X-Forwarded-Proto": "https",
+        "Origin": "https://shop.example",
+    }
+    for peer, trusted in (
+        *(("10.0.0.7", True), ("::ffff:10.0.0.7", True), ("127.0.0.1", False), ("", False)),
+        *(("10.0.1.7", False), ("::1", False)),
+    ):
+        of = {"REMOTE_ADDR": peer}
+        page = shared.get("/", headers=headers, environ_base=of)
+        assert ('action="/reviews/#result"' in page.text) == trusted
+        assert ('href="/reviews/static/style.css"' in page.text) == trusted
+        servers = shared.get("/openapi.json", headers=headers, environ_base=of).get_json()
+        assert servers["servers"] == [{"url": "/reviews/" if trusted else "/"}]
+        posted = shared.post("/", data={"text": "good"}, headers=headers, environ_base=of)
+        assert posted.status_code == (200 if trusted else 403)
+    for prefix in ("//evil.example", "/a b", "/<script>", "https://evil.example", "/a//b", "/é"):
+        page = shared.get(
+            "/", headers={"X-Forwarded-Prefix": prefix}, environ_base={"REMOTE_ADDR": "10.0.0.7"}
+        )
+        assert 'action="/#result"' in page.text
 
 
 def test_people_get_a_small_page_for_what_is_not_there_and_nothing_is_run_in_it(
@@ -138,7 +226,7 @@ def test_without_its_challenger_the_champion_answers_and_health_says_so(start: S
     client = start(ab=("9", 1.0))
     assert client.post("/predict", json={"text": GOOD_TEXT}).get_json()["arm"] == "champion"
     health = client.get("/health")
-    assert health.status_code == 200 and "'9'" in health.get_json()["problem"]
+    assert health.status_code == 200 and health.get_json()["problem"] == NO_CHALLENGER
     assert client.get("/ab").status_code == 404
 
 
@@ -179,7 +267,8 @@ def test_old_rows_are_retired(start: Start) -> None:
 def test_closing_writes_what_waits_and_ends_the_threads(start: Start, tmp_path: Path) -> None:
     before = set(threading.enumerate())
     client = start()
-    names = {"log writer", "version-watcher", "upkeep"}  # libraries start threads of their own
+    # libraries start threads of their own
+    names = {"log writer", "feedback writer", "version-watcher", "upkeep"}
     ours = [each for each in threading.enumerate() if each not in before and each.name in names]
     assert {each.name for each in ours} == names
     serving = client.application.extensions["serving"]

@@ -32,6 +32,7 @@ from sentiment.serving.page import (
 )
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import Store
+from text_cleaning import TextCleaner
 
 pytestmark = pytest.mark.xdist_group("serving")
 SMALL = Limits(max_body=300_000, max_texts=300, max_characters=500)
@@ -103,7 +104,7 @@ def test_one_review_is_answered_with_its_probability_and_its_words(
 ) -> None:
     text = MIXED[label]
     page = page_of(post(client, text=text))
-    answer = client.post("/predict", json={"text": text}).get_json()
+    answer = client.post("/predict", json={"text": text, "explain": True}).get_json()
     share, threshold = f"{probability(text):.1%}", f"{answer['threshold']:.1%}"
     sign = {"positive": "+ Positive", "negative": "− Negative"}[label]
     assert f"{sign} {share} probability of positive positive from {threshold} up" in words_of(page)
@@ -181,6 +182,8 @@ def test_rows_that_cannot_be_read_are_shown_and_left_unscored(client: FlaskClien
     rows = rows_of(page)
     assert [row["label"] for row in rows] == ["positive", *[""] * 4, "negative"]
     assert [row["reason"] for row in rows[1:5]] == reasons
+    # what could not be read does not come back
+    assert [row["review"] for row in rows] == ["good", *[""] * 4, "bad"]
 
 
 def test_no_more_rows_are_shown_than_can_be_read(client: FlaskClient) -> None:
@@ -221,7 +224,7 @@ def test_the_download_has_the_bits_of_the_answers(
 
 
 def test_the_download_holds_no_formula(client: FlaskClient) -> None:
-    texts = [f"{start}1+cmd|good" for start in "=+-@\t"]
+    texts = [f"{start}1+cmd|good" for start in ["=", "+", "-", "@", "\t", "＝", "－", " \ufeff="]]
     page = page_of(post(client, split="lines", text="\n".join(texts)))
     assert [row["review"] for row in rows_of(page)] == [f"'{text}" for text in texts]
 
@@ -279,11 +282,12 @@ def test_a_large_text_field_is_no_error_of_flask(start: Callable[..., FlaskClien
 
 
 def test_without_a_model_the_page_says_so(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    none = SimpleNamespace(arms=None, problem="nothing is in production")
+    none = SimpleNamespace(arms=None, problem="a secret", told="nothing is in production")
     monkeypatch.setattr(app.extensions["serving"], "watcher", none)
     assert 'name="text"' in page_of(app.test_client().get("/"))
     response = post(app.test_client(), text="kept")
     assert "nothing is in production" in problem_of(response, 503)
+    assert "a secret" not in response.text
     assert "kept</textarea>" in response.text
 
 
@@ -413,3 +417,18 @@ def test_any_ranges_leave_the_text_as_it_is(
     assert html.unescape(re.sub(r"<[^>]*>", "", found)) == text
     total = sum(word.weight for word in weigh_words(text, contributions))
     assert total == pytest.approx(sum(weight for weight, _ in terms) if text else 0.0, abs=1e-9)
+
+
+def test_words_that_the_other_cleaning_keeps_are_marked() -> None:
+    """Stop words weigh there, and a word has its own mark whatever punctuation joins it to."""
+    text = "the,bad isn't good"
+    contributions = [
+        Contribution("the bad", -1.0, ((0, 7),)),
+        Contribution("not good", -2.0, ((8, 18),)),
+        Contribution("is", 0.5, ((8, 13),)),
+    ]
+    found = weigh_words(text, contributions, TextCleaner("negation"))
+    words = [(text[word.start : word.end], word.weight) for word in found]
+    assert words == [("the", -0.5), ("bad", -0.5), ("isn't", -0.5), ("good", -1.0)]
+    marked = mark_words(text, contributions, TextCleaner("negation"))
+    assert html.unescape(re.sub("<[^>]+>", "", marked)) == text

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, served_probabilities
+from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, served_probabilities, wait_until
 
 from sentiment.ab.comparison import assign_arm
 from sentiment.model.predictor import LoadedVersion, Prediction, load_version
@@ -50,12 +50,14 @@ def make(log: PredictionLog, versions: dict[str, LoadedVersion]) -> Iterator[Mak
         arms = Arms(versions["1"], versions["2"] if both else None, "1-vs-2" if both else "")
         new.watcher.arms = arms
         new.writer.start()
+        new.feedback.start()
         made.append(new)
         return new
 
     yield service
     for each in made:
         each.writer.close()
+        each.feedback.close()
     log.close()
 
 
@@ -70,14 +72,14 @@ def plain(column: pd.Series[Any]) -> list[Any]:
 
 
 def test_an_answer_is_the_versions_own(make: Make, versions: dict[str, LoadedVersion]) -> None:
-    answer = make().answer(TEXTS)
+    answer = make().answer(TEXTS, explain=True)
     expected = served_probabilities(versions["1"].pipeline, TEXTS)
     assert [prediction.probability for prediction in answer.predictions] == expected
     assert [prediction.label for prediction in answer.predictions] == [1, 0, None]
     assert (answer.arm, answer.version) == ("champion", versions["1"])
     assert answer.milliseconds > 0
     assert answer.predictions[0].contributions
-    bare = make().answer(TEXTS, explain=False)
+    bare = make().answer(TEXTS)
     assert not bare.predictions[0].contributions
     assert [found.probability for found in bare.predictions] == expected
 
@@ -212,39 +214,34 @@ def test_a_request_takes_one_version_whatever_is_promoted_meanwhile(
 def test_feedback_finds_the_row_of_an_answer_just_given(make: Make) -> None:
     service = make()
     answer = service.answer(TEXTS)
-    assert service.add_feedback(answer.request_id, 1, 0, 2)
+    assert service.add_feedback(answer.request_id, 1, 0, 2) == "kept"
+    assert service.add_feedback(answer.request_id, 3, 0, 2) == "unknown"
     assert plain(rows(service)["true_label"]) == [None, 0, None]
 
 
-def test_feedback_waits_for_a_row_that_another_process_is_writing(
-    make: Make, log: PredictionLog, versions: dict[str, LoadedVersion]
+def test_feedback_for_a_row_that_another_process_is_writing_is_kept_once_it_is_there(
+    make: Make, log: PredictionLog
 ) -> None:
     service = make()
     answer = service.answer([GOOD_TEXT])
     (row,) = service._rows(answer, [GOOD_TEXT], "", "unit", time.time(), "api")
     late = replace(row, request_id=service.new_id())
-    other = threading.Timer(0.3, lambda: log.write([late]))
-    other.start()
-    assert service.add_feedback(late.request_id, 0, 1, None)
-    other.join()
+    begun = time.monotonic()
+    assert service.add_feedback(late.request_id, 0, 1, None) == "later"
+    assert service.add_feedback(late.request_id, 0, 0, None) == "later"  # replaces it
+    assert time.monotonic() - begun < 1
+    log.write([late])
+    wait_until(lambda: plain(rows(service)["true_label"]) == [None, 0])
 
 
-def test_feedback_does_not_wait_for_what_was_never_there(
+def test_feedback_on_what_was_never_there_is_refused_or_forgotten(
     make: Make, log: PredictionLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentiment.serving.service.FEEDBACK_PATIENCE", 0.3)
-    looked: list[str] = []
-
-    class Counting:
-        def add_feedback(self, request_id: str, *_: object) -> bool:
-            looked.append(request_id)
-            return log.add_feedback(request_id, 0, 1, None, 0.0)
-
-    service, counting = make(), Counting()
-    service.log = counting  # type: ignore[assignment]
-    old = f"{int((time.time() - WRITTEN_AFTER - 5) * 1000):012x}{'0' * 20}"
-    assert not service.add_feedback(old, 0, 1, None)
-    assert looked == [old]
-    new = service.new_id()
-    assert not service.add_feedback(new, 0, 1, None)
-    assert looked.count(new) > 3, "a new one may still be on its way"
+    monkeypatch.setattr("sentiment.predictions.writer.GIVE_UP", 0.1)
+    service = make()
+    for seconds in (-WRITTEN_AFTER - 5, WRITTEN_AFTER + 5):
+        other = f"{int((time.time() + seconds) * 1000):012x}{'0' * 20}"
+        assert service.add_feedback(other, 0, 1, None) == "unknown"
+    assert service.add_feedback(service.new_id(), 0, 1, None) == "later"
+    wait_until(lambda: not service.feedback._later)
+    assert log.counts()["feedback"] == 0

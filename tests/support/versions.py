@@ -23,7 +23,7 @@ from sentiment.data.reviews import (
 )
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import production_version, promote, stage
-from sentiment.tracking.artifact import log_pipeline
+from sentiment.tracking.artifact import DIGESTS, file_digests, log_pipeline
 from sentiment.tracking.ledger import read_events
 from sentiment.tracking.store import Store, begin_run, end_run, log_values, open_store, use_uri
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
@@ -85,7 +85,9 @@ def _make(folder: Path) -> Store:
 
 
 def add_version(store: Store, run_id: str, source: str, tags: dict[str, str]) -> str:
-    """One more version, whatever others its run has."""
+    """One more version, whatever others its run has; its files are signed unless `tags` are."""
+    if DIGESTS not in tags:
+        tags = {**tags, DIGESTS: file_digests(store, source)}
     version = store.client.create_model_version(
         store.settings.registered_model, source, run_id=run_id, tags=tags
     )

@@ -1,4 +1,4 @@
-"""A webhook on this machine, for the tests of what is posted to `ALERT_WEBHOOK_URL`."""
+"""A webhook on this machine, for the tests of what is posted to `ALERT_URL`."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from sentiment.tracking.ledger import (
     Event,
     RegistryState,
     append,
+    processes,
     read_events,
     replay,
 )
@@ -137,9 +138,10 @@ def change(store: Store, target: str, expected: str | None = None) -> Event:
     return append(store, PROMOTE, target, decide, why="because", metrics={"rows": 7.0})
 
 
-def claim(store: Store, *, age: float, host: str = "elsewhere", pid: int = 1) -> str:
+def claim(store: Store, *, age: float, where: str = "elsewhere", pid: int = 1) -> str:
     """A claim that somebody else left; `age` in seconds, below 0 it is later than ours."""
-    tags = {"action": "promote", "to": "9", "who": "someone", "host": host, "pid": str(pid)}
+    tags = {"action": "promote", "to": "9", "who": "someone", "host": "elsewhere"}
+    tags |= {"processes": where, "pid": str(pid)}
     return begin_run(
         store,
         store.settings.ledger,
@@ -200,15 +202,33 @@ def test_of_two_claims_the_earlier_waits_for_the_others_end(
 def test_claims_of_the_dead_are_closed(store: Store) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead = claim(store, age=1, host=platform.node(), pid=gone.pid)
+    dead = claim(store, age=1, where=processes(), pid=gone.pid)
     old = claim(store, age=601)
     assert change(store, "1").number == 1
     for run_id in (dead, old):
         assert store.client.get_run(run_id).info.status == "KILLED"
 
 
+def test_a_claim_of_another_container_is_left_alone_though_it_has_our_host_name(
+    store: Store,
+) -> None:
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c"]
+    code = (
+        "from sentiment.tracking import ledger; import os; print(os.getpid(), ledger.processes())"
+    )
+    try:
+        said = subprocess.run([*apart, code], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no process namespace can be made here")
+    pid, _, where = said.stdout.strip().partition(" ")
+    claim(store, age=1, where=where, pid=int(pid))  # 1: here too a process has that number
+    claim(store, age=1, where=where, pid=2**22)  # nobody's number here
+    registry_ledger.close_abandoned(store)
+    assert statuses(store) == ["RUNNING", "RUNNING"]
+
+
 def test_the_living_on_this_machine_and_the_young_elsewhere_are_left_alone(store: Store) -> None:
-    claim(store, age=1, host=platform.node(), pid=os.getpid())
+    claim(store, age=1, where=processes(), pid=os.getpid())
     claim(store, age=590)
     registry_ledger.close_abandoned(store)
     assert statuses(store) == ["RUNNING", "RUNNING"]
@@ -218,8 +238,8 @@ def test_the_living_on_this_machine_and_the_young_elsewhere_are_left_alone(store
 def test_a_claim_whose_number_was_given_to_another_process_is_closed(store: Store) -> None:
     """As in a container that is restarted: the same names and numbers, other processes."""
     with subprocess.Popen(["sleep", "60"]) as other:
-        left = claim(store, age=5, host=platform.node(), pid=other.pid)  # before it began
-        stands = claim(store, age=0, host=platform.node(), pid=other.pid)
+        left = claim(store, age=5, where=processes(), pid=other.pid)  # before it began
+        stands = claim(store, age=0, where=processes(), pid=other.pid)
         registry_ledger.close_abandoned(store)
         other.kill()
     assert store.client.get_run(left).info.status == "KILLED"

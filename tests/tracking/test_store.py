@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import socket
 import sqlite3
+import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -26,10 +29,12 @@ from sentiment.tracking.store import (
     begin_run,
     end_run,
     find_runs,
+    git_commit,
     log_inputs,
     log_values,
     open_existing_store,
     open_store,
+    run_url,
 )
 
 
@@ -185,6 +190,34 @@ def test_a_server_that_is_away_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(TrackingError, match="does not answer") as caught:
         open_store()
     assert "\n" not in str(caught.value) and "http://127.0.0.1:9" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg"])
+def test_a_server_that_says_nothing_is_away_after_seconds(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection, and nothing else: 5 s, shortened here; PostgreSQL's least are 2."""
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    monkeypatch.setitem(tracking.IMPATIENT, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    for name, value in tracking.PATIENT.items():
+        monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        began = time.monotonic()
+        with pytest.raises(TrackingError, match="does not answer"):
+            open_store()
+        assert time.monotonic() - began < 8
+    assert {name: os.environ[name] for name in tracking.PATIENT} == tracking.PATIENT
+
+
+def test_the_password_of_the_server_is_where_mlflow_does_not_repeat_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:g%2Fh77@host:5000/path")
+    tracking.keep_private()
+    told = {name: os.environ[f"MLFLOW_TRACKING_{name}"] for name in ("URI", "USERNAME", "PASSWORD")}
+    assert told == {"URI": "https://host:5000/path", "USERNAME": "ada", "PASSWORD": "g/h77"}
 
 
 def test_a_file_where_the_store_should_be_and_a_broken_database(tmp_path: Path) -> None:
@@ -366,3 +399,41 @@ def test_telemetry_is_off_unless_the_user_set_it(
     open_store(store.folder)
     assert os.environ["DO_NOT_TRACK"] == "false"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_store_on_a_server_wants_no_folder_here_but_for_studies(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, whose files may not be written."""
+    monkeypatch.setattr(tracking, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    server = replace(store, uri="http://mlflow:5000", folder=tmp_path / "project", artifacts=None)
+    other = replace(server, settings=Settings("shoes"))
+    assert server.locks == server.locks != other.locks
+    assert server.locks.parent == tmp_path / "temporary"
+    assert server.studies == server.locks  # since the project may not be written
+    assert not (tmp_path / "project").exists()
+    (tmp_path / "project").mkdir()
+    assert server.studies == tmp_path / "project" / "studies"
+    assert store.locks == store.studies
+
+
+def test_links_have_the_public_address(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = begin_run(store, "Linked", {})
+    at = f"#/experiments/{store.client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+    assert run_url(store, run_id) == f"http://127.0.0.1:5000/{at}"
+    server = replace(store, uri="https://me:secret@mlflow.internal/", artifacts=None)
+    assert run_url(server, run_id) == f"https://…@mlflow.internal/{at}"
+    assert server.ui_command() == "open https://…@mlflow.internal in a browser"
+    monkeypatch.setenv("SENTIMENT_MLFLOW_UI", "https://mlflow.example.org/")
+    for one in (store, server):
+        assert run_url(one, run_id) == f"https://mlflow.example.org/{at}"
+        assert one.ui_command() == "open https://mlflow.example.org in a browser"
+
+
+def test_the_commit_is_gits_or_the_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SENTIMENT_COMMIT", "0a1b")
+    monkeypatch.setattr(tracking, "PROJECT", tmp_path)  # no repository, as in an image
+    assert git_commit() == "0a1b"
+    monkeypatch.setenv("SENTIMENT_COMMIT", "")
+    assert git_commit() == "unknown"

@@ -1,0 +1,281 @@
+"""Server: clients that are slow or too many, signals, workers that die; with short deadlines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from http.client import HTTPResponse
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask import Flask, Response, request
+from support.serving import wait_until
+
+from sentiment.errors import ServerError, ServingConfigError
+from sentiment.serving import server
+from sentiment.serving.server import Listener, run_server
+
+BIG = 30_000_000  # bytes, far more than the system keeps for a client
+DEADLINE = 1  # seconds, in these tests
+LATE = 3.0  # a second later at most, and time for a busy machine
+GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /length HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(autouse=True)
+def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REQUEST_SECONDS", "KEEP_ALIVE_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(server, name, DEADLINE)
+    monkeypatch.setattr(server, "CONNECTIONS", 20)
+
+
+@pytest.fixture
+def small_app(tmp_path: Path) -> Callable[[], Flask]:
+    """Make an app whose `close` leaves a file; each worker leaves one when it begins."""
+
+    def make() -> Flask:
+        app = Flask("small")
+        app.config["MAX_CONTENT_LENGTH"] = 1_000
+        (tmp_path / f"began {os.getpid()}").touch()
+        closed = tmp_path / f"closed {os.getpid()}"
+        app.extensions["serving"] = SimpleNamespace(close=closed.touch)
+
+        @app.get("/pid")
+        def pid() -> str:
+            return str(os.getpid())
+
+        @app.get("/big")
+        def big() -> Response:
+            return Response(bytes(BIG))
+
+        @app.get("/slow")
+        def slow() -> str:
+            (tmp_path / "slow began").touch()
+            time.sleep(1.5)
+            return "done"
+
+        @app.post("/length")
+        def length() -> str:
+            return str(len(request.get_data()))
+
+        return app
+
+    return make
+
+
+Serve = Callable[..., "Served"]
+
+
+class Served:
+    """A server in a process of its own; what is not closed here is at the end of the test."""
+
+    def __init__(self, stack: ExitStack, process: Any, port: int) -> None:
+        self.process, self.port, self._stack = process, port, stack
+
+    def connect(self, data: bytes = b"") -> socket.socket:
+        """Open a connection and send the start of a request."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        self._stack.callback(client.close)
+        client.sendall(data)
+        return client
+
+    def ask(self, data: bytes) -> tuple[int, bytes]:
+        """Status and body of what is sent on a connection of its own."""
+        return answer(self.connect(data))
+
+    def pid(self) -> int:
+        """Ask for the worker's process id."""
+        return int(self.ask(GET % b"pid")[1])
+
+
+def answer(client: socket.socket) -> tuple[int, bytes]:
+    response = HTTPResponse(client)
+    response.begin()
+    return response.status, response.read()
+
+
+def closed_after(client: socket.socket) -> float:
+    """Seconds until the server closes the connection; what it sends is read."""
+    begun = time.monotonic()
+    with suppress(ConnectionError):
+        while client.recv(1 << 16):
+            pass
+    return time.monotonic() - begun
+
+
+@pytest.fixture
+def serve(small_app: Callable[[], Flask]) -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def start(workers: int = 1, threads: int = 2) -> Served:
+            listener, context = Listener("127.0.0.1", 0), get_context("fork")
+            ready = context.Event()
+            process = context.Process(
+                target=lambda: os._exit(
+                    run_server(
+                        small_app,
+                        listener,
+                        workers=workers,
+                        threads=threads,
+                        ready=lambda _: ready.set(),
+                    )
+                )
+            )
+            process.start()
+            stack.callback(end, process)
+            listener.socket.close()
+            assert ready.wait(30)
+            return Served(stack, process, listener.port)
+
+        yield start
+
+
+def end(process: Any) -> None:
+    process.terminate()
+    process.join(20)
+    process.kill()
+
+
+def test_who_sends_slowly_is_told_so_and_holds_no_thread(serve: Serve) -> None:
+    served = serve(threads=1)
+    begun = time.monotonic()
+    clients = [served.connect(start) for start in (b"GET /p", POST + b"Content-Length: 9\r\n\r\n1")]
+    while time.monotonic() < begun + 0.8 * DEADLINE:  # a byte now and then wins no time
+        for client in clients:
+            client.sendall(b"x")
+        assert served.pid()
+        time.sleep(0.2)
+    for client in clients:
+        status, body = answer(client)
+        assert (status, sorted(json.loads(body))) == (408, ["error", "expected", "where"])
+        assert time.monotonic() - begun < DEADLINE + LATE
+
+
+def test_who_is_silent_or_idle_is_left_after_a_while(serve: Serve) -> None:
+    served = serve()
+    silent, idle = served.connect(), served.connect(GET % b"pid")
+    assert answer(idle)[0] == 200
+    for client in (silent, idle):
+        assert closed_after(client) < DEADLINE + LATE
+
+
+def test_who_does_not_read_an_answer_holds_no_thread_and_is_left(serve: Serve) -> None:
+    served = serve(threads=1)
+    deaf = [served.connect(GET % b"big") for _ in range(3)]
+    assert served.pid()
+    time.sleep(DEADLINE + 1.5)
+    for client in deaf:
+        read = b""
+        with suppress(ConnectionError):
+            while data := client.recv(1 << 20):
+                read += data
+        assert 0 < len(read) < BIG
+    assert len(served.ask(GET % b"big")[1]) == BIG  # who reads gets all of it
+
+
+def test_a_crowd_throws_out_its_own(serve: Serve) -> None:
+    served = serve()
+    crowd = [served.connect(b"GET") for _ in range(60)]
+    assert served.pid()
+    assert closed_after(crowd[0]) < 0.9 * DEADLINE
+    kept = crowd[-1]
+    kept.sendall((GET % b"pid")[3:])
+    assert answer(kept)[0] == 200
+
+
+def test_who_sends_more_before_the_answer_has_to_ask_again(serve: Serve) -> None:
+    served = serve()
+    client = served.connect((GET % b"pid") * 300)
+    assert answer(client)[0] == 200
+    assert closed_after(client) < 0.9 * DEADLINE
+    blank = served.connect(GET % b"pid" + b"\r\n")  # some clients end so
+    for _ in range(2):
+        assert answer(blank)[0] == 200
+        blank.sendall(GET % b"pid")
+
+
+def test_urgent_bytes_are_no_trouble(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    served = serve()
+    client = served.connect()
+    client.send(b"G", socket.MSG_OOB)
+    time.sleep(0.2)
+    client.sendall((GET % b"pid")[1:])
+    assert answer(client)[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+ODD = [
+    (b"GET http://[ HTTP/1.1\r\n\r\n", 400),
+    (POST + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n", 400),
+    (POST + b"Transfer-Encoding: rot13\r\n\r\n", 400),  # not a 5xx, which would be our fault
+    (POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n: \xff\r\n\r\n", 200),
+    (POST + b"SCRIPT_NAME: /x\r\nContent-Length: 0\r\n\r\n", 200),
+    (POST + b"Content-Length: 1001\r\n\r\n" + bytes(1_001), 413),
+    (POST + b"Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n", 413),
+    (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 414),
+    (b"GET / HTTP/1.1\r\nA: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+]
+
+
+def test_odd_requests_are_answered(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    served = serve()
+    for data, status in ODD:
+        assert served.ask(data)[0] == status, data[:80]
+    assert capfd.readouterr().err == ""
+
+
+def test_sigterm_lets_open_requests_end(serve: Serve, tmp_path: Path) -> None:
+    served = serve(workers=2)
+    idle, working = served.connect(), served.connect(GET % b"slow")
+    wait_until((tmp_path / "slow began").exists)
+    begun = time.monotonic()
+    served.process.terminate()
+    assert closed_after(idle) < 1
+    assert answer(working) == (200, b"done")
+    served.process.join(10)
+    assert time.monotonic() - begun < 5
+    assert served.process.exitcode == 0
+    assert len([*tmp_path.glob("closed *")]) == 2
+
+
+def test_a_worker_that_dies_is_replaced_and_none_outlives_the_server(
+    serve: Serve, tmp_path: Path
+) -> None:
+    served = serve()
+    first = served.pid()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: len([*tmp_path.glob("began *")]) == 2)
+    second = served.pid()
+    assert second != first
+    served.process.kill()
+    wait_until((tmp_path / f"closed {second}").exists, 10)
+
+
+@pytest.mark.parametrize("error", [ServingConfigError("not like this"), ValueError("a fault")])
+def test_an_app_that_cannot_be_made_ends_the_server(
+    error: Exception, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def make() -> Flask:
+        raise error
+
+    with pytest.raises(ServerError, match="worker"):
+        run_server(make, Listener("127.0.0.1", 0), workers=2, threads=1, ready=print)
+    said = capfd.readouterr().err
+    assert str(error) in said
+    assert ("Traceback" in said) == isinstance(error, ValueError)
+
+
+def test_an_address_that_is_taken_is_refused_before_anything_starts() -> None:
+    first = Listener("127.0.0.1", 0)
+    first.listen()
+    with pytest.raises(ServerError, match=rf"127\.0\.0\.1:{first.port}"):
+        Listener("127.0.0.1", first.port)
+    first.socket.close()
