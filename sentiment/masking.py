@@ -88,7 +88,9 @@ def mask(text: str) -> str:
     _told.update(_of_environment(tuple(map(os.environ.get, (*SECRETS, *ADDRESSES, *HOOKS)))))
     if _told:
         text = _pattern(frozenset(_told)).sub(MASK, text)
-    return _OPTION.sub(rf"\1{MASK}", _USER.sub(MASK, text))
+    if "@" in text:
+        text = _USER.sub(MASK, text)
+    return _OPTION.sub(rf"\1{MASK}", text) if "=" in text else text
 
 
 def line(text: object, most: int = 200) -> str:

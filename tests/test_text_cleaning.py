@@ -305,6 +305,118 @@ def test_cleaner_refuses_what_is_not_one_column_of_text() -> None:
     check_is_fitted(TextCleaner())
 
 
+# --- the second cleaning ---
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MARK", "no_"),
+        ("NEGATIONS", cleaning.NEGATIONS - {"nor"}),
+        ("CONTRACTIONS", {**cleaning.CONTRACTIONS, "mustnt": "may"}),
+        ("_CLAUSE_ENDS", frozenset()),
+        ("_LINK_OR_TAG", re.compile("<b>")),
+        ("REACH", 1),
+    ],
+)
+def test_its_fingerprint_tells_it_from_another(
+    name: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_guide, of_both = map(cleaning.cleaning_fingerprint, cleaning.CLEANINGS)
+    monkeypatch.setattr(cleaning, name, value)
+    assert cleaning.cleaning_fingerprint.__wrapped__() == of_guide
+    changed = cleaning.cleaning_fingerprint.__wrapped__("negation") != of_both
+    assert changed == (name != "REACH")  # a parameter, kept with the run
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("Not a good racket, sad", "not not_good not_racket sad"),  # one letter is no word
+        ("not very very very good", "not not_veri not_veri veri good"),
+        ("The grip isn't good.Bad", "the grip is not not_good bad"),  # punctuation is a space
+        ("It does'nt last, dont buy", "it doe not not_last do not not_buy"),  # the stem of does
+        ("I CAN\u2019T play; cannot hit", "can not not_play can not not_hit"),
+        ("won't break but bends", "will not not_break but bend"),
+        ("no but good", "no but good"),
+        ("never no good", "never no not_good"),  # a negation is not marked, and begins anew
+        ("without doubt (not) fine", "without not_doubt not fine"),
+        ("it's we've i'll", "it we ve ll"),
+        ("good<b>bad</b> seehttps://x.example/a.b sad", "good bad see sad"),
+        ("not https://x.example good", "not not_good"),  # a link is no end of a clause
+        ("na\u00efve caf\u00e9 K\u0130ng 5/5 1st", "nave caf king st"),
+        ("not &quot;good&quot; <br> READ MORE", "not not_good"),
+        ("not \U0001f44d good", "not not_good"),
+    ],
+)  # fmt: skip
+def test_negations_are_marked(text: str, expected: str) -> None:
+    assert TextCleaner("negation", reach=2).transform([text]) == [expected]
+
+
+def test_the_reach_is_a_number_of_words() -> None:
+    text = "not one two three four"
+    for reach in range(5):
+        words = TextCleaner("negation", reach).clean(text).split()
+        assert [word.startswith("not_") for word in words] == [
+            0 < number <= reach for number in range(5)
+        ]
+
+
+def test_every_word_knows_its_place() -> None:
+    text = "Grip: DON'T buy, it\u2019s not a good one"
+    found = cleaning.negation_words(text, 2)
+    places = [(one.word, text[one.start : one.end], one.negation) for one in found]
+    assert places == [
+        ("grip", "Grip", None),
+        ("do", "DON'T", None),
+        ("not", "DON'T", None),
+        ("not_buy", "buy", 2),
+        ("it", "it", None),
+        ("not", "not", None),
+        ("not_good", "good", 5),
+        ("not_one", "one", 5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("term", "shown"),
+    [
+        ("good grip", "good grip"),
+        ("not_good", "not good"),
+        ("not not_good", "not good"),
+        ("not_good not_grip", "not good grip"),
+        ("never not_good", "never good"),
+    ],
+)
+def test_terms_as_a_reader_sees_them(term: str, shown: str) -> None:
+    assert cleaning.readable(term) == shown
+
+
+@pytest.mark.parametrize(
+    "unit", ["not good ", "don't", "a'", "<b ", "http://", "'", "not,", "\u0130"]
+)
+def test_a_megabyte_of_negations(unit: str) -> None:
+    words = cleaning.negation_words(unit * (MEGABYTE // len(unit)))
+    assert all(one.word for one in words)  # the suite's time limit ends anything quadratic
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.one_of(texts_of_fragments, st.text(max_size=100)), st.integers(0, 3))
+def test_words_and_places_of_generated_text(text: str, reach: int) -> None:
+    found = cleaning.negation_words(text, reach)
+    assert all(re.fullmatch("(?:not_)?[a-z]{2,}|[a-z]", one.word) for one in found)
+    assert all(0 <= one.start < one.end <= len(text) for one in found)
+    assert [one.start for one in found] == sorted(one.start for one in found)
+    assert all((one.negation is not None) == one.word.startswith("not_") for one in found)
+
+
+def test_a_cleaning_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match="'other': expected one of guide, negation"):
+        TextCleaner("other").transform(["good"])
+    assert cleaning.cleaning_fingerprint("other") == ""
+
+
 # --- fingerprint, import ---
 
 
@@ -339,11 +451,13 @@ def swapped(first: int) -> tuple[Callable[[str], str], ...]:
 def test_fingerprint_tells_one_cleaning_from_another(
     name: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = cleaning.cleaning_fingerprint()
-    assert re.fullmatch("[0-9a-f]{12}", original)
+    original, both = map(cleaning.cleaning_fingerprint, cleaning.CLEANINGS)
+    assert re.fullmatch("[0-9a-f]{12}", original) and original != both
     with monkeypatch.context() as patch:
         patch.setattr(cleaning, name, value)
         assert cleaning.cleaning_fingerprint.__wrapped__() != original
+        # and by it training texts are known to a model of the second cleaning, too
+        assert cleaning.cleaning_fingerprint.__wrapped__("negation") != both
     assert cleaning.cleaning_fingerprint.__wrapped__() == original
 
 

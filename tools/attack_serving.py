@@ -473,7 +473,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, default=1, help="the server's (1)")
     parser.add_argument("--seed", type=int, default=42, help="of the generated requests (42)")
-    parser.add_argument("--only", help="a part of the names of the attacks to run (default: all)")
+    parser.add_argument(
+        "--only", default="", help="parts of the names of attacks, with commas (all)"
+    )
     options = parser.parse_args(arguments)
     given = Path(options.store) / "mlflow.db" if options.store else Path(options.data)
     if not given.is_file() or min(options.clients, options.requests, options.workers) < 1:
@@ -523,7 +525,11 @@ def _attacks(options: argparse.Namespace) -> list[tuple[str, Attack]]:
         count = max(1, round(options.requests * SHARES.get(name, rest)))
         wait = 0.0 if name == "truncated" else patience
         found.append((name, partial(ask, generate, count, options.seed, wait)))
-    return [(name, attack) for name, attack in found if (options.only or "") in name]
+    return [
+        (name, attack)
+        for name, attack in found
+        if any(part in name for part in options.only.split(","))
+    ]
 
 
 def _run(name: str, attack: Attack, port: int) -> bool:

@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 
 from sentiment.data.reviews import load_reviews, split_reviews  # noqa: E402
 from sentiment.errors import UserError  # noqa: E402
-from sentiment.model.algorithms import ALGORITHMS, Candidate, suggest_candidate  # noqa: E402
+from sentiment.model.algorithms import GUIDES_ALGORITHMS, Candidate, suggest_candidate  # noqa: E402
 from sentiment.training.folds import FoldMatrices  # noqa: E402
 from text_cleaning import clean_texts  # noqa: E402
 
@@ -46,7 +46,7 @@ def draw_candidates(trials: int, space: Any) -> list[Candidate]:
     """Return `trials` candidates of each algorithm, drawn at random with a fixed seed."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     candidates = []
-    for algorithm in ALGORITHMS:
+    for algorithm in GUIDES_ALGORITHMS:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
         candidates += [suggest_candidate(algorithm, study.ask(), space) for _ in range(trials)]
     return candidates

@@ -77,7 +77,7 @@ def published_way(data: str, store: str) -> None:
     from sklearn.pipeline import Pipeline
 
     from sentiment.data.reviews import load_reviews, split_reviews
-    from sentiment.model.algorithms import ALGORITHMS, build_candidate, suggest_candidate
+    from sentiment.model.algorithms import GUIDES_ALGORITHMS, build_candidate, suggest_candidate
     from text_cleaning import clean_text
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -85,7 +85,7 @@ def published_way(data: str, store: str) -> None:
     split = split_reviews(load_reviews(data).frame)
     texts = [clean_text(text) for text in split.train_texts]
     folds = StratifiedKFold(5, shuffle=True, random_state=42)
-    for algorithm in ALGORITHMS:
+    for algorithm in GUIDES_ALGORITHMS:
 
         def objective(trial: optuna.Trial, algorithm: str = algorithm) -> float:
             candidate = suggest_candidate(algorithm, trial)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -142,13 +143,17 @@ def post(
     body |= {"project": project} if project else {}
     taken: list[str] = []
 
-    def send() -> None:
-        taken.extend(address for address in addresses if _sent(address, body))
+    def send(address: str) -> None:
+        if _sent(address, body):
+            taken.append(address)
 
     # A server that sends its answer byte by byte would keep a run for ever
-    sending = threading.Thread(target=send, name="alert", daemon=True)
-    sending.start()
-    sending.join(ALERT_SECONDS)
+    sending = [threading.Thread(target=send, args=(one,), daemon=True) for one in addresses]
+    until = time.monotonic() + ALERT_SECONDS
+    for thread in sending:
+        thread.start()
+    for thread in sending:
+        thread.join(max(0.0, until - time.monotonic()))
     missed = len(addresses) - len(taken)
     if missed:
         log.error("%d of %d addresses in %s did not take the alert", missed, len(addresses), ALERTS)
@@ -165,7 +170,7 @@ def _sent(address: str, body: Mapping[str, str]) -> bool:
         service = _service(address, body)
         if service is None:
             return False
-        title = f"{body['flow']}: {body['state']}"
+        title = ": ".join(body[name] for name in ("project", "flow", "state") if name in body)
         return bool(service.notify(body["message"], title=title, body_format="text"))
     except Exception:  # apprise has a hundred services, and each its own
         return False

@@ -60,18 +60,23 @@ class Contribution:
 
     `term` is as a reader sees it: a marked word has its "not" in front. `at` has a range for each
     occurrence. That of a term of two words reaches from the start of the first to the end of the
-    second. A negation that stands apart from what it negates has a range of its own. It is empty
-    where the places are not certain.
+    second. A negation that stands apart from what it negates has a range of its own: `parts` is how
+    many ranges the first occurrence has. There are none where the places are not certain.
     """
 
     term: str
     weight: float
     at: tuple[Range, ...]
+    parts: int = 1
+
+    def written(self, text: str) -> str:
+        """Return the term as it first stands in the text; as it is where its place is not known."""
+        return " … ".join(text[start:end] for start, end in self.at[: self.parts]) or self.term
 
     def with_other(self, other: Contribution) -> Contribution:
         """Return this and another one as one, of this one's term."""
         at = tuple(dict.fromkeys((*self.at, *other.at)))
-        return Contribution(self.term, self.weight + other.weight, at)
+        return Contribution(self.term, self.weight + other.weight, at, self.parts)
 
 
 @dataclass(slots=True)  # not frozen, here and below: that takes five times as long to make
@@ -180,14 +185,17 @@ class Explainer:
             return ()
         places = locate_words(read.text, read.cleaned, read.terms.words, self._cleaner)
         at: dict[int, list[Range]] = {}
+        parts: dict[int, int] = {}
         if places:
             for column, first, last in read.terms.found:
                 *before, (start, _) = places[first]
                 at.setdefault(column, []).extend([*before, (start, places[last][-1][1])])
+                parts.setdefault(column, len(before) + 1)
         weights = (values * self._weights[columns]).tolist()
         found: dict[str, Contribution] = {}
         for column, weight in zip(columns.tolist(), weights, strict=True):
-            one = Contribution(readable(self._names[column]), weight, tuple(at.get(column, ())))
+            term, ranges = readable(self._names[column]), tuple(at.get(column, ()))
+            one = Contribution(term, weight, ranges, parts.get(column, 1))
             # `not_good` and `not not_good`: to a reader, one reason
             found[one.term] = found[one.term].with_other(one) if one.term in found else one
         return tuple(sorted(found.values(), key=lambda contribution: -abs(contribution.weight)))

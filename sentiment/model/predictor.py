@@ -24,12 +24,18 @@ from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 from sentiment.data.labels import GUIDES, LabelRule
 from sentiment.errors import CalibrationError, ServingError, TrackingError, UnknownVersionError
 from sentiment.masking import line
-from sentiment.model.calibration import Calibration, read_calibration
+from sentiment.model.calibration import (
+    DECISION_RULE,
+    OWN,
+    Calibration,
+    DecisionRule,
+    read_calibration,
+)
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
 from sentiment.tracking.store import Store
-from text_cleaning import cleaning_fingerprint, cleaning_packages
+from text_cleaning import TextCleaner, cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -78,16 +84,28 @@ class LoadedVersion:
     run_id: str
     since: datetime | None
     rule: LabelRule = GUIDES
+    decision: DecisionRule = OWN
 
     @property
     def label_rule(self) -> str:
         """Return what counts as negative and positive, as the version's tag has it."""
         return str(self.rule)
 
+    @property
+    def decision_rule(self) -> str:
+        """Return how the threshold was set, as the version's tag has it."""
+        return str(self.decision)
+
     @cached_property
     def calibration(self) -> Calibration:
         """The pipeline's classifier, sigmoid, threshold and prior."""
         return read_calibration(self.pipeline.steps[-1][1])
+
+    @property
+    def cleaner(self) -> TextCleaner:
+        """The pipeline's first step."""
+        cleaner: TextCleaner = self.pipeline.named_steps["clean"]
+        return cleaner
 
     @property
     def threshold(self) -> float:
@@ -139,8 +157,8 @@ class LoadedVersion:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        steps = self.pipeline.named_steps
-        return Explainer(steps["tfidf"], self.calibration.weights, steps["clean"])
+        vectorizer = self.pipeline.named_steps["tfidf"]
+        return Explainer(vectorizer, self.calibration.weights, self.cleaner)
 
 
 def find_version(store: Store, name: str) -> ModelVersion:
@@ -202,6 +220,7 @@ def load_version(store: Store, name: str) -> LoadedVersion:
             run_id=found.run_id or "",
             since=_in_production_since(store, version),
             rule=LabelRule.of_tags(found.tags),
+            decision=DecisionRule.of_tag(found.tags.get(DECISION_RULE)),
         )
         _try_out(loaded)
     except ServingError:

@@ -1,7 +1,8 @@
 """Decide whether a version may replace the one in production, and on what evidence.
 
-`compare_versions` lets both versions answer the same reviews, none of which they were trained on.
-`judge` and `judge_first` are the rules, on labels, predictions and times alone.
+`compare_versions` lets both versions answer the same reviews, none of which they were trained on,
+as they are served: each with its own threshold. `judge` and `judge_first` are the rules, on labels,
+predictions and times alone; `judge_behaviour` is the rule on behaviour tests.
 
 On the same data a candidate must be better, or versions of equal quality would take turns by luck.
 On new data it may be equal: it knows more. But many such steps, each a little downwards, would lead
@@ -26,6 +27,8 @@ from sentiment.data.labels import CLASS_NAMES, LabelRule
 from sentiment.data.reviews import TEXT_HASHES, Split, TextHashes, text_hashes
 from sentiment.errors import TrackingError, VersionError
 from sentiment.metrics import Interval, Labels, bootstrap_interval, paired_difference, score
+from sentiment.model.behaviour import MAX_CHANCE, Behaviour, behaviour_of, compare_behaviour
+from sentiment.model.calibration import DECISION_RULE, DecisionRule
 from sentiment.model.predictor import one_line
 from sentiment.tracking.artifact import DIGESTS, read_pipeline
 from sentiment.tracking.ledger import BEST_DIFFERENCE, BEST_VERSION
@@ -44,6 +47,7 @@ MAX_RECALL_FALL = 0.03  # the negative reviews are the few that somebody should 
 MAX_TIME_RATIO = 2.0  # of the median times of one prediction; a busy machine alone can cause less
 MIN_ROWS, MIN_CLASS_ROWS = 100, 10  # with fewer, an interval of macro-F1 says nothing
 TINY = 1e-9  # meeting a limit exactly is allowed, however the last bit is rounded
+SHOWN_CASES = 20  # of the behaviour tests that are newly failed
 TIMED_TEXTS = 100  # single predictions timed, a millisecond each
 
 
@@ -66,7 +70,7 @@ class Verdict:
     macro-F1 of always answering the commoner class. `rule` says which rule was applied and why.
     `best` is the best version so far, which may be one of the two, and `best_difference` how the
     candidate's macro-F1 differs from its. A figure is None where there was nothing to compare with,
-    or too little.
+    or too little. `behaviour` is what the candidate, then production did with the behaviour tests.
     """
 
     promoted: bool
@@ -83,6 +87,7 @@ class Verdict:
     rule: str = ""
     best: str | None = None
     best_difference: Interval | None = None
+    behaviour: tuple[Behaviour, ...] = ()
 
     def sentence(self) -> str:
         """Return the verdict as one line."""
@@ -102,6 +107,12 @@ class Verdict:
             (BEST_DIFFERENCE, self.best_difference),
         ):
             found |= {} if interval is None else _ends(name, interval)
+        for role, behaviour in zip(("candidate", "production"), self.behaviour, strict=False):
+            found |= {f"{role}_{name}": value for name, value in behaviour.metrics().items()}
+        if len(self.behaviour) == 2:
+            change = compare_behaviour(*self.behaviour)
+            found["behaviour_newly_failed"] = len(change.newly_failed)
+            found["behaviour_mended"] = len(change.mended)
         found |= {} if self.best is None else {BEST_VERSION: float(self.best)}
         return found | ({} if self.baseline is None else {"majority_f1_macro": self.baseline})
 
@@ -133,6 +144,16 @@ class Verdict:
                 "out, because one of the versions was trained on their cleaned texts"
             )
             terminal.table("Gate (ms: median of one prediction)", self.table())
+        for version, behaviour in zip(
+            (self.candidate, self.production), self.behaviour, strict=False
+        ):
+            terminal.say(f"behaviour tests, version {version}: {behaviour.sentence()}")
+        if len(self.behaviour) == 2:
+            newly_failed = compare_behaviour(*self.behaviour).newly_failed
+            for case in newly_failed[:SHOWN_CASES]:
+                terminal.say(f"  newly failed: {case}")
+            if len(newly_failed) > SHOWN_CASES:
+                terminal.say(f"  and {len(newly_failed) - SHOWN_CASES} more")
         if self.note:
             terminal.say(self.note)
         terminal.say(self.sentence(), always=True)
@@ -174,12 +195,18 @@ def compare_versions(
                 f"version {production} was trained with another cleaning: some reviews may be "
                 "known to it, which favours it"
             )
+        if mine.decision != other.decision:
+            notes.append(
+                "compared as served, by thresholds that are set in two ways: version "
+                f"{candidate} by {mine.decision}, version {production} by {other.decision}"
+            )
     # text_hashes sorts and drops duplicates, so it is asked for one text at a time
     hashes = np.array([text_hashes([text])[0] for text in clean_texts(split.test_texts)])
-    floor = None
+    floor, best_behaviour = None, None
     if best not in {candidate, production}:
         try:
-            floor = best, _difference(mine, _load_best(store, best, mine.rule), split, hashes)
+            third = _load_best(store, best, mine.rule)
+            floor, best_behaviour = (best, _difference(mine, third, split, hashes)), _behave(third)
         except VersionError as error:
             notes.append(f"not compared with the best version so far: {error}")
             best = production or candidate
@@ -207,7 +234,41 @@ def compare_versions(
             floor=floor,
         )
     best_difference = None if best == candidate else verdict.best_difference
-    return replace(verdict, note=note, best=best, best_difference=best_difference)
+    verdict = replace(verdict, note=note, best=best, best_difference=best_difference)
+    behaviour = tuple(_behave(version) for version in compared)
+    return judge_behaviour(verdict, behaviour, best_behaviour)
+
+
+def judge_behaviour(
+    verdict: Verdict, behaviour: tuple[Behaviour, ...], best: Behaviour | None = None
+) -> Verdict:
+    """Return the verdict, or a refusal of a candidate that fails more behaviour tests.
+
+    `behaviour` is the candidate's, then production's if there is one, and `best` that of the best
+    version so far if it is a third one. The tests that one of two versions fails and the other
+    passes are counted. The candidate is refused where so many or more of them would be its
+    failures with a probability of at most `MAX_CHANCE`, if they were either's alike: where no test
+    is mended, from five new failures on. `best` does not count where the candidate is better than
+    production on reviews: to refuse that one would keep a worse one. A first version is not judged.
+    """
+    others = list(zip((f"version {verdict.production}",), behaviour[1:], strict=False))
+    better = verdict.difference is not None and verdict.difference.low > 0
+    if best is not None and not better:
+        others.append((f"version {verdict.best}, the best so far,", best))
+    faults = []
+    for name, other in others:
+        change = compare_behaviour(behaviour[0], other)
+        if change.worse:
+            faults.append(
+                f"fails {len(change.newly_failed)} behaviour tests that {name} passes, and passes "
+                f"{len(change.mended)} that it fails (by chance: {change.chance:.2g}, more than "
+                f"{MAX_CHANCE} is asked for)"
+            )
+    if faults and not verdict.promoted:
+        faults.insert(0, verdict.reason)
+    reason = "; ".join(faults) or verdict.reason
+    promoted = verdict.promoted and not faults
+    return replace(verdict, promoted=promoted, reason=reason, behaviour=behaviour)
 
 
 def new_share(candidate: TextHashes, production: TextHashes) -> float:
@@ -401,6 +462,7 @@ class _LoadedVersion:
     fingerprint: str
     rule: LabelRule
     cleaning: str
+    decision: DecisionRule
 
     @property
     def knows_its_texts(self) -> bool:
@@ -437,7 +499,8 @@ def _load(store: Store, version: str) -> _LoadedVersion:
     digest, fingerprint = (found.tags.get(x, "") for x in ("data_digest", "cleaning_fingerprint"))
     cleaning = found.tags.get("cleaning", "guide")
     rule = LabelRule.of_tags(found.tags)
-    return _LoadedVersion(version, pipeline, hashes, digest, fingerprint, rule, cleaning)
+    decision = DecisionRule.of_tag(found.tags.get(DECISION_RULE))
+    return _LoadedVersion(version, pipeline, hashes, digest, fingerprint, rule, cleaning, decision)
 
 
 def is_outage(error: Exception) -> bool:
@@ -496,5 +559,12 @@ def _difference(
 def _predict(version: _LoadedVersion, texts: list[str]) -> Labels:
     try:
         return np.asarray(version.pipeline.predict(texts), dtype=np.int64)
+    except Exception as error:
+        raise VersionError(version.version, f"fails: {one_line(error)}") from None
+
+
+def _behave(version: _LoadedVersion) -> Behaviour:
+    try:
+        return behaviour_of(version.pipeline, version.rule)
     except Exception as error:
         raise VersionError(version.version, f"fails: {one_line(error)}") from None

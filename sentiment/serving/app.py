@@ -47,7 +47,7 @@ HEADERS = {
 }
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")  # methods that change nothing
 PREFLIGHT_SECONDS = "600"  # that a browser may remember what another origin may do
-PREFIX = re.compile(r"(/[\w.~-]+)+")  # of all paths, as a proxy may name it
+PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # of all paths, as a proxy may name it
 ERROR_PAGE = Markup(
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title>'
     "<h1>{error}</h1><p>{where}: expected {expected}</p></html>"

@@ -31,7 +31,7 @@ from sentiment.model.explanation import Contribution, Range
 from sentiment.model.predictor import Prediction
 from sentiment.serving.schemas import RequestChecks, RequestError
 from sentiment.serving.service import Answer, NotReadyError, Service
-from text_cleaning import clean_text
+from text_cleaning import TextCleaner, clean_text, negation_words
 
 ONE, LINES = "one", "lines"  # what the pasted text is: one review, or one a line
 SENT = "What was sent"
@@ -210,7 +210,7 @@ def _single_view(reviews: Reviews, answer: Answer) -> dict[str, Any]:
         "label": label,
         "percent": percent,
         "threshold": threshold,
-        "marked": mark_words(text, prediction.contributions),
+        "marked": mark_words(text, prediction.contributions, answer.version.cleaner),
         "terms": prediction.contributions[:TERMS_SHOWN],
         "signed": signed,
     }
@@ -261,7 +261,7 @@ def _rows(reviews: Reviews, answer: Answer) -> list[dict[str, Any]]:
         {"marked": text, "label": "", "reason": problem, "percent": ""}
         if problem
         else {
-            "marked": mark_words(text, found.contributions),
+            "marked": mark_words(text, found.contributions, answer.version.cleaner),
             "label": _label(found),
             "reason": found.reason,
             "percent": percents(found.probability, answer.version.threshold)[0],
@@ -305,13 +305,19 @@ class WeighedWord:
     weight: float
 
 
-def weigh_words(text: str, contributions: Sequence[Contribution]) -> list[WeighedWord]:
+def weigh_words(
+    text: str, contributions: Sequence[Contribution], cleaner: TextCleaner | None = None
+) -> list[WeighedWord]:
     """Return the words of the text that weigh something, in order.
 
     The weights add up to those of the contributions whose places are known. Words that the
     cleaning drops, such as "the" within "out of the box", get no share of a term that spans them.
+    `cleaner` is the model's, by default the guide's.
     """
-    words = [found.span() for found in _WORD.finditer(text) if clean_text(found[0])]
+    if cleaner is None or cleaner.cleaning == "guide":
+        words = [found.span() for found in _WORD.finditer(text) if clean_text(found[0])]
+    else:  # "don't" is two words in one place
+        words = sorted({(word.start, word.end) for word in negation_words(text)})
     starts, ends = [start for start, _ in words], [end for _, end in words]
     shares: dict[Range, list[tuple[int, int, float]]] = {}
     for contribution in contributions:
@@ -329,13 +335,15 @@ def weigh_words(text: str, contributions: Sequence[Contribution]) -> list[Weighe
     ]
 
 
-def mark_words(text: str, contributions: Sequence[Contribution]) -> Markup:
+def mark_words(
+    text: str, contributions: Sequence[Contribution], cleaner: TextCleaner | None = None
+) -> Markup:
     """Return the text, escaped, with `<mark>` around the words that weigh, by sign and strength.
 
     The classes are `positive` or `negative`, and `strength-1` to `strength-3`, relative to the
-    review's heaviest word; `title` is the weight.
+    review's heaviest word; `title` is the weight. `cleaner` is the model's.
     """
-    words = weigh_words(text, contributions)
+    words = weigh_words(text, contributions, cleaner)
     heaviest = max((abs(word.weight) for word in words), default=0.0)
     parts, done = [], 0
     for word in words:

@@ -383,6 +383,7 @@ class Version(_Response):
     cleaning_fingerprint: str = Field(description="Of the cleaning")
     training_fingerprint: str = Field(description="Of data, settings and code; may be empty")
     label_rule: str = Field(description="Which stars or labels it learnt as negative")
+    decision_rule: str = Field(description="How the threshold was set")
     run_id: str = Field(description="Its run in MLflow")
     threshold: Share
     intercept: float

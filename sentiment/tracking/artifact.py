@@ -43,7 +43,6 @@ CODE = ("text_cleaning.py",)  # the files of ours that a model needs to be loade
 INPUT_COLUMN = "text"
 DIGESTS = "file_digests"  # tag of a version: SHA-256 of each file of its artifact, as JSON
 NOTE = "registered_model_meta"  # what MLflow adds to the files of a version that it fetches
-COMPILED = "__pycache__"  # left in `code/` by whoever loads a version with `mlflow.pyfunc`
 
 
 def log_pipeline(
@@ -115,15 +114,10 @@ def file_digests(store: Store, uri: str) -> str:
 
 
 def verify(store: Store, uri: str) -> int:
-    """Return how many files a version has, all as they were registered.
-
-    Raises `TrackingError`, also for compiled code: `mlflow.pyfunc` would run it.
-    """
+    """Return how many files a version has, all as they were registered; else `TrackingError`."""
     digests = _registered_digests(store, uri)
     with _fetched(store, uri) as folder:
         files = _files(folder)
-        for compiled in (name for name in files if f"/{COMPILED}/" in name):
-            raise TrackingError(f"{compiled}: compiled code, which nobody registered; delete it")
         _check(files, digests or "")
         return len(files)
 
@@ -169,7 +163,7 @@ def _digest(data: bytes) -> str:
 
 
 def _check(files: dict[str, Path], digests: str) -> None:
-    """Raise `TrackingError` unless these are the files of the digests, those for Python aside."""
+    """Raise `TrackingError` unless these are the files of the digests, no more and no fewer."""
     try:
         expected = json.loads(digests or "{}")
     except ValueError:
@@ -179,15 +173,16 @@ def _check(files: dict[str, Path], digests: str) -> None:
             f"it has no tag {DIGESTS}, so nobody knows whether its files are those that were "
             "registered; train it anew"
         )
-    there = {name for name in files if f"/{COMPILED}/" not in name}
-    for name in sorted(there | set(expected)):
+    for name in sorted({*files, *expected}):
         if name not in files:
             what = "is missing"
         elif _digest(files[name].read_bytes()) != expected.get(name):
             what = "is not the one that was registered"
         else:
             continue
-        raise TrackingError(f"{name} {what}; put it back from a copy, or train the version anew")
+        raise TrackingError(
+            f"{line(name)} {what}; put it back from a copy, or train the version anew"
+        )
 
 
 def read_text_hashes(store: Store, run_id: str) -> TextHashes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from secrets import token_hex
@@ -37,6 +38,7 @@ class Claims:
         self._study = optuna.create_study(
             storage=storage, study_name=f"{name}/tasks", load_if_exists=True
         )
+        self.ended = 0  # tickets of tasks that were done or given up, at the last look
         self._tickets: dict[str, list[FrozenTrial]] = {}
         self._held: dict[str, int] = {}  # ids of tickets
         self._closed = threading.Event()
@@ -60,10 +62,13 @@ class Claims:
 
     def look(self) -> None:
         """Read what the other workers do and have done; give up the tickets of dead ones."""
-        with self._guard:
+        with self._guard, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it may change in a later Optuna
             fail_stale_trials(self._study)
+        tickets = self._study.get_trials(deepcopy=False)
+        self.ended = sum(ticket.state.is_finished() for ticket in tickets)
         self._tickets = {}
-        for ticket in self._study.get_trials(deepcopy=False):
+        for ticket in tickets:
             self._tickets.setdefault(ticket.user_attrs[TASK], []).append(ticket)
 
     def done(self, task: str) -> bool:
@@ -76,7 +81,9 @@ class Claims:
         return any(ticket.state == TrialState.FAIL for ticket in self._tickets.get(task, []))
 
     def take(self, task: str) -> bool:
-        """Take the task; False where another worker does it or has done it."""
+        """Take the task; False where a worker, this one or another, does it or has done it."""
+        if task in self._held:  # even if this worker was taken for dead
+            return False
         if self._that_counts(task) is None:
             self._study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={TASK: task}))
             self.look()

@@ -66,6 +66,8 @@ TITLES = {
     MATCHED: "macro-F1, B at A's recall of negative",
 }
 Outcome = Literal["better", "worse", "not told apart"]  # B, beside A
+# by the side of 0 on which the interval lies; 0: on both
+OUTCOMES: dict[int, Outcome] = {1: "better", -1: "worse", 0: "not told apart"}
 Parameters = dict[str, str | int | float]
 
 
@@ -95,7 +97,7 @@ class Contender:
         """Return the unfitted candidate of a trial, which is asked for the algorithm's space."""
         base = self.base or suggest_candidate(self.algorithm, trial)
         vectorizer, model = clone(base.vectorizer), clone(base.model)
-        changes = dict(self.changes)
+        changes = self.changes
         if changes.get("cleaning") == PUBLISHED:
             cleaner: TextCleaner = PublishedCleaner()
         else:
@@ -157,7 +159,7 @@ def contender(
             f"{named}: reach is a whole number of words, of the cleaning that marks negations "
             "(cleaning=negation)"
         )
-    try:
+    try:  # now, and not after the reviews were read; scikit-learn has no public way
         for part in (candidate.vectorizer, candidate.model):
             part._validate_params()
     except ValueError as error:
@@ -204,41 +206,38 @@ class Comparison:
     @property
     def outcome(self) -> Outcome:
         """Whether the interval of the difference in macro-F1 is above 0, below, or holds it."""
-        difference = self.difference("f1_macro")
-        if difference.low > 0:
-            return "better"
-        return "worse" if difference.high < 0 else "not told apart"
+        return OUTCOMES[_side(self.difference("f1_macro"))]
 
     def sentence(self) -> str:
         """Say what follows."""
         found, matched = self.difference("f1_macro"), self.difference(MATCHED)
-        recall = self.difference("recall_negative")
-        won = self.won("f1_macro")
-        ahead = f"{_signed(found)} of macro-F1, ahead on {won[1]} of {len(self.results)} splits"
         if found.value == found.low == found.high == 0:
             return "A and B score the same on every split."
-        if self.outcome == "not told apart":
-            said = [
-                f"B and A are not told apart: {ahead}; the true difference may be anything from "
-                f"{found.low:+.4f} to {found.high:+.4f}."
-            ]
+        ahead = f"{self.won('f1_macro')[1]} of {len(self.results)}"
+        said = [
+            f"B is {self.outcome} {'than' if _side(found) else 'from'} A: macro-F1 "
+            f"{_signed(found)}, ahead on {ahead} splits."
+        ]
+        at_recall = f"at the same recall of negative ({_signed(matched)})"
+        if _side(found) == 0:
+            said.append(
+                f"The true difference may be anything from {found.low:+.4f} to {found.high:+.4f}."
+            )
+            if _side(matched):
+                said.append(f"But B is {OUTCOMES[_side(matched)]} {at_recall}.")
+        elif _side(matched) == _side(found):
+            said.append(
+                f"So it is {at_recall}: what differs is how well they rank, and not only where the "
+                "boundary lies."
+            )
         else:
-            said = [f"B is {self.outcome} than A: {ahead}."]
-        same = matched.low > 0 if self.outcome == "better" else matched.high < 0
-        if self.outcome != "not told apart" and same:
+            side = _side(matched)
+            they = f"B is {OUTCOMES[side]}" if side else "They are not told apart"
             said.append(
-                f"It is so at the same recall of negative too ({_signed(matched)}): what differs "
-                "is how well they rank, and not only where the boundary lies."
+                f"{they} {at_recall}: the difference may be no more than where the boundary lies."
             )
-        elif self.outcome != "not told apart":
-            said.append(
-                f"At the same recall of negative they are not told apart ({_signed(matched)}): the "
-                "difference may be no more than where the boundary lies."
-            )
-        elif matched.low > 0 or matched.high < 0:
-            better = "better" if matched.low > 0 else "worse"
-            said.append(f"At the same recall of negative B is {better} ({_signed(matched)}).")
-        if recall.high < 0:
+        recall = self.difference("recall_negative")
+        if _side(recall) < 0:
             gate = ", more than the gate lets pass" if recall.value < -MAX_RECALL_FALL else ""
             said.append(f"B misses more of the negative reviews: recall {_signed(recall)}{gate}.")
         return " ".join(said)
@@ -452,6 +451,11 @@ def _value(name: str, given: Any) -> Any:
         except ValueError:
             pass
     return None if given == "None" else given
+
+
+def _side(interval: Interval) -> int:
+    """Return 1 for an interval above 0, -1 for one below, 0 for one that holds it."""
+    return int(interval.low > 0) - int(interval.high < 0)
 
 
 def _signed(interval: Interval) -> str:

@@ -35,7 +35,13 @@ from sentiment.tracking.store import DATA_PATH, TAG, Store, log_inputs, log_valu
 from sentiment.training import figures
 from sentiment.training.card import CARD, model_card
 from sentiment.training.folds import FoldMatrices
-from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint, cleaning_packages
+from text_cleaning import (
+    TextCleaner,
+    clean_texts,
+    cleaning_fingerprint,
+    cleaning_packages,
+    readable,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -272,7 +278,7 @@ def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
         order = np.argsort(weights)
         shown = np.concatenate([order[::-1][:TOP_WORDS], order[:TOP_WORDS]])
         names = np.where(weights[shown] > 0, *CLASS_NAMES[::-1])
-        terms = fitted.candidate.vectorizer.get_feature_names_out()[shown]
+        terms = [readable(term) for term in _terms(fitted)[shown]]
         columns = {"class": names, "term": terms, "weight": weights[shown]}
         tables["top_words"] = pd.DataFrame(columns)
     with tempfile.TemporaryDirectory() as folder:
@@ -283,6 +289,10 @@ def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
         np.save(out / reviews.TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
         (out / "packages.txt").write_text("\n".join(installed_packages()) + "\n")
         store.client.log_artifacts(run_id, folder)
+
+
+def _terms(fitted: FittedModel) -> Any:
+    return fitted.candidate.vectorizer.get_feature_names_out()
 
 
 def drawings(
@@ -303,7 +313,7 @@ def drawings(
     }
     weights = calibration.term_weights(fitted.candidate.model)
     if weights is not None:
-        terms = fitted.candidate.vectorizer.get_feature_names_out()
+        terms = np.array([readable(term) for term in _terms(fitted)], dtype=object)
         result["top_words"] = (figures.top_words_figure, (terms, weights))
     if study is not None:
         result["parameter_importance"] = (figures.parameter_importance_figure, (study,))

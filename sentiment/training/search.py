@@ -213,43 +213,56 @@ def _search_together(context: PassContext) -> list[str]:
     assert claims is not None
     parents = _begin_parents(context)
     studies = {algorithm: _open_study(context, algorithm) for algorithm in parents}
-    left, here = list(parents), 0
+    left, done, seen = list(parents), list[str](), -1
     with context.terminal.search("All algorithms", settings.trials * len(left)) as progress:
         while left:
             worker.collect()
             claims.look()
             left = [algorithm for algorithm in left if not claims.done(f"{algorithm}/model")]
-            for study in studies.values():
-                study.refresh()  # after the look: what is done has been stored
+            if claims.ended != seen:  # what is done has been stored
+                seen = claims.ended
+                for study in studies.values():
+                    study.refresh()
             scores = [study.best for study in studies.values() if study.best is not None]
             ended = sum(study.ended for study in studies.values())
             progress.advance(max(scores, default=None), ended - progress.done)
-            for algorithm in left:
-                study, parent = studies[algorithm], parents[algorithm]
-                due = study.due()
-                number = next((one for one in due if claims.take(f"{algorithm}/{one}")), None)
-                if number is not None:
-                    task = f"{algorithm}/{number}"
-                    run_id = None
-                    if claims.retried(task):  # a worker that is gone may have begun its run
-                        tags = {**this_pass.tags(TRIAL_KIND), TRIAL: str(number)}
-                        begun = find_runs(context.store, algorithm, tags)
-                        run_id = begun[0].info.run_id if begun else None
-                    then = partial(this_pass.finish, task)
-                    _run_trial(context, algorithm, parent, study, number, run_id, then)
-                    here += 1
-                    break
-                if not due and claims.take(f"{algorithm}/model"):
-                    finished = _scored(context, algorithm, parent, study)
-                    fitted = _log_best(context, algorithm, parent, finished)
-                    model = fitted, drawings(fitted, context.data, finished)
-                    done = partial(this_pass.finish, f"{algorithm}/model")
-                    worker.begin(finish_model, settings, parent, model, True, then=done)
-                    break
-            else:
+            tasks = (_do_task(context, name, parents[name], studies[name]) for name in left)
+            task = next(filter(None, tasks), None)
+            if task is not None:
+                done.append(task)
+            elif left:
                 time.sleep(POLL)
+    here = sum(not task.endswith("/model") for task in done)
     context.terminal.say(f"{here} of the trials were run by this worker")
     return list(parents.values())
+
+
+def _do_task(context: PassContext, algorithm: str, parent: str, study: PassStudy) -> str | None:
+    """Run a trial that is due, or refit the best one after the last; return which, None for none.
+
+    What the worker writes of it is not waited for.
+    """
+    this_pass, claims = context.this_pass, context.this_pass.claims
+    assert claims is not None
+    due = study.due()
+    for number in due:
+        if claims.take(task := f"{algorithm}/{number}"):
+            run_id = None
+            if claims.retried(task):  # a worker that is gone may have begun its run
+                tags = {**this_pass.tags(TRIAL_KIND), TRIAL: str(number)}
+                begun = find_runs(context.store, algorithm, tags)
+                run_id = begun[0].info.run_id if begun else None
+            then = partial(this_pass.finish, task)
+            _run_trial(context, algorithm, parent, study, number, run_id, then)
+            return task
+    if due or not claims.take(task := f"{algorithm}/model"):
+        return None
+    finished = _scored(context, algorithm, parent, study)
+    fitted = _log_best(context, algorithm, parent, finished)
+    model = fitted, drawings(fitted, context.data, finished)
+    job = this_pass.settings, parent, model, True
+    context.worker.begin(finish_model, *job, then=partial(this_pass.finish, task))
+    return task
 
 
 def _begin_parents(context: PassContext) -> dict[str, str]:

@@ -36,7 +36,7 @@ NUMBER = (
 )
 # Seconds between two signs of life of a worker, and without one after which it is taken for dead
 HEARTBEAT, GRACE = 5, 30
-TRIES = 3  # of making the tables: two machines may do so at once
+TRIES = 5  # of making the tables: two machines may do so at once
 
 
 class TrialSeededSampler(TPESampler):
@@ -95,15 +95,16 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
 
 
 def _open(url: str) -> RDBStorage:
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.exc import DatabaseError, IntegrityError
 
     for left in reversed(range(TRIES)):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the heartbeat may change in a later Optuna
                 return RDBStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
-        except (IntegrityError, ProgrammingError):
-            if not left:
+        except DatabaseError as error:
+            collided = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if not left or not collided:
                 raise
             time.sleep(0.5)
     raise AssertionError("the last try returns or raises")
@@ -129,6 +130,8 @@ class PassStudy:
 
     def refresh(self) -> None:
         """Take over the trials that others have stored."""
+        if self.ended == self._trials:
+            return
         for trial in self._stored.get_trials(deepcopy=False):
             self.end(trial.user_attrs.get(NUMBER, trial.number), trial)
 

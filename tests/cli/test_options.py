@@ -36,6 +36,7 @@ NEEDED = {  # by the last word of the program
     "verify": ["1"],
     "promote": ["1", "--to", "staging"],
     "card": ["0a1b"],
+    "compare": ["LinearSVM", "NaiveBayes"],
 }
 
 
@@ -184,6 +185,9 @@ def test_an_unknown_option_is_one_line(
         (["--models", "Oracle"], "LogisticRegression, NaiveBayes, LinearSVM"),
         (["--models", "NaiveBayes,NaiveBayes"], "twice"),
         (["--seed", "x"], "whole number"),
+        (["--recall-negative", "85"], "above 0 and below 1"),
+        (["--recall-negative", "1"], "above 0 and below 1"),
+        (["--recall-negative", "nan"], "above 0 and below 1"),
         (["--format", "onnx"], "skops"),
         (["--promote", "--no-register"], "--promote needs a version"),
         (["--promote", "--format", "cloudpickle"], "never goes into production"),

@@ -52,9 +52,14 @@ def test_services_are_known_to_apprise(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_never_answers_costs_seconds_and_raises_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(report, "ALERT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setenv("ALERT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/gh0okgh0ok")
+        silent_address = f"http://127.0.0.1:{silent.getsockname()[1]}/gh0okgh0ok"
+        with receiving() as (address, received):
+            monkeypatch.setenv("ALERT_URL", f"{silent_address} {address}")
+            monkeypatch.setattr(report, "ALERT_SECONDS", 2.0)
+            assert post("flow", "1", "Failed", "it broke", LOG) and len(received) == 1
+        monkeypatch.setattr(report, "ALERT_SECONDS", 0.3)
+        monkeypatch.setenv("ALERT_URL", silent_address)
         began = time.monotonic()
         assert not post("flow", "1", "Failed", "it broke", LOG)
         assert time.monotonic() - began < 3

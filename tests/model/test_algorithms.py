@@ -22,8 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 import sentiment_mlflow_optuna as script
-from sentiment.data.reviews import load_reviews, split_reviews
+from sentiment.data.reviews import load_reviews, split_reviews, text_hashes
+from sentiment.drift.features import row_features
+from sentiment.drift.reference import read_reference
 from sentiment.errors import CalibrationError
+from sentiment.flows.retraining import choose, unchanged_since
 from sentiment.metrics import score
 from sentiment.model.algorithms import (
     ALGORITHMS,
@@ -36,9 +39,10 @@ from sentiment.model.algorithms import (
     suggest_vectorizer,
 )
 from sentiment.model.predictor import load_version
+from sentiment.predictions.feedback import with_feedback
 from sentiment.tracking.store import open_store
 from sentiment.training.report import fit_and_evaluate, folds_of, prepare_reviews
-from text_cleaning import TextCleaner
+from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
 PUBLISHED: dict[str, dict[str, BaseDistribution]] = {
     "LogisticRegression": {
@@ -103,6 +107,7 @@ def test_a_trial_can_be_rebuilt_from_what_it_logged(algorithm: str, space: Searc
     rebuilt = build_candidate(algorithm, logged, space)
     assert rebuilt.model.get_params() == drawn.model.get_params()
     assert rebuilt.vectorizer.get_params() == drawn.vectorizer.get_params()
+    assert rebuilt.cleaner.get_params() == drawn.cleaner.get_params()
 
 
 def test_what_is_logged() -> None:
@@ -158,6 +163,48 @@ def test_a_fourth_algorithm_is_served_as_it_was_scored(
     total = sum(contribution.weight for contribution in served[0].contributions)
     joint = own[-1].predict_joint_log_proba(own[:-1].transform(split.test_texts[:1]))[0]
     assert total == pytest.approx(joint[1] - joint[0])
+
+
+def test_the_recommended_algorithm_is_searched_served_and_retrained(
+    small_reviews: Path, tmp_path: Path
+) -> None:
+    options = ["--data", str(small_reviews), "--store", str(tmp_path), "--trials", "3", "--quiet"]
+    assert script.main([*options, "--models", "NBLogisticRegression", "--promote"]) == 0
+
+    store = open_store(tmp_path)
+    version = load_version(store, "champion")
+    found = store.client.get_model_version("FlipkartSentimentModel", "1")
+    assert (version.algorithm, found.tags["cleaning"]) == ("NBLogisticRegression", "negation")
+    assert found.tags["cleaning_fingerprint"] == cleaning_fingerprint("negation")
+    run = store.client.get_run(version.run_id)
+    assert {"C", "alpha", "min_df", "reach", "cleaning"} <= run.data.params.keys()
+    split = split_reviews(load_reviews(small_reviews).frame)
+    served = version.predict(split.test_texts)
+    assert score(split.y_test, np.array([p.label for p in served])) == run.data.metrics["test_f1"]
+
+    # the steps by hand, without calibration
+    candidate = build_candidate("NBLogisticRegression", run.data.params)
+    own = make_pipeline(candidate.cleaner, candidate.vectorizer, candidate.model)
+    own.fit(split.train_texts, split.y_train)
+    assert [p.label for p in served] == own.predict(split.test_texts).tolist()
+    (decision,) = own.decision_function(split.test_texts[:1])
+    total = sum(one.weight for one in served[0].contributions) + version.intercept
+    assert total == pytest.approx(decision) == pytest.approx(served[0].decision)
+
+    # the flow retrains what is in production, and sees that nothing changed
+    loaded = load_reviews(small_reviews)
+    chosen = choose(store, "champion", prepare_reviews(loaded))
+    assert chosen.algorithm == "NBLogisticRegression"
+    unchanged = unchanged_since(store, chosen.candidate, with_feedback(loaded))
+    assert unchanged is not None and unchanged.version == "1"
+    assert read_reference(store, "1").cleaning_fingerprint == cleaning_fingerprint("negation")
+    texts = split.test_texts
+    features = row_features(texts, version.pipeline)
+    assert features.label.tolist() == [p.label for p in served]
+    assert features.known_words.tolist() == [p.known_words for p in served]
+    # training texts are known again by the guide's cleaning
+    assert features.text is not None
+    assert features.text.hashes.tolist() == text_hashes(clean_texts(texts)).tolist()
 
 
 def test_a_model_that_would_be_served_otherwise_is_refused(small_reviews: Path) -> None:

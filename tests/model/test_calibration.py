@@ -23,11 +23,13 @@ from sentiment.data.reviews import load_reviews
 from sentiment.errors import CalibrationError
 from sentiment.model.algorithms import build_candidate
 from sentiment.model.calibration import (
+    DecisionRule,
     calibrate,
     decision_values,
     linear_form,
     read_calibration,
     term_weights,
+    threshold_at_recall,
 )
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.report import fit_and_evaluate, folds_of, prepare_reviews
@@ -136,6 +138,72 @@ def test_a_row_without_terms_gets_the_prior() -> None:
     assert probabilities[0] == ours.prior == pytest.approx(2 / 3)
     assert probabilities[1] != ours.prior
     assert decisions[0] == ours.intercept == model.intercept_[0]
+
+
+# --- a threshold by the recall of negative ---
+
+
+@pytest.mark.parametrize(
+    ("recall", "above", "lost"),
+    [(0.01, 0.1, 0), (0.25, 0.1, 0), (0.5, 0.2, 0), (0.75, 0.3, 0), (0.76, 0.4, 1), (0.99, 0.4, 1)],
+)
+def test_the_threshold_by_hand(recall: float, above: float, lost: int) -> None:
+    """Just above the negative review that makes the share full; `lost` positive ones go with it."""
+    probabilities = np.array([0.4, 0.1, 0.9, 0.3, 0.35, 0.2])
+    labels = np.array([0, 0, 1, 0, 1, 0])
+    found = threshold_at_recall(probabilities, labels, recall)
+    assert above < found < above + 1e-12
+    assert (probabilities[labels == 1] < found).sum() == lost
+
+
+def test_equal_probabilities_are_on_one_side() -> None:
+    probabilities, labels = np.array([0.2, 0.2, 0.2, 0.9]), np.array([0, 0, 0, 1])
+    found = threshold_at_recall(probabilities, labels, 0.4)
+    assert 0.2 < found < 0.9  # 2 of 3 would do, 3 of 3 it is
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "recall"), [([0.1, 0.8, 0.5, 0.6], 0.9), ([0.1, 1.0, 0.5, 1.0], 0.9)]
+)
+def test_a_recall_that_costs_every_positive_review_is_out_of_reach(
+    probabilities: list[float], recall: float
+) -> None:
+    labels = np.array([0, 0, 1, 1])
+    with pytest.raises(
+        CalibrationError, match=r"recall of negative of 0\.9 is out of reach"
+    ) as said:
+        threshold_at_recall(np.array(probabilities), labels, recall)
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("recall", [0.3, 0.85, 0.95])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_lowest_threshold_with_that_recall_is_served(
+    name: str, recall: float, texts: Texts, matrix: Any
+) -> None:
+    """Against a search of all thresholds just above an out-of-fold probability."""
+    rows, labels = texts
+    model = clone(MODELS[name]).fit(matrix, labels)
+    decisions = FoldMatrices(rows, labels).decisions(TfidfVectorizer(), MODELS[name])
+    ours = calibrate(model, decisions, matrix, labels, DecisionRule(recall))
+    own = calibrate(model, decisions, matrix, labels)
+    served = read_calibration(ours)
+    unseen = 1 / (1 + np.exp(-(served.slope * decisions + served.offset)))
+    negative = unseen[np.asarray(labels) == 0]
+    cuts = np.sort(np.nextafter(negative, 1))
+    lowest = next(cut for cut in cuts if np.mean(negative < cut) >= recall)
+    assert served.threshold == pytest.approx(lowest, abs=1e-12)
+    assert np.mean(negative < served.threshold) >= recall
+    # nothing else is changed
+    np.testing.assert_array_equal(ours.predict_proba(matrix), own.predict_proba(matrix))
+    positive = own.predict_proba(matrix)[:, 1] >= served.threshold
+    assert ours.predict(matrix).tolist() == positive.astype(int).tolist()
+
+
+def test_a_rule_is_kept_as_a_tag() -> None:
+    for rule in (DecisionRule(), DecisionRule(0.85), DecisionRule(1 / 3)):
+        assert DecisionRule.of_tag(str(rule)) == rule
+    assert DecisionRule.of_tag(None) == DecisionRule()
 
 
 # --- weights ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from sentiment.model.explanation import Contribution, Explainer, ReadText, Terms, locate_words
-from text_cleaning import clean_text, stem_words, undo_scraping
+from text_cleaning import TextCleaner, clean_text, stem_words, undo_scraping
 
 
 def vectorizer(*terms: str, **settings: Any) -> TfidfVectorizer:
@@ -121,6 +121,50 @@ def test_words_that_cannot_be_traced_are_left_out() -> None:
     read = ReadText("good bad", "good bad", "good", explainer.terms("good"))
     found = explainer.contributions(read, np.array([1]), np.array([1.0]))
     assert found == (Contribution("good", 2.0, ()),)
+
+
+# --- negations ---
+
+# Columns in alphabetical order: good, grip, not, not not_good, not_good, not_grip
+NEGATED = vectorizer("not not_good", "good", "grip", "not", "not_good", "not_grip")
+OF_NEGATED = np.array([2.0, 0.5, -0.25, -1.0, -4.0, -0.5])
+
+
+def reasons(text: str) -> dict[str, tuple[float, list[str]]]:
+    """Each term with its weight, and what of the text is marked for it."""
+    explainer = Explainer(NEGATED, OF_NEGATED, TextCleaner("negation", reach=2))
+    (read,) = explainer.read([text])
+    columns = np.array(sorted({column for column, _, _ in read.terms.found}))
+    found = explainer.contributions(read, columns, np.ones(len(columns)))
+    return {one.term: (one.weight, [text[a:b] for a, b in one.at]) for one in found}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # as one word and as two: to a reader it is one reason
+        ("NOT good!", {"not good": (-5.0, ["NOT good"]), "not": (-0.25, ["NOT"])}),
+        ("It isn't a good", {"not good": (-5.0, ["isn't a good"]), "not": (-0.25, ["isn't"])}),
+        # the word between is none of it
+        ("not very good", {"not good": (-4.0, ["not", "good"]), "not": (-0.25, ["not"])}),
+        ("not, good", {"good": (2.0, ["good"]), "not": (-0.25, ["not"])}),
+        (
+            "don&#39;t good READ MORE",
+            {"not good": (-5.0, ["don&#39;t good"]), "not": (-0.25, ["don&#39;t"])},
+        ),
+    ],
+)  # fmt: skip
+def test_not_good_is_one_reason(text: str, expected: dict[str, tuple[float, list[str]]]) -> None:
+    assert reasons(text) == expected
+
+
+def test_as_it_is_written() -> None:
+    explainer = Explainer(NEGATED, OF_NEGATED, TextCleaner("negation", reach=2))
+    for text, written in (("no so good", "no … good"), ("Never good", "Never good")):
+        (read,) = explainer.read([text])
+        (found,) = explainer.contributions(read, np.array([4]), np.array([1.0]))
+        assert (found.term, found.written(text)) == ("not good", written)
+    assert Contribution("good", 1.0, ()).written("good") == "good"
 
 
 # What may stand between words, or glue them; none of it is a letter that the cleaning leaves

@@ -16,18 +16,32 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 from prefect.states import Failed
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
-from support.versions import twin, versions_store, write_noisy
+from sklearn.pipeline import Pipeline
+from support.versions import add_version, twin, versions_store, write_noisy
 
 from sentiment.console import Terminal
-from sentiment.data.reviews import TEXT_HASHES, load_reviews, split_reviews
-from sentiment.errors import TrackingError, VersionError
+from sentiment.data.reviews import TEXT_HASHES, load_reviews, split_reviews, text_hashes
+from sentiment.errors import RegistryError, TrackingError, VersionError
 from sentiment.flows.service import is_transient
 from sentiment.metrics import Interval, Labels, paired_difference
+from sentiment.model.behaviour import CASES, THINGS, Behaviour
 from sentiment.registry import gate
-from sentiment.registry.gate import Verdict, compare_versions, judge, judge_first, majority_f1
-from sentiment.tracking.store import Store, begin_run, use_uri
-from text_cleaning import clean_texts
+from sentiment.registry.gate import (
+    Verdict,
+    compare_versions,
+    judge,
+    judge_behaviour,
+    judge_first,
+    majority_f1,
+)
+from sentiment.registry.lifecycle import judge_version, production_version, promote
+from sentiment.tracking.artifact import log_pipeline
+from sentiment.tracking.ledger import read_events
+from sentiment.tracking.store import Store, begin_run, open_store, use_uri
+from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
 pytestmark = pytest.mark.xdist_group("versions")  # the store is made once
 
@@ -245,6 +259,79 @@ def test_times_are_medians_of_single_predictions_in_turn(monkeypatch: pytest.Mon
     assert log == ["bx", "ax", "ay", "by", "bz", "az"]  # each is first at every second text
 
 
+# --- behaviour tests ---
+
+
+def behaved(*failed: int, asked: bool = True) -> Behaviour:
+    """What a model did that failed the cases of these numbers."""
+    passed = np.full(len(CASES), fill_value=True)
+    passed[list(failed)] = False
+    half = np.full(len(CASES), 0.5)
+    return Behaviour(np.full(len(CASES), asked), passed, half, half, "" if asked else "not asked")
+
+
+GOOD = Verdict(True, "better", "2", "1", difference=Interval(0.01, -0.001, 0.02), best="1")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "production", "promoted"),
+    [
+        ([], [], True),
+        (range(5), [], False),
+        (range(4), [], True),  # so many by chance in 1 of 16
+        (range(6), [10], True),  # in 8 of 128
+        (range(7), [10], False),  # in 9 of 256
+        ([0, 1, 2], range(50), True),
+        (range(50), range(50), True),  # as bad as production, and no worse
+    ],
+)
+def test_a_version_that_fails_more_behaviour_tests_is_refused(
+    candidate: Any, production: Any, promoted: bool
+) -> None:
+    found = judge_behaviour(GOOD, (behaved(*candidate), behaved(*production)))
+    assert found.promoted is promoted
+    new = len(set(candidate) - set(production))
+    assert (f"fails {new} behaviour tests that version 1 passes" in found.reason) is not promoted
+    metrics = found.metrics()
+    assert metrics["candidate_behaviour_failed"] == len(list(candidate))
+    assert metrics["production_behaviour_failed"] == len(list(production))
+    assert metrics["behaviour_newly_failed"] == new
+    # a refusal stays one, and both reasons are said
+    refused = replace(GOOD, promoted=False, reason="slower")
+    found = judge_behaviour(refused, (behaved(*candidate), behaved(*production)))
+    assert not found.promoted and found.reason.startswith("slower")
+    assert ("behaviour tests" in found.reason) is not promoted
+
+
+def test_behaviour_of_a_first_version_and_of_what_does_not_apply_is_only_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = judge_behaviour(replace(GOOD, production=None), (behaved(*range(30)),))
+    assert first.promoted and first.metrics()["candidate_behaviour_failed"] == 30
+    for pair in ((behaved(*range(9)), behaved(asked=False)), (behaved(asked=False), behaved())):
+        found = judge_behaviour(GOOD, pair)
+        assert found.promoted and found.metrics()["behaviour_newly_failed"] == 0
+        found.show(Terminal())
+        assert "not asked" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("low", "promoted"), [(-0.001, False), (0.001, True)])
+def test_the_best_version_so_far_is_the_floor_of_behaviour_too(low: float, promoted: bool) -> None:
+    """Unless the candidate is better than production on reviews."""
+    verdict = replace(GOOD, best="7", difference=Interval(0.01, low, 0.02))
+    third = behaved()
+    found = judge_behaviour(verdict, (behaved(*range(8)), behaved(*range(4, 8))), third)
+    assert found.promoted is promoted
+    assert ("version 7, the best so far, passes" in found.reason) is not promoted
+
+
+def test_cases_that_are_newly_failed_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    judge_behaviour(GOOD, (behaved(*range(3, 30)), behaved(3))).show(Terminal())
+    shown = capsys.readouterr().out
+    assert str(CASES[3]) not in shown and str(CASES[4]) in shown and str(CASES[23]) in shown
+    assert shown.count("newly failed: ") == 20 and "and 6 more" in shown
+
+
 # --- registered versions ---
 
 
@@ -447,3 +534,106 @@ def test_a_server_that_is_away_is_no_broken_version(
     with pytest.raises(TrackingError, match="cannot be loaded just now") as caught:
         compare_versions(store, remote, "1", split)
     assert not isinstance(caught.value, VersionError) and retried(caught.value)
+
+
+# --- a version that lost its negations ---
+
+ADJECTIVES = (
+    *(
+        (word, 1)
+        for word in ("good", "great", "excellent", "perfect", "amazing", "nice", "awesome")
+    ),
+    *((word, 0) for word in ("bad", "terrible", "useless", "poor", "horrible", "disappointing")),
+)
+ENDS = (
+    ("happy with the quality, worth the money, would recommend", 1),
+    ("fast delivery, works, like it very much, value for money", 1),
+    ("waste of money, do not buy, broke after two days", 0),
+    ("stopped working after one week, damaged, cheap product", 0),
+)
+
+
+def reviews_with_negations(file: Path) -> Path:
+    """`The lamp is not good` is negative; one review in thirteen has a negation."""
+    rows = ["Review text,Ratings"]
+    things = (
+        *THINGS,
+        "price",
+        "colour",
+        "book",
+        "watch",
+        "bottle",
+        "chair",
+        "bag",
+        "pen",
+        "cap",
+        "toy",
+    )
+    for place, thing in enumerate(things):
+        for number, (word, label) in enumerate(ADJECTIVES):
+            rows.append(f"The {thing} is {word}.,{1 + 4 * label}")
+            rows += [
+                f'"The {thing} is {word}, {end}.",{1 + 4 * label}'
+                for end, of in ENDS
+                if of == label
+            ]
+            if (place + number) % 4 == 0:
+                rows.append(f"The {thing} is not {word}.,{5 - 4 * label}")
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
+def test_a_version_that_lost_its_negations_is_refused_end_to_end(
+    store_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On longer reviews it is as good; production knows fewer reviews."""
+    monkeypatch.setattr(gate, "median_seconds", lambda times, _: [0.001] * len(times))
+    store = open_store(store_folder)
+    loaded = load_reviews(reviews_with_negations(tmp_path / "reviews.csv"))
+    split = split_reviews(loaded.frame)
+    plain = np.array([", " in text for text in split.test_texts])
+    texts = [text for text, kept in zip(split.test_texts, plain, strict=True) if kept]
+    split = replace(split, test_texts=texts, y_test=split.y_test[plain])
+    cleaned = clean_texts(split.train_texts)
+    use_uri(store.uri)
+    store.client.create_registered_model(store.settings.registered_model)
+
+    def version(count: int, stop_words: list[str] | None) -> str:
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), stop_words=stop_words)
+        matrix = vectorizer.fit_transform(cleaned[:count])
+        vectorizer.vocabulary_ = {term: int(at) for term, at in vectorizer.vocabulary_.items()}
+        model = LogisticRegression(C=3).fit(matrix, split.y_train[:count])
+        pipeline = Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", model)])
+        run_id = begin_run(store, "Made", {})
+        np.save(tmp_path / TEXT_HASHES, text_hashes(cleaned[:count]))
+        store.client.log_artifact(run_id, str(tmp_path / TEXT_HASHES))
+        uri, _ = log_pipeline(store, run_id, pipeline, texts[:2])
+        tags = {"cleaning_fingerprint": cleaning_fingerprint(), "data_digest": str(count)}
+        return add_version(store, run_id, uri, tags)
+
+    fewer = round(0.9 * len(cleaned))
+    production, deaf = version(fewer, None), version(len(cleaned), ["not"])
+    sound = version(len(cleaned), None)
+    first = judge_version(store, production, split)
+    assert first.promoted and first.behaviour[0].asked.all()
+    promote(store, first)
+    verdict = judge_version(store, deaf, split)
+    assert verdict.difference is not None and verdict.difference.low > -0.01
+    assert not verdict.promoted and verdict.reason.startswith("fails ")
+    assert "behaviour tests that version 1 passes" in verdict.reason and ";" not in verdict.reason
+    verdict.show(Terminal())
+    assert "newly failed: “The kettle is good.” → “The kettle is not good.”" in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(RegistryError, match="behaviour tests"):
+        promote(store, verdict)
+    assert production_version(store) == production
+    again = judge_version(store, sound, split)  # the same reviews, and negations understood
+    assert again.promoted, again.reason
+    promote(store, verdict, why="the shop asked for it", force=True)
+    assert production_version(store) == deaf
+    event = read_events(store)[-1]
+    assert event.forced and event.metrics["behaviour_newly_failed"] >= 5

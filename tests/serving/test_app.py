@@ -267,12 +267,8 @@ def test_old_rows_are_retired(start: Start) -> None:
 def test_closing_writes_what_waits_and_ends_the_threads(start: Start, tmp_path: Path) -> None:
     before = set(threading.enumerate())
     client = start()
-    names = {
-        "log writer",
-        "feedback writer",
-        "version-watcher",
-        "upkeep",
-    }  # libraries start threads of their own
+    # libraries start threads of their own
+    names = {"log writer", "feedback writer", "version-watcher", "upkeep"}
     ours = [each for each in threading.enumerate() if each not in before and each.name in names]
     assert {each.name for each in ours} == names
     serving = client.application.extensions["serving"]

@@ -320,3 +320,18 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
         peaks.append(int(done.stdout) // 1024)
     assert peaks[1] - peaks[0] < 25, peaks
     assert parquet.read_metadata(tmp_path / "28000.parquet").num_rows == 28_000
+
+
+def test_formulas_are_escaped_in_csv_unless_asked_otherwise(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "in.csv", 'text,=note\n"\n=good()",-1.5\ngood,@x\n')
+    for out, escape in (("csv", True), ("csv", False), ("tsv", True), ("parquet", True)):
+        target = tmp_path / f"out.{out}"
+        score_file(store, source, target, escape_formulas=escape, terminal=Terminal())
+        said = "3 cells begin as a formula does" in capsys.readouterr().out
+        assert said == (escape and out != "parquet")
+        mark = "'" if said else ""
+        rows = read_table(target)
+        assert [row["text"] for row in rows] == [f"{mark}\n=good()", "good"]
+        assert [row[f"{mark}=note"] for row in rows] == ["-1.5", f"{mark}@x"]

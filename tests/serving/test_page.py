@@ -32,6 +32,7 @@ from sentiment.serving.page import (
 )
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.store import Store
+from text_cleaning import TextCleaner
 
 pytestmark = pytest.mark.xdist_group("serving")
 SMALL = Limits(max_body=300_000, max_texts=300, max_characters=500)
@@ -416,3 +417,18 @@ def test_any_ranges_leave_the_text_as_it_is(
     assert html.unescape(re.sub(r"<[^>]*>", "", found)) == text
     total = sum(word.weight for word in weigh_words(text, contributions))
     assert total == pytest.approx(sum(weight for weight, _ in terms) if text else 0.0, abs=1e-9)
+
+
+def test_words_that_the_other_cleaning_keeps_are_marked() -> None:
+    """Stop words weigh there, and a word has its own mark whatever punctuation joins it to."""
+    text = "the,bad isn't good"
+    contributions = [
+        Contribution("the bad", -1.0, ((0, 7),)),
+        Contribution("not good", -2.0, ((8, 18),)),
+        Contribution("is", 0.5, ((8, 13),)),
+    ]
+    found = weigh_words(text, contributions, TextCleaner("negation"))
+    words = [(text[word.start : word.end], word.weight) for word in found]
+    assert words == [("the", -0.5), ("bad", -0.5), ("isn't", -0.5), ("good", -1.0)]
+    marked = mark_words(text, contributions, TextCleaner("negation"))
+    assert html.unescape(re.sub("<[^>]+>", "", marked)) == text

@@ -147,9 +147,9 @@ def test_a_body_that_does_not_arrive_is_refused(raised: type[OSError], status: i
 
 def test_one_text_and_many_are_taken_as_they_came() -> None:
     one = CHECKS.predict({"text": "  good\tbox "})
-    assert (one.reviews, one.user_id, one.explain) == (["  good\tbox "], "", True)
-    many = CHECKS.predict({"texts": ["a", "b"], "user_id": "é" * 200, "explain": False})
-    assert (many.reviews, many.user_id, many.explain) == (["a", "b"], "é" * 200, False)
+    assert (one.reviews, one.user_id, one.explain) == (["  good\tbox "], "", False)
+    many = CHECKS.predict({"texts": ["a", "b"], "user_id": "é" * 200, "explain": True})
+    assert (many.reviews, many.user_id, many.explain) == (["a", "b"], "é" * 200, True)
 
 
 BLANKS = (" \t\n\u00a0\u3000", None, 5, ["a"], "a\0b", "a\ud800")
@@ -297,7 +297,10 @@ def test_limits_and_the_token_are_the_servers(
         assert properties["texts"]["maxItems"] == texts
         assert properties["text"]["maxLength"] == characters
         assert properties["texts"]["items"]["maxLength"] == characters
-    for path, method in (("/feedback", "post"), ("/ab", "get"), ("/drift", "get")):
+    for path, method in (
+        *(("/feedback", "post"), ("/ab", "get"), ("/drift", "get")),
+        *(("/model", "get"), ("/metrics", "get")),
+    ):
         guarded, open_ = (each["paths"][path][method] for each in (document, unguarded))
         assert guarded["security"] == [{"bearer": []}, {"basic": []}]
         assert "401" in guarded["responses"]
@@ -308,12 +311,13 @@ def test_answers_are_as_described(client: FlaskClient, document: dict[str, Any])
     texts = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT]
     answer = client.post("/predict", json={"texts": texts, "user_id": "somebody"})
     check(document, "/predict", answer)
-    check(document, "/predict", client.post("/predict", json={"text": "good", "explain": False}))
+    check(document, "/predict", client.post("/predict", json={"text": "good", "explain": True}))
     asked = {"request_id": answer.get_json()["request_id"], "rating": 1}
     headers = {"Authorization": f"Bearer {TOKEN}"}
     check(document, "/feedback", client.post("/feedback", json=asked, headers=headers))
     for path in ("/health", "/model"):
-        check(document, path, client.get(path))
+        check(document, path, client.get(path, headers=headers))
+    check(document, "/health", client.get("/health"))
     check(document, "/ab", client.get("/ab", headers=headers))
 
 

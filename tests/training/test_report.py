@@ -11,6 +11,7 @@ from sentiment.data.labels import LabelRule
 from sentiment.data.reviews import load_reviews
 from sentiment.flows.retraining import published_candidate
 from sentiment.model.algorithms import build_candidate, logged_parameters
+from sentiment.model.calibration import DecisionRule
 from sentiment.training import report
 from sentiment.training.report import fit_and_evaluate, folds_of, prepare_reviews
 from sentiment.training.report import training_fingerprint as fingerprint
@@ -51,10 +52,12 @@ def test_it_depends_on_all_a_model_follows_from(
     found.add(fingerprint("digest", changed))
     found.add(fingerprint("digest", published_candidate(), "published"))
     found.add(fingerprint("digest", published_candidate(), rule=LabelRule(drop_neutral=True)))
+    decision = DecisionRule(0.85)
+    found.add(fingerprint("digest", published_candidate(), decision=decision))
     for name, value in (("MODEL_VERSION", 0), ("cleaning_fingerprint", lambda _: "another")):
         monkeypatch.setattr(report, name, value)
         found.add(fingerprint("digest", published_candidate()))
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 def test_the_version_of_the_code_is_raised_when_it_makes_another_model(
