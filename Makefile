@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?= data.csv
 ARGS ?=
+ENGINE ?= docker
 BROWSER := $(or $(CHROMIUM),$(shell command -v chromium || command -v chromium-browser || command -v google-chrome))
 
 .DEFAULT_GOAL := help
-.PHONY: help experiment serve test fast browser lint mlflow-ui bench clean
+.PHONY: help experiment serve test fast browser image image-test lint mlflow-ui bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,15 +34,25 @@ browser: ## Chromium for the test of the page: installed where it is missing and
 			"or name it in CHROMIUM" >&2; \
 	fi
 
+image: ## the image of all roles (BASE=… names another base image, ENGINE=podman another engine)
+	@$(ENGINE) build $(if $(BASE),--build-arg BASE="$(BASE)") --tag sentiment \
+		--build-arg COMMIT="$$(git rev-parse HEAD 2> /dev/null || echo unknown)" .
+
+image-test: $(READY) ## bring the whole stack up in containers and use it; needs podman, and root
+	@$(BIN)/python tools/image_test.py
+
 fast: $(READY) ## the fast tests alone
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
-lint: $(READY) ## ruff, the import contract, mypy, the workflow against its schema
+lint: $(READY) ## ruff, imports, mypy; workflow, Dockerfile, compose.yaml and manifests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo --cache-dir .import_linter_cache
 	@$(BIN)/mypy
-	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
 
 mlflow-ui: $(READY) ## serve the MLflow UI of the project's store on http://127.0.0.1:5000
 	@MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --workers 1 \

@@ -37,6 +37,8 @@ if __name__ == "__main__":
     gc.set_threshold(50_000)
     EARLY = Worker()  # imports on the other core what it needs, while this process does the same
 
+from optuna.storages import RDBStorage
+
 from sentiment.console import Terminal
 from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
@@ -100,8 +102,8 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
     """Run a pass alone, or with `--join` together with the other workers that share it."""
     if options.join is None:
         return run_pass(options, terminal, worker)
-    locks = open_store(options.store, options.project).locks
-    with open_claims(open_storage(locks, options.storage), options.join) as claims:
+    storage = open_studies(open_store(options.store, options.project), options)
+    with open_claims(storage, options.join) as claims:
         return run_pass(options, terminal, worker, claims)
 
 
@@ -129,8 +131,7 @@ def run_pass(
     terminal.table("Data audit", data.audit)
     store = open_store(options.store, options.project)
     worker.finish()
-    place = store.locks if options.storage else store.studies
-    storage = claims.storage if claims else open_storage(place, options.storage)
+    storage = claims.storage if claims else open_studies(store, options)
     this_pass = enter(store, this_pass, chosen, data, terminal, claims)
     folds = folds_of(data, options.jobs)
     context = PassContext(store, this_pass, data, folds, terminal, storage, worker)
@@ -153,6 +154,11 @@ def run_pass(
     if version is not None:
         offer(context, version, promote_now=options.promote)
     return 0
+
+
+def open_studies(store: Store, options: argparse.Namespace) -> RDBStorage:
+    """Open the database of `--storage`, or the file of studies in the store."""
+    return open_storage(store.locks if options.storage else store.studies, options.storage)
 
 
 def take_up(

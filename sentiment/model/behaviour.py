@@ -35,7 +35,7 @@ STEP = 0.01  # of probability: a move of less is none
 KNOWN_WORDS = 0.4  # share of the cases' words that a model has to know for them to apply
 PLAIN = (2, 3)  # rules (stars up to which is negative) by which plain praise is surely positive
 # Of `BehaviourChange.chance`. Models retrained on other nine tenths of the reviews are called worse
-# in up to 2 % by it (`tools/simulate_gate.py`): the cases are alike, but so are their answers.
+# in up to 2 % by it (`tools/simulate_behaviour.py`): the cases are alike, but so are their answers.
 MAX_CHANCE = 0.05
 
 

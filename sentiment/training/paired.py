@@ -231,9 +231,10 @@ class Comparison:
                 "boundary lies."
             )
         else:
+            side = _side(matched)
+            they = f"B is {OUTCOMES[side]}" if side else "They are not told apart"
             said.append(
-                f"B is {OUTCOMES[_side(matched)]} {at_recall}: the difference may be no more than "
-                "where the boundary lies."
+                f"{they} {at_recall}: the difference may be no more than where the boundary lies."
             )
         recall = self.difference("recall_negative")
         if _side(recall) < 0:

@@ -228,9 +228,11 @@ def store(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Store:
 
 
 def new_version(store: Store, run_id: str, fingerprint: str) -> str:
-    return register_version(
-        store, run_id, f"runs:/{run_id}/model", {"cleaning_fingerprint": fingerprint}
+    """A version of a run that has no model."""
+    version = store.client.create_model_version(
+        REGISTERED_MODEL, "nowhere", run_id, tags={"cleaning_fingerprint": fingerprint}
     )
+    return str(version.version)
 
 
 def test_a_version_that_has_none_gets_the_reference_of_the_reviews_it_was_trained_on(

@@ -17,6 +17,8 @@ from sentiment.data.reviews import load_reviews
 from sentiment.flows import retraining
 from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.model.algorithms import build_candidate
+from sentiment.model.calibration import DecisionRule
+from sentiment.model.predictor import load_version
 from sentiment.predictions.feedback import Feedback, LabelledReviews, with_feedback
 from sentiment.predictions.log import AB, LoggedComparison, default_log_url, open_log
 from sentiment.registry.gate import Verdict
@@ -47,7 +49,8 @@ def retrain(
     labelled: LabelledReviews | None = None,
 ) -> Outcome:
     labelled = labelled or with_feedback(data.loaded)
-    fitted = fit_and_evaluate(chosen.algorithm, chosen.candidate, data, folds_of(data))
+    folds = folds_of(data)
+    fitted = fit_and_evaluate(chosen.algorithm, chosen.candidate, data, folds, chosen.decision)
     address = (flow_run, "http://ui")
     return retraining.log_retraining(store, chosen, fitted, data, labelled, address)
 
@@ -95,7 +98,7 @@ def test_the_configuration_follows_production_then_the_search_then_the_guide(
     assert retraining.choose(store, "champion", prepared).config == "published"
 
     options = ["--data", str(prepared.loaded.source), "--store", str(store_folder), "--trials", "2"]
-    models = ["--models", f"{ALGORITHM},NaiveBayes", "--quiet"]
+    models = ["--models", f"{ALGORITHM},NaiveBayes", "--recall-negative", "0.8", "--quiet"]
     assert sentiment_mlflow_optuna.main([*options, *models]) == 0
     parents = find_runs(store, ALGORITHM, {"flipkart.kind": "search"})
     searched = parents[0].data.params
@@ -103,6 +106,7 @@ def test_the_configuration_follows_production_then_the_search_then_the_guide(
     assert "best search" in chosen.origin
     assert str(chosen.parameters()["C"]) == searched["C"]
     assert chosen.candidate.vectorizer.sublinear_tf is True
+    assert chosen.decision == DecisionRule(0.8)
     assert retraining.choose(store, "published", prepared).parameters()["C"] == 0.5
     # a search counts on the reviews it was made on, also when some came after, and on no others
     assert str(retraining.choose(store, "champion", grown).parameters()["C"]) == searched["C"]
@@ -110,7 +114,9 @@ def test_the_configuration_follows_production_then_the_search_then_the_guide(
     assert (other.config, other.parameters()["C"]) == ("published", 0.5)
     # what the experiment registered is not trained and registered a second time
     labelled = with_feedback(prepared.loaded)
-    unchanged = retraining.unchanged_since(store, chosen.candidate, labelled)
+    unchanged = retraining.unchanged_since(
+        store, chosen.candidate, labelled, decision=chosen.decision
+    )
     assert unchanged is not None and unchanged.run_id == parents[0].info.run_id
     again = retrain(store, chosen, prepared, "run-0")
     assert (again.version, again.new) == (unchanged.version, False)
@@ -121,12 +127,20 @@ def test_the_configuration_follows_production_then_the_search_then_the_guide(
     promote(store, judge_version(store, number["NaiveBayes"], prepared.split))
     chosen = retraining.choose(store, "champion", of_others)
     parents = find_runs(store, "NaiveBayes", {"flipkart.kind": "search"})
-    assert chosen.origin == f"that of production version {number['NaiveBayes']} (NaiveBayes)"
+    assert chosen.origin.startswith(f"that of production version {number['NaiveBayes']} (NaiveB")
+    # the rule of the version that is replaced is kept, whatever is trained
+    assert chosen.decision == DecisionRule(0.8)
+    assert retraining.choose(store, "published", of_others).decision == DecisionRule(0.8)
     assert chosen.algorithm == "NaiveBayes"
     assert str(chosen.parameters()["alpha"]) == parents[0].data.params["alpha"]
     retrained = retrain(store, chosen, of_others, "run-1")
     tags = store.client.get_model_version("FlipkartSentimentModel", retrained.version).tags
     assert (tags["model"], tags["split"]) == ("NaiveBayes", "hashed")
+    assert tags["decision_rule"] == "recall of negative 0.8"
+    served = load_version(store, retrained.version)
+    metrics = store.client.get_run(retrained.run_id).data.metrics
+    assert served.threshold == metrics["threshold"] and served.decision == DecisionRule(0.8)
+    assert metrics["cv_recall_negative"] >= 0.8
 
 
 @pytest.mark.slow

@@ -554,18 +554,31 @@ ENDS = (
 
 
 def reviews_with_negations(file: Path) -> Path:
-    """`The lamp is not good` is negative; of two sentences both say the same."""
+    """`The lamp is not good` is negative; one review in thirteen has a negation."""
     rows = ["Review text,Ratings"]
-    for thing in (*THINGS, "price", "colour", "book", "watch", "bottle", "chair", "bag", "pen"):
-        for word, kind in ADJECTIVES:
-            for negation in ("", "not "):
-                label = 1 - kind if negation else kind
-                rows.append(f"The {thing} is {negation}{word}.,{1 + 4 * label}")
-                rows += [
-                    f'"The {thing} is {negation}{word}, {end}.",{1 + 4 * label}'
-                    for end, of in ENDS
-                    if of == label
-                ]
+    things = (
+        *THINGS,
+        "price",
+        "colour",
+        "book",
+        "watch",
+        "bottle",
+        "chair",
+        "bag",
+        "pen",
+        "cap",
+        "toy",
+    )
+    for place, thing in enumerate(things):
+        for number, (word, label) in enumerate(ADJECTIVES):
+            rows.append(f"The {thing} is {word}.,{1 + 4 * label}")
+            rows += [
+                f'"The {thing} is {word}, {end}.",{1 + 4 * label}'
+                for end, of in ENDS
+                if of == label
+            ]
+            if (place + number) % 4 == 0:
+                rows.append(f"The {thing} is not {word}.,{5 - 4 * label}")
     file.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return file
 
@@ -576,12 +589,12 @@ def test_a_version_that_lost_its_negations_is_refused_end_to_end(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """On reviews without negations it is as good; production knows fewer reviews."""
+    """On longer reviews it is as good; production knows fewer reviews."""
     monkeypatch.setattr(gate, "median_seconds", lambda times, _: [0.001] * len(times))
     store = open_store(store_folder)
     loaded = load_reviews(reviews_with_negations(tmp_path / "reviews.csv"))
     split = split_reviews(loaded.frame)
-    plain = np.array([" not " not in text for text in split.test_texts])
+    plain = np.array([", " in text for text in split.test_texts])
     texts = [text for text, kept in zip(split.test_texts, plain, strict=True) if kept]
     split = replace(split, test_texts=texts, y_test=split.y_test[plain])
     cleaned = clean_texts(split.train_texts)
@@ -592,7 +605,7 @@ def test_a_version_that_lost_its_negations_is_refused_end_to_end(
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), stop_words=stop_words)
         matrix = vectorizer.fit_transform(cleaned[:count])
         vectorizer.vocabulary_ = {term: int(at) for term, at in vectorizer.vocabulary_.items()}
-        model = LogisticRegression(C=30).fit(matrix, split.y_train[:count])
+        model = LogisticRegression(C=3).fit(matrix, split.y_train[:count])
         pipeline = Pipeline([("clean", TextCleaner()), ("tfidf", vectorizer), ("model", model)])
         run_id = begin_run(store, "Made", {})
         np.save(tmp_path / TEXT_HASHES, text_hashes(cleaned[:count]))

@@ -21,7 +21,7 @@ def test_the_server_holds(
     lines = capsys.readouterr().out.splitlines()
     rows = [line[26:].split() for line in lines if line.startswith(tuple(attack_serving.GENERATED))]
     rows += [line[26:].split() for line in lines if line.startswith(tuple(attack_serving.HOLDS))]
-    assert len(rows) == 8
+    assert len(rows) == 9
     for requests, failures, honest, failed, *_ in rows:
         assert int(requests) >= 10 and int(honest) >= 10
         assert (failures, failed) == ("0", "0")

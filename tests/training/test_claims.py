@@ -235,7 +235,7 @@ def test_workers_killed_on_the_way_are_replaced_and_strangers_are_refused(
 
     place = ["--store", str(store_folder), "--quiet"]
     shared = ["--join", "night", "--storage", postgres]
-    other, new = write_reviews(tmp_path / "other.csv", seed=9), tmp_path / "new_store"
+    other, new = write_reviews(tmp_path / "other.csv", seed=9), tmp_path / "another"
     for refused, said in (
         ([*place, *shared, "--seed", "7"], "with seed 42, not 7"),
         ([*place, *shared, "--batch", "1"], "with batch 3, not 1"),
