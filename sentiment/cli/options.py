@@ -459,7 +459,7 @@ def parse_experiment(
         description="Tune, evaluate and register the sentiment models; log every trial to MLflow.",
     )
     value, switch = parser.value, parser.switch
-    about = "reviews: CSV, TSV, JSON, Excel, Parquet (default: data.csv)"
+    about = "reviews: CSV, TSV, JSON, Excel, Parquet, or a folder of parts (default: data.csv)"
     value("--data", "FILE", about)
     parser.columns()
     parser.labelling()

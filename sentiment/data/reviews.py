@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sentiment.data.folders import open_folder
 from sentiment.data.labels import (
     AS_RATED,
     CLASS_NAMES,
@@ -48,6 +49,7 @@ from sentiment.data.tables import (
     Unreadable,
     cells,
     open_table,
+    suspicion,
 )
 from sentiment.errors import ReviewDataError
 from sentiment.metrics import Labels
@@ -145,7 +147,7 @@ def load_reviews(
     reading: Reading = AS_WRITTEN,
     labelling: Labelling = AS_RATED,
 ) -> LoadedReviews:
-    """Read and check a file of reviews of any format that `tables` reads.
+    """Read and check a file of reviews of any format that `tables` reads, or a folder of parts.
 
     What scrapers leave is undone first. Rows that cannot be read, rows without text or rating,
     rows that are neither negative nor positive, and exact (text, rating) duplicates are dropped and
@@ -155,14 +157,16 @@ def load_reviews(
     """
     source = Path(path)
     reviews = _Distinct()
-    unreadable, wrong = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
+    unreadable, wrong, suspicious = (Unreadable(PLACES_SHOWN) for _ in range(3))
     rows_read = without_text = without_rating = left_out = marked = 0
     judged = LabelCells(labelling)
-    with open_table(source, "--data", reading) as table:
+    read_as = ""
+    for part, table in _tables(source, reading):
         columns = table.find(TEXTS, text_column), find_judgement(table, labelling, rating_column)
+        torn_here, wrong_here = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
         for chunk in table.chunks(columns):
             torn = dict(chunk.problems)
-            unreadable.add(chunk, torn)
+            torn_here.add(chunk, torn)
             texts = texts_of(chunk)
             written, rated = map(cells, chunk.columns)
             stars = judged.stars(rated)
@@ -173,13 +177,18 @@ def load_reviews(
                 for at, (cell, text) in enumerate(zip(written, texts, strict=True))
                 if cell is not text and at not in torn
             )
-            wrong.add(chunk, _wrong_ratings(chunk, rated, stars))
+            wrong_here.add(chunk, _wrong_ratings(chunk, rated, stars))
             if NO_RATING in stars or OTHER in stars:
                 pairs = zip(stars, texts, strict=True)
                 with_text = [rating for rating, text in pairs if text is not None]
                 without_rating += with_text.count(NO_RATING)
                 left_out += with_text.count(OTHER)
             reviews.add(texts, stars)
+        unreadable.add_all(torn_here, part)
+        wrong.add_all(wrong_here, part)
+        suspicious.add_all(table.suspicious, part)
+        read_as = read_as or table.described(("texts", columns[0]), (judged.what, columns[1]))
+    table = Table(f"{source}: ")  # from here on messages are of the whole
     if doubt := judged.doubt():
         raise table.error(doubt)
     if wrong.count:
@@ -189,7 +198,7 @@ def load_reviews(
     if missing := judged.missing(set(frame["rating"])):
         raise table.error(missing)
     share = _foreign_share(reviews.texts)
-    warnings = [table.warning()] if table.suspicious.count else []
+    warnings = [suspicion(suspicious)] if suspicious.count else []
     if share > WARN_FOREIGN:
         warnings.append(f"{share:.1%} of these texts have no a–z word; {_READS}")
     loaded = LoadedReviews(
@@ -202,11 +211,9 @@ def load_reviews(
         without_rating=without_rating,
         unreadable=unreadable.count,
         first_unreadable=str(unreadable),
-        suspicious=table.suspicious.count,
+        suspicious=suspicious.count,
         warning="; ".join(warnings),
-        read_as=", ".join(
-            [table.described(("texts", columns[0]), (judged.what, columns[1])), *judged.notes()]
-        ),
+        read_as=", ".join([read_as, *judged.notes()]),
         rule=judged.rule,
         left_out=left_out,
         others=judged.others() if left_out else "",
@@ -216,6 +223,21 @@ def load_reviews(
     if frame.empty:
         raise table.error(f"no row has a text and a {judged.what[:-1]}: {loaded.dropped()}")
     return loaded
+
+
+def _tables(source: Path, reading: Reading) -> Iterator[tuple[str, Table]]:
+    """Open the file, or the parts of the folder one after the other; a file's own name is "".
+
+    Raises `ReviewDataError`.
+    """
+    if not source.is_dir():
+        with open_table(source, "--data", reading) as table:
+            yield "", table
+        return
+    folder = open_folder(str(source), "--data")
+    for name in folder.parts():
+        with folder.open_table(name, "--data", reading) as table:
+            yield name, table
 
 
 def find_judgement(table: Table, labelling: Labelling, rating_column: str | None) -> int:

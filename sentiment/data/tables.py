@@ -101,10 +101,10 @@ class Unreadable:
             self.first.append(f"{chunk.place(at)}: {problems[at]}".removesuffix(": "))
 
     def add_all(self, other: Unreadable, name: str) -> None:
-        """Take in what another counted, in the part of this name."""
+        """Take in what another counted, in the part of this name, which may be ""."""
         self.count += other.count
         room = self.shown - len(self.first)
-        self.first += [f"{name} {place}" for place in other.first[:room]]
+        self.first += [f"{name} {place}".lstrip() for place in other.first[: max(room, 0)]]
 
     def __str__(self) -> str:
         more = self.count - len(self.first)

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from sentiment.data import reviews
 from sentiment.data.labels import GUIDES
-from sentiment.data.reviews import load_reviews
+from sentiment.data.reviews import data_digest, load_reviews
 from sentiment.errors import ReviewDataError
 from text_cleaning import undo_scraping
 
@@ -343,3 +343,28 @@ def test_audit_counts_by_hand(tmp_path: Path) -> None:
     shares = dict(zip(table["check"], table["share"], strict=True))
     assert shares["rows without text"] == pytest.approx(1 / 8)
     assert shares["holdout texts also in training"] == pytest.approx(1 / 2)
+
+
+def test_a_folder_of_parts_is_read_as_one_file(tmp_path: Path) -> None:
+    """Each part is read by its own rules; duplicates in two parts are duplicates."""
+    rows = pd.DataFrame(
+        {"Review text": ["good", "bad", "fine", "good", "late"], "Ratings": [5, 1, 4, 5, 2]}
+    )
+    whole = tmp_path / "whole.csv"
+    rows.to_csv(whole, index=False)
+    folder = tmp_path / "parts"
+    (folder / "day=2").mkdir(parents=True)
+    rows[:2].to_csv(folder / "a.csv", sep=";", index=False)
+    rows[2:4].to_parquet(folder / "b.parquet")
+    rows[4:].rename(columns={"Ratings": "stars"}).to_csv(folder / "day=2" / "c.csv", index=False)
+    (folder / "_SUCCESS").touch()
+    one, many = load_reviews(whole), load_reviews(folder)
+    assert many.frame.equals(one.frame) and data_digest(many.frame) == data_digest(one.frame)
+    assert (many.rows_read, many.exact_duplicates) == (5, 1)
+    (folder / "b.parquet").unlink()
+    (folder / "b.csv").write_text("text,rating\ngood,5\nbad,x9\n")
+    with pytest.raises(ReviewDataError, match=r"1 ratings are not .*b.csv line 3"):
+        load_reviews(folder)
+    (folder / "b.csv").write_text("words,rating\ngood,5\n")
+    with pytest.raises(ReviewDataError, match=r"b.csv: no column of reviews"):
+        load_reviews(folder)
