@@ -157,9 +157,9 @@ def build_candidate(
 def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | int | float]:
     """Return the parameters that a run logs: the estimators' own, so fixed ones are among them.
 
-    These are the `algorithm` as `model`; `C`, `alpha`, `beta` and `solver` where the model has them;
-    `max_features`, `min_df` and `max_df`; `ngram_range` as "(1, 2)"; `cleaning`, and `reach` where
-    the cleaning has one.
+    These are the `algorithm` as `model`; `OF_MODELS` where the model has them; `max_features`,
+    `min_df` and `max_df`; `ngram_range` as "(1, 2)"; `cleaning`, and `reach` where the cleaning has
+    one.
     """
     reach = {} if candidate.cleaner.cleaning == "guide" else {"reach": candidate.cleaner.reach}
     of_model = candidate.model.get_params(deep=False)
