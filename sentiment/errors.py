@@ -17,6 +17,7 @@
     ├── StudyStorageError        the database of `--storage` cannot be used
     ├── ResumeError              an interrupted pass cannot be resumed as asked
     ├── SearchError              not one trial of a study could be scored
+    ├── ClusterError             a Dask cluster cannot be used
     ├── ComparisonError          two ways to make a model cannot be compared as asked
     ├── ServingConfigError       the server cannot be set up like this
     ├── ServerError              a server (ours or Prefect's) cannot start
@@ -152,6 +153,10 @@ class ResumeError(UserError):
 
 class SearchError(UserError):
     """A study came to nothing."""
+
+
+class ClusterError(UserError):
+    """The Dask cluster cannot be used."""
 
 
 class ComparisonError(UserError):

@@ -69,6 +69,7 @@ PICKLED = "--promote: a pickle never goes into production; leave --promote or --
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # an alias or the number of a version
+SCHEDULER = re.compile(r"(tcp|tls|ucx|ws|wss)://[^\s/]+:\d+/?")
 UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}  # seconds
 SPAN = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
@@ -361,6 +362,12 @@ def name_and_share(text: str) -> tuple[str, float]:
     return arm, number
 
 
+def scheduler(text: str) -> str:
+    """Return the address of a Dask scheduler."""
+    _expect("an address such as tcp://scheduler:8786", text, SCHEDULER.fullmatch(text))
+    return text
+
+
 def contender(text: str) -> tuple[str, str, dict[str, str]]:
     """Return the text, its name, and its parameters: `LinearSVM,C=0.1,ngram_range=(1, 2)`."""
     first, *others = (part.strip() for part in BETWEEN.split(text))
@@ -547,7 +554,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse `python -m sentiment COMMAND …`; `command` is its name, `parser` complains of more."""
+    """Parse `python -m sentiment COMMAND …`; `command` is its name."""
     parser = Parser(
         prog="python -m sentiment",
         description="Serve, score with, promote and watch the versions of the sentiment model.",
@@ -622,9 +629,16 @@ def _serve_options(parser: Parser) -> None:
 
 def _score_options(parser: Parser) -> None:
     value = parser.value
-    about = "CSV, TSV, JSON, Excel or Parquet"
-    value("--in", "FILE", about, Path, dest="source", required=True)
-    value("--out", "FILE", "CSV, TSV or Parquet, by name", Path, dest="target", required=True)
+    about = "CSV, TSV, JSON, Excel or Parquet; or a folder of parts: CSV, TSV or Parquet"
+    value("--in", "PLACE", about, dest="source", required=True)
+    about = "CSV, TSV or Parquet, by name; or the folder for the parts"
+    value("--out", "PLACE", about, dest="target", required=True)
+    about = "scheduler whose workers share the parts of a folder: tcp://scheduler:8786"
+    value("--dask", "ADDRESS", about, scheduler)
+    parser.epilog = (
+        "A folder may be an address, such as s3://bucket/reviews; parts that are in --out already "
+        "are not scored again."
+    )
     parser.text_column()
     parser.reading()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
@@ -736,5 +750,9 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         for given in of_file if options.data is None else ():
             if getattr(options, given) is not None:
                 parser.error(f"--{given.replace('_', '-')} needs a file: --data FILE")
+    if options.command == "score" and Path(options.source).is_file():
+        _forget(options, ("dask",))
+        if options.dask is not None:
+            parser.error("--dask shares the parts of a folder, and --in names a file")
     if options.command == "serve" and options.debug and options.host not in LOOPBACK:
         parser.error(f"--debug runs code for whoever asks: not on {options.host}")

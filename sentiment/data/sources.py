@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import IO, Literal, Protocol, cast
 
 from sentiment.errors import ReviewDataError, ReviewReadError
@@ -74,6 +75,11 @@ class Reading:
             object.__setattr__(self, "delimiter", checked_delimiter(self.delimiter))
         if self.encoding is not None:
             object.__setattr__(self, "encoding", checked_encoding(self.encoding))
+
+
+def is_folder(text: str) -> bool:
+    """Return whether this names a folder of parts: one that is there, or an address."""
+    return "://" in text or Path(text).is_dir()
 
 
 def checked_delimiter(text: str) -> str:

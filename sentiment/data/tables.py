@@ -100,6 +100,12 @@ class Unreadable:
         for at in sorted(problems)[: self.shown - len(self.first)]:
             self.first.append(f"{chunk.place(at)}: {problems[at]}".removesuffix(": "))
 
+    def add_all(self, other: Unreadable, name: str) -> None:
+        """Take in what another counted, in the part of this name."""
+        self.count += other.count
+        room = self.shown - len(self.first)
+        self.first += [f"{name} {place}" for place in other.first[:room]]
+
     def __str__(self) -> str:
         more = self.count - len(self.first)
         return "; ".join(self.first) + (f"; and {more:,} more" if more else "")
@@ -182,12 +188,7 @@ class Table:
 
     def warning(self) -> str:
         """Return in a sentence how many rows may hold more than themselves; empty if none do."""
-        if not self.suspicious.count:
-            return ""
-        return (
-            f"{self.suspicious.count:,} with several lines and delimiters in a cell, as a stray "
-            f"quote makes them ({self.suspicious})"
-        )
+        return suspicion(self.suspicious)
 
     def error(self, message: str) -> ReviewDataError:
         """Return the error with the file's name before the message."""
@@ -196,6 +197,16 @@ class Table:
 
     def _check_type(self, at: int, column: Column, hint: str) -> None:
         """Raise `ReviewDataError` when column `at` holds something else."""
+
+
+def suspicion(suspicious: Unreadable) -> str:
+    """Return in a sentence how many rows may hold more than themselves; empty if none do."""
+    if not suspicious.count:
+        return ""
+    return (
+        f"{suspicious.count:,} with several lines and delimiters in a cell, as a stray quote makes "
+        f"them ({suspicious})"
+    )
 
 
 def shown_names(names: Sequence[str]) -> str:

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sentiment.data.labels import CLASS_NAMES
 from sentiment.data.reviews import TEXTS, texts_of
 from sentiment.data.sources import Reading
-from sentiment.data.tables import AS_WRITTEN, Unreadable, open_table
+from sentiment.data.tables import AS_WRITTEN, Table, Unreadable, open_table, suspicion
+from sentiment.data.tables import PLACES_SHOWN as SUSPICIOUS_SHOWN
 from sentiment.data.targets import FormulaGuard, open_target, table_format
 from sentiment.errors import ReviewDataError
 from sentiment.model.predictor import LoadedVersion, load_version
@@ -45,13 +46,25 @@ PLACES_SHOWN = 10  # rows that could not be read, by line
 
 @dataclass
 class Summary:
-    """Count what became of the rows of a file."""
+    """Count what became of the rows of a table, or of several."""
 
     version: str
     rows: int = 0
     labels: Counter[str] = field(default_factory=Counter)  # "" for those without a label
     unreadable: Unreadable = field(default_factory=lambda: Unreadable(PLACES_SHOWN))
+    suspicious: Unreadable = field(default_factory=lambda: Unreadable(SUSPICIOUS_SHOWN))
+    escaped: int = 0  # cells that began as a formula does
+    read_as: str = ""  # which column was taken, and what was not as usual
     seconds: float = 0.0
+
+    def add(self, other: Summary, name: str) -> None:
+        """Take in the counts of a part of this name; the time is for the caller to take."""
+        self.rows += other.rows
+        self.labels.update(other.labels)
+        self.unreadable.add_all(other.unreadable, name)
+        self.suspicious.add_all(other.suspicious, name)
+        self.escaped += other.escaped
+        self.read_as = self.read_as or other.read_as
 
     def sentence(self) -> str:
         """Return the counts in a sentence."""
@@ -63,6 +76,24 @@ class Summary:
             f"{positive:,} positive, {negative:,} negative, {unknown:,} without known words, "
             f"{self.unreadable.count:,} could not be read"
         )
+
+    def show(self, source: str, target: str, terminal: Terminal) -> None:
+        """Say the counts, the first rows that could not be read, and what else was found."""
+        if self.unreadable.count:
+            terminal.say(
+                f"{self.unreadable.count:,} rows could not be read and are kept without a score: "
+                f"{self.unreadable}"
+            )
+        if self.escaped:
+            terminal.say(
+                f"{self.escaped:,} cells begin as a formula does and got an apostrophe in front; "
+                "--no-escape-formulas writes them as they are"
+            )
+        if self.suspicious.count:
+            terminal.say(suspicion(self.suspicious))
+        if self.read_as:
+            terminal.say(f"{source}: {self.read_as}")
+        terminal.say(f"{target}: {self.sentence()}")
 
 
 def score_file(  # noqa: PLR0913  # each is an option of the command
@@ -89,36 +120,49 @@ def score_file(  # noqa: PLR0913  # each is an option of the command
     table_format(target)
     if target.exists() and source.exists() and target.samefile(source):
         raise ReviewDataError(f"{target}: is the input; name another file with --out")
+    with open_table(source, "--in", reading) as table, _progress(source.name) as advance:
+        summary = score_table(
+            lambda: load_version(store, version),
+            table,
+            target,
+            text_column=text_column,
+            escape_formulas=escape_formulas,
+            advance=advance,
+        )
+    summary.show(source.name, str(target), terminal)
+    return summary
+
+
+def score_table(  # as of `score_file`
+    load: Callable[[], LoadedVersion],
+    table: Table,
+    target: Path,
+    *,
+    text_column: str | None,
+    escape_formulas: bool,
+    advance: Callable[[float], None],
+) -> Summary:
+    """Score an open table as `score_file` does; the version is loaded once the files are open.
+
+    `advance` is called with the share that is done, 0–1.
+    """
     begun, guard = time.perf_counter(), FormulaGuard() if escape_formulas else None
-    with open_table(source, "--in", reading) as table:
-        text_at = table.find(TEXTS, text_column)
-        with open_target(target, table, ADDED, guard) as write:
-            loaded = load_version(store, version)
-            summary = Summary(loaded.version)
-            with _progress(source.name) as advance:
-                for chunk in table.chunks():
-                    texts = texts_of(chunk, text_at)
-                    added = _answers(loaded, texts, chunk.problems)
-                    write([*chunk.columns, *added])
-                    summary.rows += len(texts)
-                    summary.labels.update(label or "" for label in added[0])
-                    summary.unreadable.add(chunk, chunk.problems)
-                    advance(chunk.share)
+    text_at = table.find(TEXTS, text_column)
+    with open_target(target, table, ADDED, guard) as write:
+        loaded = load()
+        summary = Summary(loaded.version)
+        for chunk in table.chunks():
+            texts = texts_of(chunk, text_at)
+            added = _answers(loaded, texts, chunk.problems)
+            write([*chunk.columns, *added])
+            summary.rows += len(texts)
+            summary.labels.update(label or "" for label in added[0])
+            summary.unreadable.add(chunk, chunk.problems)
+            advance(chunk.share)
+    summary.suspicious = table.suspicious
+    summary.escaped = guard.escaped if guard is not None else 0
+    summary.read_as = table.described(("texts", text_at))
     summary.seconds = time.perf_counter() - begun
-    if summary.unreadable.count:
-        terminal.say(
-            f"{summary.unreadable.count:,} rows could not be read and are kept without a score: "
-            f"{summary.unreadable}"
-        )
-    if guard is not None and guard.escaped:
-        terminal.say(
-            f"{guard.escaped:,} cells begin as a formula does and got an apostrophe in front; "
-            "--no-escape-formulas writes them as they are"
-        )
-    if table.suspicious.count:
-        terminal.say(table.warning())
-    terminal.say(f"{source.name}: {table.described(('texts', text_at))}")
-    terminal.say(f"{target}: {summary.sentence()}")
     return summary
 
 
