@@ -26,6 +26,7 @@ SearchSpace = Literal["published", "guide"]
 RANDOM_STATE = 42  # the published seed, given to every estimator that takes one
 # By the strings that are suggested and logged: Optuna keeps tuples, but warns at every one
 NGRAM_RANGES = {"(1, 1)": (1, 1), "(1, 2)": (1, 2)}
+OF_MODELS = ("C", "alpha", "beta", "solver")  # what a run logs of a classifier that has it
 
 
 def _guides_cleaner() -> TextCleaner:
@@ -156,16 +157,16 @@ def build_candidate(
 def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | int | float]:
     """Return the parameters that a run logs: the estimators' own, so fixed ones are among them.
 
-    These are the `algorithm` as `model`; `C`, `alpha` and `solver` where the model has them;
-    `max_features`, `min_df` and `max_df`; `ngram_range` as "(1, 2)"; `cleaning`, and `reach` where
-    the cleaning has one.
+    These are the `algorithm` as `model`; `OF_MODELS` where the model has them; `max_features`,
+    `min_df` and `max_df`; `ngram_range` as "(1, 2)"; `cleaning`, and `reach` where the cleaning has
+    one.
     """
     reach = {} if candidate.cleaner.cleaning == "guide" else {"reach": candidate.cleaner.reach}
     of_model = candidate.model.get_params(deep=False)
     of_vectorizer = candidate.vectorizer.get_params(deep=False)
     return {
         "model": algorithm,
-        **{name: of_model[name] for name in ("C", "alpha", "solver") if name in of_model},
+        **{name: of_model[name] for name in OF_MODELS if name in of_model},
         **{name: of_vectorizer[name] for name in ("max_features", "min_df", "max_df")},
         "ngram_range": str(of_vectorizer["ngram_range"]),
         "cleaning": candidate.cleaner.cleaning,

@@ -10,6 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sentiment.metrics import Bools, Floats
 
+BOUNDARY_C = 100.0  # two numbers on hundreds of reviews need no penalty to speak of
+
 
 class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-learn is untyped
     """Logistic regression on terms times naive Bayes' log-count ratio, which ends in `coef_`.
@@ -20,6 +22,10 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
     Manning 2012, "Baselines and bigrams: simple, good sentiment and topic classification"). They
     weigh ones; here it is whatever values the vectorizer gives.
 
+    As theirs, the weights are a mixture: `beta` of what was fitted, and the rest of their mean
+    size, which is naive Bayes. Fitted weights of rare terms say little, and naive Bayes' are steady
+    there. A logistic regression on the mixture alone then sets its scale and its boundary.
+
     A fitted one is linear in the terms' own values: the ratio is folded into `coef_`. So it is one
     weight a term, and predicts as `LogisticRegression` does.
 
@@ -29,6 +35,8 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
         Inverse strength of the penalty.
     alpha : float, default 1.0
         Smoothing of the ratio, in texts, above 0.
+    beta : float, default 0.25
+        Share of the fitted weights in the mixture, 0–1; the default is Wang & Manning's.
     solver, class_weight, max_iter, random_state
         As in `LogisticRegression`.
 
@@ -38,6 +46,7 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
         self,
         C: float = 1.0,
         alpha: float = 1.0,
+        beta: float = 0.25,
         *,
         solver: str = "liblinear",
         class_weight: str | dict[int, float] | None = "balanced",
@@ -52,15 +61,18 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
             random_state=random_state,
         )
         self.alpha = alpha
+        self.beta = beta
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit on values of at least 0, shape (n, terms), and labels of two classes.
 
-        Raises `ValueError` for other values, for another number of classes, and unless `alpha` is
-        above 0.
+        Raises `ValueError` for other values, for another number of classes, unless `alpha` is above
+        0, and unless `beta` is from 0 to 1.
         """
         if not self.alpha > 0:
             raise ValueError(f"alpha {self.alpha}: expected a smoothing above 0")
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"beta {self.beta}: expected a share from 0 to 1")
         matrix, labels = csr_matrix(X, dtype=np.float64, copy=True), np.asarray(y)
         matrix.eliminate_zeros()
         classes = np.unique(labels)
@@ -71,8 +83,14 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
         ratio = _log_count_ratio(matrix, labels == classes[1], self.alpha)
         matrix.data *= ratio[matrix.indices]
         super().fit(matrix, labels, sample_weight)
+        fitted = self.coef_[0]
+        mixture = self.beta * fitted + (1 - self.beta) * np.abs(fitted).mean()
+        boundary = LogisticRegression(C=BOUNDARY_C, class_weight=self.class_weight, tol=1e-8)
+        boundary.fit((matrix @ mixture)[:, np.newaxis], labels, sample_weight)
+        weights = boundary.coef_[0, 0] * mixture * ratio
         # the model file is 6 % smaller without digits that nothing can depend on
-        self.coef_: Any = np.float32(self.coef_ * ratio).astype(np.float64)
+        self.coef_: Any = np.float32(weights[np.newaxis]).astype(np.float64)
+        self.intercept_: Any = boundary.intercept_
         return self
 
 

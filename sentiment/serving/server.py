@@ -55,7 +55,7 @@ READ_ON = 16 * 2**20
 BACKLOG = 1024
 # Python's own 5 ms between threads let a review wait for a batch at each of its steps
 SWITCH_SECONDS = 0.0005
-EXIT_NOT_READY = 3  # of a worker whose app could not be made
+RESTART_SECONDS = 1.0  # before another try, where a worker died before it could answer
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 Ready = Callable[[Flask], None]
 
@@ -138,7 +138,8 @@ class _Supervisor:
     ) -> None:
         self._what = make_app, listener.socket, threads
         self._ready = ready
-        self._workers: list[multiprocessing.process.BaseProcess] = []
+        self._workers: dict[multiprocessing.process.BaseProcess, Any] = {}  # and: is it ready?
+        self._served = False  # whether any worker ever was ready
         self._kill_at: float | None = None  # set when all are to end
 
     @contextmanager
@@ -176,26 +177,29 @@ class _Supervisor:
 
     def _start(self, ready: Ready | None) -> None:
         """Fork a worker. Until it has handlers of its own, signals wait."""
-        worker = multiprocessing.get_context("fork").Process(
-            target=_work, args=(*self._what, ready), name="worker"
-        )
+        context = multiprocessing.get_context("fork")
+        is_ready = context.RawValue("b", 0)
+        worker = context.Process(target=_work, args=(*self._what, ready, is_ready), name="worker")
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
         try:
             if self._kill_at is None:
                 worker.start()
-                self._workers.append(worker)
+                self._workers[worker] = is_ready
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
 
     def _replace(self, worker: multiprocessing.process.BaseProcess) -> None:
-        self._workers.remove(worker)
+        was_ready = bool(self._workers.pop(worker).value)
+        self._served |= was_ready
         if FOLDER_VARIABLE in os.environ:
             assert worker.pid is not None
             forget_process(worker.pid)
         if self._kill_at is not None:
             return
-        if worker.exitcode == EXIT_NOT_READY:
-            raise ServerError("a worker could not start, as said above")
+        if not was_ready:
+            if not self._served and not any(each.value for each in self._workers.values()):
+                raise ServerError("a worker could not start, as said above")
+            time.sleep(RESTART_SECONDS)
         self._start(None)
 
 
@@ -203,22 +207,27 @@ class _Supervisor:
 
 
 def _work(
-    make_app: Callable[[], Flask], listening: socket.socket, threads: int, ready: Ready | None
+    make_app: Callable[[], Flask],
+    listening: socket.socket,
+    threads: int,
+    ready: Ready | None,
+    is_ready: Any,
 ) -> None:
-    """Be a worker, from the fork to the end."""
+    """Be a worker, from the fork to the end; `is_ready` tells the parent when it can answer."""
     try:
         app = make_app()
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(EXIT_NOT_READY)
+        sys.exit(1)
     except Exception:
         traceback.print_exc()
-        sys.exit(EXIT_NOT_READY)
+        sys.exit(1)
     worker = _Worker(app, listening, threads)
     for number in ENDINGS:
         signal.signal(number, worker.end)
     gc.freeze()  # the model as well
     sys.setswitchinterval(SWITCH_SECONDS)
+    is_ready.value = 1
     if ready is not None:
         ready(app)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
