@@ -81,20 +81,24 @@ def test_a_run_makes_one_version(store: Store) -> None:
 @pytest.mark.skipif(not POSTGRES_URL, reason="POSTGRES_URL names no PostgreSQL")
 def test_a_life_in_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow's own archiving compares a number with a string, which PostgreSQL refuses."""
-    monkeypatch.chdir(tmp_path)
+    work, model = tmp_path / "work", tmp_path / "model"
+    for folder in (work, model):
+        folder.mkdir()
+    (model / "MLmodel").write_text("no digest is taken of nothing")
+    monkeypatch.chdir(work)
     with database_url("postgresql", tmp_path) as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         store = open_store()
         for _ in range(3):
             run_id = begin_run(store, "LogisticRegression", {})
-            register_version(store, run_id, (tmp_path / "model").as_uri(), {})
+            register_version(store, run_id, model.as_uri(), {})
         stage(store, "3", "why")
         force(store, "1", "2", "3")
         assert stages(store) == {"1": "Archived", "2": "Archived", "3": "Production"}
         rollback(store)
         assert stages(store) == {"1": "Archived", "2": "Production", "3": "Archived"}
         assert aliases(store) == {"champion": "2", "previous": "1"}
-    assert not list(tmp_path.iterdir())
+    assert not list(work.iterdir())
 
 
 def test_the_names_of_the_settings_are_used(store: Store) -> None:
