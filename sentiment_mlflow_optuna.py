@@ -257,13 +257,14 @@ def print_summary(
         f"| Test F1={result.test_f1.value:.4f}"
         for result in results
     ]
+    width = max(len(result.algorithm) for result in results)
     lines += ["", "95% interval of the test score:"]
     lines += [
-        f"  {result.algorithm:<18} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
+        f"  {result.algorithm:<{width}} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
         for result in results
     ]
     if any(result.decision for result in results):
-        lines += ["Threshold:", *(f"  {one.algorithm:<18} {one.decision}" for one in results)]
+        lines += ["Threshold:", *(f"  {one.algorithm:<{width}} {one.decision}" for one in results)]
     lines += [
         f"Winner by cross-validation: {choice.result.algorithm}",
         f"  {choice.why}",

@@ -329,7 +329,7 @@ def negation_words(text: str, reach: int = REACH) -> list[Word]:
             left = 0
             continue
         start, end = found.span()
-        for word, first, last in _split(written.lower(), start, end):
+        for word, first, last in _split(written, start, end):
             if word in _CLAUSE_ENDS:
                 left = 0
             if word in NEGATIONS:
@@ -345,17 +345,18 @@ def negation_words(text: str, reach: int = REACH) -> list[Word]:
 
 def _split(written: str, start: int, end: int) -> Iterable[tuple[str, int, int]]:
     """Return the words of a to z that something without a space stands for, with their places."""
-    together = _NOT_LETTER.sub("", written)
+    lowered = written.lower()  # which may be longer: İ becomes two characters
+    together = _NOT_LETTER.sub("", lowered)
     verb = CONTRACTIONS.get(together)
     if verb is not None:
         return (verb, start, end), ("not", start, end)
-    if together == written:
-        return ((written, start, end),) if len(written) > 1 else ()
+    if together == lowered:
+        return ((lowered, start, end),) if len(lowered) > 1 else ()
     parts, at = [], start
     for part in _APOSTROPHE.split(written):
-        word = _NOT_LETTER.sub("", part)
+        word = _NOT_LETTER.sub("", part.lower())
         if len(word) > 1:
-            parts.append((word, at, min(at + len(part), end)))
+            parts.append((word, at, at + len(part)))
         at += len(part) + 1
     return parts
 

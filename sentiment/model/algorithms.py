@@ -1,6 +1,6 @@
 """Define the candidate models: for each algorithm its search space and its estimator.
 
-A fourth algorithm is one function that suggests a `Candidate`, and one line in `ALGORITHMS`. Any
+Another algorithm is one function that suggests a `Candidate`, and one line in `ALGORITHMS`. Any
 classifier will do that has a decision function, or is a multinomial or complement naive Bayes.
 Each function imports its estimator itself: the names of `ALGORITHMS` are options of the command
 line, which must not wait for libraries.
@@ -83,7 +83,7 @@ def suggest_linear_svm(trial: BaseTrial, space: SearchSpace = "published") -> Ca
 
 
 def suggest_nb_logistic_regression(trial: BaseTrial, space: SearchSpace = "published") -> Candidate:
-    """Suggest logistic regression on log-count ratios, of words with marked negations.
+    """Suggest `NBLogisticRegression`, with its own `beta`, of words with marked negations.
 
     `C` 0.2–2 and smoothing `alpha` 0.5–2, both log-uniform; `min_df` 1 or 2; `reach` 0 or 2
     words. Either space is this one: on the real reviews wider ones found nothing better.
@@ -101,7 +101,7 @@ def suggest_nb_logistic_regression(trial: BaseTrial, space: SearchSpace = "publi
         alpha=trial.suggest_float("alpha", 0.5, 2.0, log=True),
         random_state=RANDOM_STATE,
     )
-    cleaner = TextCleaner("negation", reach=trial.suggest_categorical("reach", [0, 2]))
+    cleaner = TextCleaner("negation", reach=trial.suggest_int("reach", 0, 2, step=2))
     return Candidate(vectorizer, model, cleaner)
 
 
@@ -123,8 +123,9 @@ def suggest_candidate(
     """Return the unfitted candidate of a trial, which is asked for the parameters of the space.
 
     These are `C` or `alpha`, `max_features`, `min_df` and `max_df`; in the space `guide` also
-    `ngram_range` ("(1, 1)" or "(1, 2)") and, for logistic regression, `solver`. Raises `ValueError`
-    for an unknown algorithm or space; the message lists the known ones.
+    `ngram_range` ("(1, 1)" or "(1, 2)") and, for logistic regression, `solver`. Of
+    `NBLogisticRegression` they are `C`, `alpha`, `min_df` and `reach`. Raises `ValueError` for an
+    unknown algorithm or space; the message lists the known ones.
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}")
@@ -139,8 +140,8 @@ def build_candidate(
     """Return the candidate that a finished trial had, unfitted, from its recorded parameters.
 
     `params` are a trial's, or those of an MLflow run, which are all strings; names that the space
-    does not suggest, such as `model`, are ignored. Raises `ValueError` for an unknown algorithm or
-    space, or when a parameter of the space is missing.
+    does not suggest, such as `model`, are ignored, but for `beta`. Raises `ValueError` for an
+    unknown algorithm or space, or when a parameter of the space is missing.
     """
     from optuna.trial import FixedTrial
 
@@ -151,7 +152,10 @@ def build_candidate(
         return value
 
     values = {name: number_or_text(value) for name, value in params.items()}
-    return suggest_candidate(algorithm, FixedTrial(values), space)
+    candidate = suggest_candidate(algorithm, FixedTrial(values), space)
+    fixed = {"beta"} & values.keys() & candidate.model.get_params().keys()
+    candidate.model.set_params(**{name: values[name] for name in fixed})
+    return candidate
 
 
 def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | int | float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from numbers import Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils._param_validation import Interval
 
 from sentiment.metrics import Bools, Floats
 
@@ -20,11 +22,12 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
     and `n` count the positive and the negative texts that have it, `|.|` sums over all terms. A
     term that says much of the class gets a large value, which the penalty then shrinks less (Wang &
     Manning 2012, "Baselines and bigrams: simple, good sentiment and topic classification"). They
-    weigh ones; here it is whatever values the vectorizer gives.
+    apply it to presence (0 or 1), this class to the vectorizer's values.
 
-    As theirs, the weights are a mixture: `beta` of what was fitted, and the rest of their mean
-    size, which is naive Bayes. Fitted weights of rare terms say little, and naive Bayes' are steady
-    there. A logistic regression on the mixture alone then sets its scale and its boundary.
+    As in their paper, each weight is `beta` times the fitted one plus `1 - beta` times the mean
+    size of all. The second part alone is naive Bayes, which is steady for rare terms, where a
+    fitted weight says little. A logistic regression on the mixture then sets its scale and its
+    boundary.
 
     A fitted one is linear in the terms' own values: the ratio is folded into `coef_`. So it is one
     weight a term, and predicts as `LogisticRegression` does.
@@ -41,6 +44,12 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
         As in `LogisticRegression`.
 
     """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **LogisticRegression._parameter_constraints,
+        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "beta": [Interval(Real, 0, 1, closed="both")],
+    }
 
     def __init__(
         self,
@@ -66,13 +75,10 @@ class NBLogisticRegression(LogisticRegression):  # type: ignore[misc]  # scikit-
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit on values of at least 0, shape (n, terms), and labels of two classes.
 
-        Raises `ValueError` for other values, for another number of classes, unless `alpha` is above
-        0, and unless `beta` is from 0 to 1.
+        Raises `ValueError` for other values, for another number of classes, and for a parameter out
+        of its range.
         """
-        if not self.alpha > 0:
-            raise ValueError(f"alpha {self.alpha}: expected a smoothing above 0")
-        if not 0 <= self.beta <= 1:
-            raise ValueError(f"beta {self.beta}: expected a share from 0 to 1")
+        self._validate_params()
         matrix, labels = csr_matrix(X, dtype=np.float64, copy=True), np.asarray(y)
         matrix.eliminate_zeros()
         classes = np.unique(labels)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -59,7 +59,8 @@ class FoldMatrices:
     """Stratified folds of texts, whose TF-IDF matrices are cut from shared counts.
 
     `labels`, shape (n,), are 0 or 1, and `random_state` seeds the shuffling of `StratifiedKFold`.
-    Up to `n_jobs` folds are fitted at once, by default as many as there are processors. Threads may
+    Up to `n_jobs` folds are fitted at once, by default as many as there are processors. `cleaned`
+    are the texts as cleaners leave them, by the `repr` of these, where that is known. Threads may
     share it; they take turns. Raises `ValueError` when texts and labels differ in number, or no
     class has `n_splits` members.
     """
@@ -71,6 +72,7 @@ class FoldMatrices:
         n_splits: int = 5,
         random_state: int = 42,
         n_jobs: int | None = None,
+        cleaned: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if len(texts) != len(labels):
             raise ValueError(f"{len(texts)} texts but {len(labels)} labels: give one for each")
@@ -79,6 +81,7 @@ class FoldMatrices:
         splitter = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
         self._parts: list[tuple[Ints, Ints]] = list(splitter.split(self._texts, self._labels))
         self._workers = min(n_jobs or os.cpu_count() or 1, n_splits)
+        self._cleaned = {**(cleaned or {})}
         self._counted: dict[str, Matrix] = {}
         self._counts: dict[str, Counts] = {}
         self._kept: OrderedDict[Any, list[FoldMatrix]] = OrderedDict()
@@ -172,8 +175,9 @@ class FoldMatrices:
         analysis = repr((cleaner, sorted(params.items())))
         if analysis not in self._counts:
             if analysis not in self._counted:
-                texts = self._texts if cleaner is None else cleaner.transform(self._texts)
-                self._counted[analysis] = CountVectorizer(**params).fit_transform(texts)
+                self._counted[analysis] = CountVectorizer(**params).fit_transform(
+                    self._cleaned_by(cleaner)
+                )
                 self._counted[analysis].sort_indices()
             self._counts[analysis] = self._sums(self._counted[analysis])
         counts = self._counts[analysis]
@@ -196,6 +200,14 @@ class FoldMatrices:
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return self._kept[key]
+
+    def _cleaned_by(self, cleaner: TextCleaner | None) -> Sequence[str]:
+        if cleaner is None:
+            return self._texts
+        name = repr(cleaner)
+        if name not in self._cleaned:
+            self._cleaned[name] = cleaner.transform(self._texts)
+        return self._cleaned[name]
 
     def _sums(self, matrix: Any) -> Counts:
         parts = [matrix[train] for train, _ in self._parts]

@@ -378,9 +378,8 @@ def _score_split(
         except ValueError as error:  # such as that no terms remain
             raise _untrainable(one, error) from None
         if not scores:
-            matched, found = predicted, int(((predicted == 0) & (truth == 0)).sum())
-        else:
-            matched = labels_at_recall(decisions, truth, found)
+            found = int(((predicted == 0) & (truth == 0)).sum())
+        matched = labels_at_recall(decisions, truth, found)  # of A too: its cut is as tight
         matrix = confusion(truth, predicted)
         scores.append(
             {

@@ -153,7 +153,8 @@ def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
 
 def folds_of(data: PreparedReviews, jobs: int | None = None) -> FoldMatrices:
     """Return the five folds of the training part, of which `jobs` are fitted at once."""
-    return FoldMatrices(data.split.train_texts, data.split.y_train, n_jobs=jobs)
+    known = {repr(TextCleaner()): data.cleaned_train}
+    return FoldMatrices(data.split.train_texts, data.split.y_train, n_jobs=jobs, cleaned=known)
 
 
 def evaluate(
@@ -342,10 +343,7 @@ def version_tags(store: Store, run_id: str) -> dict[str, str]:
     run = store.client.get_run(run_id).data
     scores = {name: run.metrics[name] for name in ("cv_f1_macro", "test_f1") if name in run.metrics}
     return {
-        **{
-            name: run.params[name]
-            for name in ("model", "cleaning", "cleaning_fingerprint", "split")
-        },
+        **{name: run.params[name] for name in VERSION_PARAMETERS},
         **{name: f"{value:.6f}" for name, value in scores.items()},
         **{name: run.tags[TAG + name] for name in VERSION_TAGS},
         "cleaning_packages": cleaning_packages(),
@@ -381,9 +379,10 @@ def training_fingerprint(
     """
     parameters = [
         sorted((name, str(value)) for name, value in part.get_params(deep=False).items())
-        for part in (candidate.vectorizer, candidate.model, candidate.cleaner)
+        for part in (candidate.vectorizer, candidate.model)
     ]
     cleaning = cleaning_fingerprint(candidate.cleaner.cleaning)
     followed = [data_digest, split, parameters, cleaning, MODEL_VERSION, str(rule)]
     followed += [] if decision == OWN else [str(decision)]
+    followed += [] if candidate.cleaner.cleaning == "guide" else [repr(candidate.cleaner)]
     return hashlib.sha256(json.dumps(followed).encode()).hexdigest()[:16]

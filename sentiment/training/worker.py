@@ -97,7 +97,8 @@ class Worker:
             result, error = self._connection.recv()
         except (EOFError, ConnectionResetError):  # reset: it left something unread
             raise SearchError(
-                "the process that writes the models was killed; --resume carries the pass on"
+                "the process that writes the models was killed; --resume carries the pass on, or "
+                "--join where it is shared"
             ) from None
         if error is not None:
             raise error

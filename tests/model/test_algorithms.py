@@ -110,6 +110,11 @@ def test_a_trial_can_be_rebuilt_from_what_it_logged(algorithm: str, space: Searc
     assert rebuilt.cleaner.get_params() == drawn.cleaner.get_params()
 
 
+def test_a_version_of_another_mixture_keeps_it() -> None:
+    params = {"C": "1.0", "alpha": "1.0", "beta": "0.8", "min_df": "1", "reach": "2"}
+    assert build_candidate("NBLogisticRegression", params).model.beta == 0.8
+
+
 def test_what_is_logged() -> None:
     params = {**RECORDED, "ngram_range": "(1, 1)", "solver": "lbfgs"}
     candidate = build_candidate("LogisticRegression", params, "guide")

@@ -77,8 +77,8 @@ def test_it_can_be_cloned_with_its_parameters() -> None:
 @pytest.mark.parametrize(
     ("settings", "values", "labels", "message"),
     [
-        ({"alpha": 0}, VALUES, LABELS, "alpha 0: expected a smoothing above 0"),
-        ({"beta": 1.5}, VALUES, LABELS, "beta 1.5: expected a share"),
+        ({"alpha": 0}, VALUES, LABELS, "'alpha' parameter"),
+        ({"beta": 1.5}, VALUES, LABELS, "'beta' parameter"),
         ({}, -VALUES, LABELS, "negative values"),
         ({}, VALUES, np.ones(6), "1 classes: expected two"),
     ],

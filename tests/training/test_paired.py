@@ -75,6 +75,9 @@ def test_scores_and_interval_are_those_of_plain_pipelines(loaded: LoadedReviews)
             assert scores[AUC] == pytest.approx(above / pairs, abs=1e-12)
             precision = average_precision_score(1 - truth, -values)
             assert scores[PRECISION] == pytest.approx(precision, abs=1e-12)
+    alike = compare((a, a), loaded, splits=2, seed=7)
+    for metric in alike.results[0].scores[0]:  # at the same recall as well
+        assert alike.values(metric)[0].tolist() == alike.values(metric)[1].tolist()
     ahead = np.subtract(f1[1], f1[0])
     assert found.difference("f1_macro").value == pytest.approx(ahead.mean(), abs=1e-12)
     # Nadeau & Bengio 2003, equation 9, and Student's t with 2 degrees of freedom
