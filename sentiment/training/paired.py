@@ -63,7 +63,7 @@ TITLES = {
     "recall_negative": "recall of negative",
     AUC: "ROC AUC",
     PRECISION: "average precision of negative",
-    MATCHED: "macro-F1, B at A's recall of negative",
+    MATCHED: "macro-F1 at A's recall of negative",
 }
 Outcome = Literal["better", "worse", "not told apart"]  # B, beside A
 # by the side of 0 on which the interval lies; 0: on both
