@@ -36,30 +36,42 @@ def write_latest(store: Store, page: str, report: str) -> None:
 def read_latest(store: Store) -> tuple[str, str] | None:
     """Return page and report of the last check; None if there is none."""
     if store.artifacts is not None:
-        file = store.home / LATEST / "latest.html"
-        try:
-            return file.read_text("utf-8"), file.with_suffix(".json").read_text("utf-8")
-        except OSError:
-            return None
+        return read_beside(store.home)
+    run_id = newest_run(store)
+    return None if run_id is None else read_run(store, run_id)
+
+
+def read_beside(home: Path) -> tuple[str, str] | None:
+    """Return page and report that lie beside a store of this machine; None if there are none."""
+    file = home / LATEST / "latest.html"
+    try:
+        return file.read_text("utf-8"), file.with_suffix(".json").read_text("utf-8")
+    except OSError:
+        return None
+
+
+def newest_run(store: Store) -> str | None:
+    """Return the id of the newest run of a check; None if there is none."""
     ledger = store.client.get_experiment_by_name(store.settings.experiment(store.settings.ledger))
-    checks = (
-        []
-        if ledger is None
-        else store.client.search_runs(
-            [ledger.experiment_id],
-            f"tags.`{KIND}` = '{DRIFT}' and attributes.status = '{FINISHED}'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-        )
+    if ledger is None:
+        return None
+    checks = store.client.search_runs(
+        [ledger.experiment_id],
+        f"tags.`{KIND}` = '{DRIFT}' and attributes.status = '{FINISHED}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
     )
+    return str(checks[0].info.run_id) if checks else None
+
+
+def read_run(store: Store, run_id: str) -> tuple[str, str]:
+    """Return page and report of this run. Raises whatever the place of its artifacts does."""
     with tempfile.TemporaryDirectory() as folder:
-        for run in checks:
-            page, report = (
-                Path(store.client.download_artifacts(run.info.run_id, name, folder))
-                for name in (PAGE, REPORT)
-            )
-            return page.read_text("utf-8"), report.read_text("utf-8")
-    return None
+        page, report = (
+            Path(store.client.download_artifacts(run_id, name, folder)).read_text("utf-8")
+            for name in (PAGE, REPORT)
+        )
+    return page, report
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -15,15 +15,12 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from sentiment.data.labels import CLASS_NAMES, GUIDES
-from sentiment.drift.latest import read_latest
 from sentiment.errors import TrackingError
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import render_ab
-from sentiment.serving.config import ServingConfig
 from sentiment.serving.metrics import CONTENT_TYPE
 from sentiment.serving.schemas import Json, RequestChecks, RequestError
 from sentiment.serving.service import Answer, Service, digest
-from sentiment.tracking.store import store_errors
 
 # Both ways of giving the token: programs send it as a bearer's, a browser asks for a password
 CHALLENGES = ('Bearer realm="sentiment"', 'Basic realm="sentiment", charset="UTF-8"')
@@ -182,7 +179,7 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
         """Return the report of the store's last drift check; browsers get a page."""
         arms = service.watcher.arms
         answers_now = None if arms is None else arms.champion.version
-        return _last_check(config, answers_now, as_page=prefers_html(request))
+        return _last_check(service, answers_now, as_page=prefers_html(request))
 
     @api.add("/metrics", media=("text/plain",), guarded=True)
     def metrics() -> Response:
@@ -198,23 +195,26 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     return api
 
 
-def _last_check(config: ServingConfig, answers_now: str | None, *, as_page: bool) -> Response:
+def _last_check(service: Service, answers_now: str | None, *, as_page: bool) -> Response:
     """Return the last drift check, with its age and the version that answers now."""
     try:
-        with store_errors():
-            last = read_latest(config.open_store())
+        last = service.last_check()
+        if last is None:
+            raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK)
+        page, report = last[0], orjson.loads(last[1])
+        made, checked = datetime.fromisoformat(report["checked_at"]), report["version"]
+        age = (datetime.now(UTC) - made).total_seconds()
     except TrackingError:
         away = "the tracking store does not answer"
         raise RequestError(503, away, "/drift", "a later try") from None
-    if last is None:
-        raise RequestError(404, "no drift check was made here", "/drift", NO_CHECK)
-    page, report = last[0], orjson.loads(last[1])
-    age = (datetime.now(UTC) - datetime.fromisoformat(report["checked_at"])).total_seconds()
+    except (ValueError, LookupError, TypeError):  # nothing that `sentiment drift` wrote
+        broken = "the last drift check cannot be read"
+        raise RequestError(503, broken, "/drift", NO_CHECK) from None
     if not as_page:
         return _json({**report, "age_seconds": round(age), "answers_now": answers_now})
-    notice = DRIFT_AGE.format(version=report["version"], age=_age(age))
-    if answers_now not in (None, report["version"]):
-        notice = DRIFT_OF_OTHER.format(checked=report["version"], now=answers_now) + notice
+    notice = DRIFT_AGE.format(version=checked, age=_age(age))
+    if answers_now not in (None, checked):
+        notice = DRIFT_OF_OTHER.format(checked=checked, now=answers_now) + notice
     return Response(page.replace("<main>", f"<main>{notice}", 1), mimetype="text/html")
 
 

@@ -39,12 +39,14 @@ POLICY = (
 )
 # The page of a drift check is one file with its style inside, of which it names the digest itself
 DRIFT_POLICY = POLICY.replace("style-src 'self'", "style-src 'unsafe-inline'")
-HEADERS = {
+HEADERS = {  # of every answer
+    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+NOT_KEPT = {"Cache-Control": "no-store"}  # of all but our own files
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")  # methods that change nothing
 PREFLIGHT_SECONDS = "600"  # that a browser may remember what another origin may do
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # of all paths, as a proxy may name it
@@ -93,11 +95,11 @@ def _watch_requests(app: Flask, metrics: ServingMetrics) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
-        policy = DRIFT_POLICY if request.endpoint == "api.drift" else POLICY
-        response.headers["Content-Security-Policy"] = policy
         response.headers.update(HEADERS)
+        if request.endpoint == "api.drift":
+            response.headers["Content-Security-Policy"] = DRIFT_POLICY
         if request.endpoint != "static":
-            response.headers["Cache-Control"] = "no-store"
+            response.headers.update(NOT_KEPT)
         route = "other" if request.url_rule is None else request.url_rule.rule
         seconds = time.perf_counter() - g.begun
         metrics.count_request(route, request.method, response.status_code, seconds)

@@ -24,6 +24,7 @@ from sentiment.tracking.store import (
     PROJECT_VARIABLE,
     Settings,
     Store,
+    named_elsewhere,
     open_existing_store,
 )
 
@@ -131,6 +132,11 @@ class ServingConfig:
     def home(self) -> Path:
         """The folder of the log by default, and of the last drift check."""
         return self.settings.home(self.folder)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is in `folder`, not where `MLFLOW_TRACKING_URI` says."""
+        return self.store is not None or named_elsewhere(self.folder / "mlflow.db") is None
 
     def open_log(self) -> PredictionLog:
         """Open the prediction log. Raises `PredictionLogError`."""

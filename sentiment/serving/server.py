@@ -36,6 +36,7 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
 
 from sentiment.errors import ServerError, UserError, raise_if_interrupted
+from sentiment.serving.app import HEADERS, NOT_KEPT
 from sentiment.serving.metrics import FOLDER_VARIABLE, forget_process
 
 GRACE_SECONDS = 30  # for open requests after SIGTERM; a full batch takes a few
@@ -50,8 +51,9 @@ FILES = 3  # a connection may have: itself, a long body, a long answer
 OTHER_FILES = 100
 HEAD_BYTES = 16 * 2**10  # twice what servers usually take
 # A body that is too large is still read so far: a client that is sending does not listen, and would
-# find the connection broken instead of the answer
-READ_ON = 16 * 2**20
+# find the connection broken instead of the answer. No further, since it lies on the disk meanwhile,
+# and all connections may send one
+READ_ON = 2**20
 BACKLOG = 1024
 # Python's own 5 ms between threads let a review wait for a batch at each of its steps
 SWITCH_SECONDS = 0.0005
@@ -239,16 +241,24 @@ class _Worker:
     """A waitress that neither waits for its clients for ever nor runs out of connections."""
 
     def __init__(self, app: Flask, listening: socket.socket, threads: int) -> None:
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a full queue is no error
-        self._connections, self._parent = _room(), os.getppid()
+        # neither a full queue nor that all connections are taken is an error
+        logging.getLogger("waitress").setLevel(logging.ERROR)
+        # By now it may have been killed; `getppid` would name another
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        self._connections, self._parent = _room(), parent.pid
         self._look_at, self._end_at = 0.0, float("inf")
         self.server = create_server(
             app,
             sockets=[listening],
             threads=threads,
             backlog=BACKLOG,
-            # never reached, unless each of them has an open request
-            connection_limit=self._connections + OTHER_FILES // 2,
+            # Where `_accept_all` ends: who waits would wake the worker without end. Waitress counts
+            # the listening socket and its trigger as well
+            connection_limit=self._connections + 2,
+            # Never reached: a thread would wait there, without end, for its client to read an
+            # answer before the request that follows. What is not read lies on the disk
+            outbuf_high_watermark=2**40,
             asyncore_use_poll=True,  # `select` ends at 1,024 files
             cleanup_interval=0,  # `_look_after` is called each time before waitress waits
             # notices that a client left while its request waits for a thread
@@ -283,7 +293,7 @@ class _Worker:
         if now < self._look_at and len(channels) < self._connections and not ending:
             return
         self._look_at = now + 1.0
-        waiting = [channel for channel in channels.values() if not channel.requests]
+        waiting = [channel for channel in [*channels.values()] if not channel.requests]
         for channel in waiting:
             if channel.deadline < now:
                 channel.give_up()
@@ -382,7 +392,8 @@ class _Refusal(ErrorTask):  # type: ignore[misc]
         error = {"error": reason.lower(), "where": where, "expected": expected}
         body = json.dumps(error).encode()
         self.status = f"{code} {reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
+        headers = {"Content-Type": "application/json", **HEADERS, **NOT_KEPT}
+        self.response_headers.extend(headers.items())
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -411,6 +422,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         """Answer a request, in a thread."""
+        self.deadline = self.waits_since = float("inf")  # it is our turn
         super().service()
         self._idle = True
         self._wait(ANSWER_SECONDS if self.total_outbufs_len else KEEP_ALIVE_SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import secrets
 import threading
 import time
@@ -17,8 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sentiment.ab.comparison import CHALLENGER, CHAMPION, SHADOW, assign_arm
-from sentiment.errors import PredictionLogError
-from sentiment.model.predictor import LoadedVersion, Prediction
+from sentiment.drift.latest import newest_run, read_beside, read_run
+from sentiment.errors import PredictionLogError, TrackingError
+from sentiment.model.predictor import LoadedVersion, Prediction, one_line
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
 from sentiment.predictions.writer import Feedback, FeedbackWriter, LogWriter, Outcome
 from sentiment.serving.ab_results import Comparisons
@@ -34,6 +36,8 @@ PATIENCE = 2.0  # seconds `close` waits for old rows to be deleted; the thread i
 # Requests of the largest size that may wait for the log before rows are dropped
 LARGEST_WAITING = 3
 DAY_SECONDS = 86_400.0
+
+_log = logging.getLogger(__name__)
 
 
 class NotReadyError(RuntimeError):
@@ -78,6 +82,8 @@ class Service:
         self._key, self._count = secrets.token_bytes(32), itertools.count()  # for request ids
         self._closing = threading.Event()
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
+        # `last_check` on a tracking server; None until that has answered
+        self._checks: tuple[tuple[str, str] | None] | None = None
 
     def start(self) -> None:
         """Load the versions and start the threads; a version that will not load is no error."""
@@ -85,6 +91,8 @@ class Service:
         self.feedback.start()
         self.watcher.start()
         self._upkeep.start()
+        if not self.config.is_local:
+            threading.Thread(target=self._follow_checks, name="drift-checks", daemon=True).start()
 
     def close(self) -> None:
         """Stop watching, write the rest of the log, and close it; a second call does nothing."""
@@ -150,6 +158,18 @@ class Service:
         recent = abs(age) <= WRITTEN_AFTER
         return self.feedback.keep(Feedback(request_id, position, label, rating, now, recent))
 
+    def last_check(self) -> tuple[str, str] | None:
+        """Return page and report of the store's last drift check; None if there is none.
+
+        Waits for no tracking server: what one has is known `refresh_seconds` later, and kept while
+        it is away. Raises `TrackingError` when it never answered.
+        """
+        if self.config.is_local:
+            return read_beside(self.config.home)
+        if self._checks is None:
+            raise TrackingError("the tracking store does not answer")
+        return self._checks[0]
+
     def new_id(self) -> str:
         """Return 32 hexadecimal digits: the time in milliseconds and 80 bits of a hash.
 
@@ -208,6 +228,27 @@ class Service:
                 with suppress(PredictionLogError):  # away just now: in an hour, then
                     self.log.retire(time.time() - days * DAY_SECONDS)
             if self._closing.wait(UPKEEP_SECONDS):
+                return
+
+    def _follow_checks(self) -> None:
+        """Hold the last drift check of a tracking server, in a thread of its own.
+
+        Such a server may let it wait for a minute, and the upkeep is not to wait as well.
+        """
+        store, held, problem = None, None, ""
+        while True:
+            try:
+                store = store or self.config.open_store()
+                run_id = newest_run(store)
+                if self._checks is None or run_id != held:
+                    self._checks = (None if run_id is None else read_run(store, run_id),)
+                    held = run_id
+                problem = ""
+            except Exception as error:  # whatever the libraries of the places of artifacts raise
+                store, before, problem = None, problem, one_line(error)
+                if not before:
+                    _log.warning("the last drift check cannot be read: %s", problem)
+            if self._closing.wait(self.config.refresh_seconds):
                 return
 
 

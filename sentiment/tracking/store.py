@@ -258,7 +258,7 @@ def open_existing_store(
     """
     settings = Settings(project)
     database = (PROJECT if folder is None else Path(folder).resolve()) / "mlflow.db"
-    if (folder is not None or not _named(database)) and not database.exists():
+    if (folder is not None or not named_elsewhere(database)) and not database.exists():
         raise TrackingError(
             f"{database}: no such store; run sentiment_mlflow_optuna.py --promote, or name "
             "another with --store"
@@ -266,8 +266,8 @@ def open_existing_store(
     return _open(folder, settings, to_write=to_write)
 
 
-def _named(database: Path) -> str | None:
-    """Return the store that the environment names, None where that is this database or none."""
+def named_elsewhere(database: Path) -> str | None:
+    """Return the store that the environment names; None where that is this database or none."""
     named = os.environ.get("MLFLOW_TRACKING_URI")
     return None if named == f"sqlite:///{database}" else named or None
 
@@ -276,7 +276,7 @@ def _open(folder: str | Path | None, settings: Settings, *, to_write: bool) -> S
     keep_private()
     home = Path(folder).resolve() if folder is not None else PROJECT
     database = home / "mlflow.db"
-    named = None if folder is not None else _named(database)
+    named = None if folder is not None else named_elsewhere(database)
     uri = named or sqlite_url(database)
     writable = named is not None or not database.exists() or _may_write(database)
     if to_write and not writable:

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -35,6 +36,7 @@ from sentiment.ab.comparison import assign_arm
 from sentiment.data.labels import LabelRule
 from sentiment.drift import LATEST
 from sentiment.drift.page import render_page
+from sentiment.drift.runs import log_check
 from sentiment.errors import PredictionLogError
 from sentiment.predictions.log import running_comparison
 from sentiment.serving.config import Limits
@@ -502,6 +504,46 @@ def test_the_last_drift_check_says_whose_and_how_old_it_is(
         else:
             assert warned is not None
             assert "Version 1 answers" in warned[1] and "of version 3" in warned[1]
+    (folder / "latest.json").write_text('{"checked_at": 5}', encoding="utf-8")
+    is_error(client.get("/drift"), 503)
     (policy,) = page.headers.getlist("Content-Security-Policy")
     assert "script-src 'self'" in policy and "style-src 'unsafe-inline'" in policy
     assert "frame-ancestors 'none'" in policy and "form-action 'self'" in policy
+
+
+def test_the_last_drift_check_of_a_tracking_server_is_held_while_that_is_away(
+    store: Store,
+    tmp_path: Path,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A new one is seen soon, and no request opens the store."""
+    copy = copy_store(store, tmp_path / "store")
+    remote = replace(copy, artifacts=None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", copy.uri)
+    client = start(store=None, refresh_seconds=0.1)
+    wait_until(lambda: client.get("/drift").status_code == 404)
+    for verdict in ("steady", "drifted"):
+        found = log_check(remote, check_of(BY_VERDICT[verdict]))
+        wait_until(lambda: client.get("/drift").get_json().get("run_id") == found.run_id)  # noqa: B023
+    opened = list[str]()
+
+    def away(*_: Any, **__: Any) -> Any:
+        opened.append(threading.current_thread().name)
+        raise OSError("postgresql://kilroy:hunter2@db/x does not answer")
+
+    for name in ("newest_run", "read_run"):
+        monkeypatch.setattr(f"sentiment.serving.service.{name}", away)
+    wait_until(lambda: len(opened) > 2)
+    assert client.get("/drift").get_json()["run_id"] == found.run_id
+    assert set(opened) == {"drift-checks"}
+    assert caplog.text.count("the last drift check cannot be read") == 1
+    assert "hunter2" not in caplog.text
+
+
+def test_a_tracking_server_that_never_answered_is_no_fault_of_the_server(
+    store: Store, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    is_error(start(store=None).get("/drift"), 503)

@@ -21,6 +21,7 @@ from support.serving import wait_until
 
 from sentiment.errors import ServerError, ServingConfigError
 from sentiment.serving import server
+from sentiment.serving.app import HEADERS
 from sentiment.serving.server import Listener, run_server
 
 BIG = 30_000_000  # bytes, far more than the system keeps for a client
@@ -52,6 +53,10 @@ def small_app(tmp_path: Path) -> Callable[[], Flask]:
         def pid() -> str:
             return str(os.getpid())
 
+        @app.get("/cpu")
+        def cpu() -> str:
+            return str(time.process_time())
+
         @app.get("/big")
         def big() -> Response:
             return Response(bytes(BIG))
@@ -61,6 +66,11 @@ def small_app(tmp_path: Path) -> Callable[[], Flask]:
             (tmp_path / "slow began").touch()
             time.sleep(1.5)
             return "done"
+
+        @app.get("/slow-and-big")
+        def slow_and_big() -> Response:
+            slow()
+            return big()
 
         @app.post("/length")
         def length() -> str:
@@ -181,6 +191,38 @@ def test_who_does_not_read_an_answer_holds_no_thread_and_is_left(serve: Serve) -
     assert len(served.ask(GET % b"big")[1]) == BIG  # who reads gets all of it
 
 
+def test_who_asks_again_and_does_not_read_holds_no_thread(serve: Serve, tmp_path: Path) -> None:
+    served = serve(threads=1)
+    deaf = served.connect(GET % b"slow-and-big")
+    wait_until((tmp_path / "slow began").exists)
+    deaf.sendall(GET % b"pid")
+    begun = time.monotonic()
+    assert served.pid()
+    assert time.monotonic() - begun < 1.5 + LATE
+    time.sleep(DEADLINE + 1.5)
+    assert closed_after(deaf) < LATE
+
+
+def test_who_comes_when_all_are_busy_waits_and_costs_nothing(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS", 5)
+    served = serve(threads=5)
+    first = served.connect(GET % b"cpu")
+    used = float(answer(first)[1])
+    first.close()
+    busy = [served.connect(GET % b"slow") for _ in range(5)]
+    time.sleep(0.2)
+    late = served.connect(GET % b"cpu")
+    for client in busy:
+        assert answer(client) == (200, b"done")
+        client.close()
+    status, now = answer(late)
+    assert status == 200
+    assert float(now) - used < 0.5  # of the second and more that it waited
+    assert capfd.readouterr().err == ""
+
+
 def test_a_crowd_throws_out_its_own(serve: Serve) -> None:
     served = serve()
     crowd = [served.connect(b"GET") for _ in range(60)]
@@ -229,6 +271,10 @@ def test_odd_requests_are_answered(serve: Serve, capfd: pytest.CaptureFixture[st
     served = serve()
     for data, status in ODD:
         assert served.ask(data)[0] == status, data[:80]
+    refused = HTTPResponse(served.connect(ODD[0][0]))
+    refused.begin()
+    expected = {**HEADERS, "Cache-Control": "no-store"}
+    assert {name: refused.headers[name] for name in expected} == expected
     assert capfd.readouterr().err == ""
 
 

@@ -162,7 +162,7 @@ def put_into_production(store: Store, version: str) -> None:
 
 
 @contextmanager
-def running_app(store: Store, folder: Path, **config: Any) -> Iterator[Flask]:
+def running_app(store: Store, folder: Path, /, **config: Any) -> Iterator[Flask]:
     """An app on the store, with its log in the folder and no token; closed afterwards."""
     base = {"store": str(store.folder), "log_url": f"sqlite:///{folder / 'log.db'}", "token": None}
     app = create_app({**base, **config})
