@@ -299,7 +299,7 @@ class _Worker:
                 channel.give_up()
         if len(channels) >= self._connections:
             waiting.sort(key=lambda channel: channel.waits_since)
-            for channel in waiting[: self._connections // 10]:
+            for channel in waiting[: max(1, self._connections // 10)]:
                 channel.hang_up()
         if os.getppid() != self._parent:  # killed, and nobody will tell us to end
             self.end(0, None)
