@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from sentiment.data.tables import Table, cells, shown_names
 from sentiment.errors import ReviewDataError
@@ -124,7 +124,7 @@ def _delimited_target(
         delimiter = "\t" if kind.startswith(".tsv") else ","
         # For people all texts are quoted: a spreadsheet may separate by ";", a tab or "|" as well,
         # and what follows one in a review would be a cell of its own.
-        quoting = csv.QUOTE_MINIMAL if guard is None else csv.QUOTE_NONNUMERIC
+        quoting: Literal[0, 2] = csv.QUOTE_MINIMAL if guard is None else csv.QUOTE_NONNUMERIC
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n", quoting=quoting)
         writer.writerow(written(names))
         # floats keep all their bits
