@@ -5,6 +5,7 @@
     ├── ReviewDataError          a file of reviews cannot be used as it is, or not be written
     │   └── ReviewReadError      it is there and could not be read just now: trying again may help
     ├── TrackingError            the MLflow store cannot be opened, or did not do it
+    │   ├── OutOfReachError      a model's files cannot be fetched
     │   └── VersionError         a version cannot be compared with another
     ├── CalibrationError         a model cannot be served as it was scored
     ├── ServingError             a version cannot be served
@@ -99,6 +100,10 @@ class ReviewReadError(ReviewDataError):
 
 class TrackingError(UserError):
     """The tracking store cannot be used."""
+
+
+class OutOfReachError(TrackingError):
+    """The files of a model cannot be fetched, which says nothing of them."""
 
 
 class VersionError(TrackingError):

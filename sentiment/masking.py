@@ -52,14 +52,20 @@ ADDRESSES = (
     "https_proxy",
 )
 HOOKS = (ALERTS,)
+PAIRS = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")  # USER:PASSWORD
+USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"  # such a pair in two
+KNOWN = (*SECRETS, *ADDRESSES, *HOOKS, USER)
 MASK = "…"
-# A shorter one is masked as a word of its own only: `test` must not be cut out of `test_f1`.
+# A shorter one, or one of letters alone, is masked as a word of its own only: `test` must not be
+# cut out of `test_f1`, nor `postgres` out of `postgresql`.
 LONG = 8
-ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s'\"]+)")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+ADDRESS = re.compile(rf"({SCHEME.pattern})://([^\s'\"]+)")
 _NAMES = r"[\w.-]*(?:pass|pwd|token|secret|key|sig|auth|credential)[\w.-]*"
 # What looks like a secret in any address: all before an @, and options of such a name
 _USER = re.compile(r"(?<=//)[^\s/@'\"]+(?=@)")
-_OPTION = re.compile(rf"([?&;]{_NAMES}=)[^\s&;'\"#)]+", re.IGNORECASE)
+# A semicolon begins the next one only where a name follows; SQLAlchemy takes it for a value's part
+_OPTION = re.compile(rf"([?&;]{_NAMES}=)(?:[^\s&;'\"#)]|;(?![\w.-]+=))+", re.IGNORECASE)
 _AT_SENDERS = re.compile(r"[/@:?&=#,]")  # parts an address of a webhook
 
 _told: set[str] = set()
@@ -68,7 +74,7 @@ _told: set[str] = set()
 def remember(*texts: str) -> None:
     """Learn the secrets of all addresses in these texts, such as the words of a command line."""
     for text in texts:
-        for scheme, rest in ADDRESS.findall(text):
+        for scheme, rest in _addresses(text):
             _told.update(_of_address(scheme, rest))
 
 
@@ -80,12 +86,12 @@ def remember_secret(secret: str) -> None:
 def remember_variable(name: str, value: str) -> None:
     """Learn the secrets of a variable whose value came from a file."""
     given = {name: value}
-    _told.update(_of_environment(tuple(map(given.get, (*SECRETS, *ADDRESSES, *HOOKS)))))
+    _told.update(_of_environment(tuple(map(given.get, KNOWN))))
 
 
 def mask(text: str) -> str:
     """Return the text with `…` for each secret. Mask first, and cut it afterwards."""
-    _told.update(_of_environment(tuple(map(os.environ.get, (*SECRETS, *ADDRESSES, *HOOKS)))))
+    _told.update(_of_environment(tuple(map(os.environ.get, KNOWN))))
     if _told:
         text = _pattern(frozenset(_told)).sub(MASK, text)
     if "@" in text:
@@ -144,6 +150,8 @@ class _Masked:
 
 
 def _mask_record(record: logging.LogRecord) -> None:
+    if record.stack_info:
+        record.stack_info = mask(record.stack_info)
     try:
         said = record.getMessage()
     except Exception:  # whoever formats it will say that arguments are missing
@@ -154,6 +162,23 @@ def _mask_record(record: logging.LogRecord) -> None:
         trace = logging.Formatter().formatException(record.exc_info)
         if (masked := mask(trace)) != trace:
             record.exc_text = masked  # which formatters take in place of the exception
+
+
+def _addresses(text: str) -> Iterator[tuple[str, str]]:
+    """Yield scheme and rest of the addresses in a text, and of the text as one whole address.
+
+    Only as a whole has it a password with a quotation mark or a blank.
+    """
+    yield from ADDRESS.findall(text)
+    scheme, found, rest = text.strip().partition("://")
+    scheme = scheme.rpartition("=")[2]  # of `--log-url=…`
+    if found and SCHEME.fullmatch(scheme):
+        yield scheme, rest
+
+
+def _basic(pair: str) -> str:
+    """Return USER:PASSWORD as HTTP's basic authentication sends it."""
+    return base64.b64encode(pair.encode("utf-8", "replace")).decode()
 
 
 def _of_address(scheme: str, rest: str) -> Iterator[str]:
@@ -167,14 +192,15 @@ def _of_address(scheme: str, rest: str) -> Iterator[str]:
         user, colon, password = place.rpartition("@")[0].partition(":")
         if colon and password:
             yield password
-            yield base64.b64encode(unquote(f"{user}:{password}").encode()).decode()
+            yield _basic(unquote(f"{user}:{password}"))
             parts = re.split(r"[/@:?#]", unquote(password))
             yield from (part for part in parts if len(part) > 1)
         elif user and place == proper and scheme.startswith("http"):
             yield user  # a token
-    for name, value in re.findall(r"[?&;]([^=&;]+)=([^&;#]+)", rest):
-        if re.fullmatch(_NAMES, name, re.IGNORECASE):
-            yield value
+    for option in (r"[?&;]([^=&;]+)=([^&;#]+)", r"[?&]([^=&]+)=([^&]+)"):  # the latter: SQLAlchemy
+        for name, value in re.findall(option, rest):
+            if re.fullmatch(_NAMES, name, re.IGNORECASE):
+                yield value
 
 
 def _of_hook(address: str) -> Iterator[str]:
@@ -182,7 +208,7 @@ def _of_hook(address: str) -> Iterator[str]:
     scheme, _, rest = address.partition("://")
     yield from _of_address(scheme, rest)
     if scheme in ("http", "https"):
-        rest = rest.rpartition("@")[2].partition("/")[2]
+        rest = rest.partition("/")[2]  # which may have an @
     for part in (rest, *_AT_SENDERS.split(rest)):
         if len(part) >= LONG or (len(part) > 3 and re.search(r"\d", part)):  # no word
             yield part
@@ -190,14 +216,17 @@ def _of_hook(address: str) -> Iterator[str]:
 
 @lru_cache(maxsize=8)
 def _of_environment(values: tuple[str | None, ...]) -> frozenset[str]:
-    given = [value or "" for value in values]
-    secrets, hooks = given[: len(SECRETS)], given[-len(HOOKS) :]
-    found = {secret.strip() for secret in secrets}
-    for address in given[len(SECRETS) : -len(HOOKS)]:
-        for scheme, rest in ADDRESS.findall(address):
+    given = {name: (value or "").strip() for name, value in zip(KNOWN, values, strict=True)}
+    found = {given[name] for name in SECRETS}
+    for pair in (*(given[name] for name in PAIRS), f"{given[USER]}:{given[PASSWORD]}"):
+        password = pair.partition(":")[2]
+        if password:
+            found |= {password, _basic(pair)}
+    for name in ADDRESSES:
+        for scheme, rest in _addresses(given[name]):
             found.update(_of_address(scheme, rest))
-    for hook in hooks:
-        for address in hook.split():
+    for name in HOOKS:
+        for address in given[name].split():
             found.update(_of_hook(address))
     return frozenset(found - {""})
 
@@ -212,7 +241,9 @@ def _pattern(secrets: frozenset[str]) -> re.Pattern[str]:
 
 def _spelled(secret: str) -> str:
     spelled = "".join(map(_character, secret))
-    return spelled if len(secret) >= LONG else rf"(?<!\w){spelled}(?!\w)"
+    if len(secret) >= LONG and not secret.isalpha():
+        return spelled
+    return rf"(?:(?<!\w)|(?<=%[0-9A-F]{{2}})){spelled}(?!\w)"  # such as after %3A
 
 
 def _character(character: str) -> str:

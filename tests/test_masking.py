@@ -40,6 +40,12 @@ LEAKS = re.compile("im77|g/h|g%2fh|h%40|h@im|gh0ok", re.IGNORECASE)
         ("http://geheim77@host", "token geheim77", "token …"),
         ("http://host", "http://host/?sslpassword=geheim77&token=geheim77&x=1", "&token=…&x=1"),
         ("http://host", "http://eve:geheim77@elsewhere", "http://…@elsewhere"),
+        ("postgresql://ada:it's-geheim77@host/db", "it's-geheim77 is wrong", "… is wrong"),
+        ('--log-url=postgresql://ada:"a geheim77@host/db', '"a geheim77', "…"),
+        ("postgresql://host/db?password=abc;geheim77&x=1", "abc;geheim77 is", "… is"),
+        ("http://host", "at http://host/?password=abc;geheim77&x=1", "?password=…&x=1"),
+        ("http://host", "at http://host/?token=geheim77;x=1", "?token=…;x=1"),
+        ("postgresql://ada:postgres@host", "ada%3Apostgres%40 postgresql", "%3A…%40 postgresql"),
     ],
 )
 def test_secrets_of_addresses(address: str, said: str, shown: str) -> None:
@@ -61,6 +67,12 @@ def test_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mask("Bearer t0ken77, gh0okgh0ok: url: /services/T0AB/B0CD/gh0okgh0ok") == (
         "Bearer …, …: url: /…"
     )
+    monkeypatch.setenv("ALERT_URL", "https://hooks.example.com/hook/gh0okgh0ok@team")
+    assert mask("gh0okgh0ok is unknown") == "… is unknown"
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ada:prefect:77")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "mlflow77")
+    assert mask("prefect:77 YWRhOnByZWZlY3Q6Nzc= YWRhOm1sZmxvdzc3 mlflow77 ada") == "… … … … ada"
     monkeypatch.setenv("ALERT_URL", "slack://xoxb77aa77/xoxb77bb77 mailto://ada:g77@example.org")
     assert not re.search("77", mask("xoxb77aa77 xoxb77bb77 g77"))
 
@@ -79,6 +91,10 @@ def test_an_error_is_masked_where_it_is_made_and_a_log_whoever_writes_it(
             raise OSError(f"no route to {PASSWORD}")
         except OSError:
             logging.getLogger("urllib3").exception("again: %s", ENCODED)
+        record = logging.getLogger().makeRecord(
+            "n", logging.INFO, "f", 1, "m", (), None, sinfo=f"f({PASSWORD!r})"
+        )
+        assert record.stack_info == "f('…')"
     finally:
         logging.setLogRecordFactory(make)
     text = caplog.handler.format(caplog.records[0])

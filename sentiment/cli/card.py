@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from sentiment.cli.registry import verified
+from sentiment.cli.registry import verify_answer
 from sentiment.tracking.store import open_existing_store, store_errors
 from sentiment.training.card import model_card
 
@@ -20,5 +20,5 @@ def run(options: Namespace) -> int:
     with store_errors():
         for version in store.client.search_model_versions(f"run_id = '{options.run_id}'"):
             if version.name == store.settings.registered_model:
-                verified(store, str(version.version))
+                verify_answer(options, store, str(version.version))
     return 0

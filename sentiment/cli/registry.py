@@ -20,7 +20,13 @@ from sentiment.console import Terminal
 from sentiment.data.labels import LabelRule
 from sentiment.data.reviews import LoadedReviews, data_digest, load_reviews, split_reviews
 from sentiment.drift.reference import ensure_reference
-from sentiment.errors import EXIT_REFUSED, RegistryError, TrackingError, VersionError
+from sentiment.errors import (
+    EXIT_REFUSED,
+    OutOfReachError,
+    RegistryError,
+    TrackingError,
+    VersionError,
+)
 from sentiment.model.predictor import find_version
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
@@ -136,11 +142,27 @@ def _verify(options: Namespace, store: Store, terminal: Terminal) -> None:
 
 
 def verified(store: Store, version: str) -> int:
-    """Return how many files a version has. Raise `RegistryError` unless all are as registered."""
+    """Return how many files a version has. Raise `RegistryError` unless all are as registered.
+
+    Raises `OutOfReachError` where they cannot be fetched.
+    """
     try:
         return verify(store, f"models:/{store.settings.registered_model}/{version}")
+    except OutOfReachError as error:
+        raise OutOfReachError(f"version {version}: {error}") from None
     except TrackingError as error:
         raise RegistryError(f"version {version}: {error}") from None
+
+
+def verify_answer(options: Namespace, store: Store, version: str) -> None:
+    """Raise `RegistryError` if a version is not what was registered, after the command's answer.
+
+    That its files are out of reach is only said: the answer is true all the same.
+    """
+    try:
+        verified(store, version)
+    except OutOfReachError as error:
+        print(f"sentiment {options.command}: not verified: {error}", file=sys.stderr)
 
 
 def _history(_: Namespace, store: Store, terminal: Terminal) -> None:
@@ -177,7 +199,7 @@ def _which(options: Namespace, store: Store, terminal: Terminal) -> None:
         f"({since.action} by {since.who}: {since.why})"
     )
     if options.at is None:
-        verified(store, state.production)
+        verify_answer(options, store, state.production)
 
 
 def _rollback(options: Namespace, store: Store, terminal: Terminal) -> None:

@@ -1,7 +1,9 @@
 """Write tables: CSV and TSV, gzipped or not, and Parquet; a file appears whole or not at all.
 
-with open_target(Path("scored.csv"), table, [("label", "string")]) as write:
-write([*chunk.columns, labels])
+    with open_target(Path("scored.csv"), table, [("label", "string")]) as write:
+        write([*chunk.columns, labels])
+
+The ending of the name says in which form.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from sentiment.data.tables import Table, cells, shown_names
 from sentiment.errors import ReviewDataError
@@ -28,9 +30,10 @@ SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")  # of tables that 
 PART = ".part"  # ends the name of a file that is not finished
 
 # What a spreadsheet takes for a formula when a cell begins with it, blanks or not: signs as Excel,
-# LibreOffice and Google's tables know them, full-width ones of Chinese and Japanese input included.
+# LibreOffice and Google's tables know them, the full-width and small ones of Chinese and Japanese
+# input included.
 # A tab or a carriage return in front is enough: some of them drop it and look again.
-_FORMULA = re.compile(r"[\t\r]|[\s\x00-\x1f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]")
+_FORMULA = re.compile(r"[\t\r]|[\s\x00-\x1f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠﹦﹢﹣﹫]")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?%?", re.ASCII)
 
 Write = Callable[[Sequence[Any]], None]  # append rows: lists or Arrow arrays of the same length
@@ -119,7 +122,10 @@ def _delimited_target(
         text = io.TextIOWrapper(raw, "utf-8", newline="")
         # Lines end as RFC 4180 has it: with "\n" alone a cell with a "\r" would not be quoted
         delimiter = "\t" if kind.startswith(".tsv") else ","
-        writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
+        # For people all texts are quoted: a spreadsheet may separate by ";", a tab or "|" as well,
+        # and what follows one in a review would be a cell of its own.
+        quoting: Literal[0, 2] = csv.QUOTE_MINIMAL if guard is None else csv.QUOTE_NONNUMERIC
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n", quoting=quoting)
         writer.writerow(written(names))
         # floats keep all their bits
         yield lambda columns: writer.writerows(zip(*map(written, columns), strict=True))

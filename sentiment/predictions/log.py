@@ -250,8 +250,9 @@ def open_log(url: str) -> PredictionLog:
     if engine.dialect.name == "sqlite":
         # The file is synced when the WAL is folded into it, not at each commit. What was committed
         # outlives the process all the same; a power cut may take the last seconds.
-        pragma = "PRAGMA synchronous=NORMAL"
-        sa.event.listen(engine, "connect", lambda connection, _: connection.execute(pragma))
+        # Deleted texts are overwritten, not only forgotten.
+        pragmas = "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON"
+        sa.event.listen(engine, "connect", lambda connection, _: connection.executescript(pragmas))
     try:
         with _alone(engine) as connection:
             _make_tables(connection)
@@ -638,7 +639,7 @@ def _kept(engine: sa.Engine) -> sa.Engine:
     SQLite gives a journal that it makes the permissions of the database. Where the file belongs to
     somebody else, that is said.
     """
-    file = Path(engine.url.database or "")
+    file = Path(engine.url.database or "").resolve()  # SQLite puts journals beside a link's target
     try:
         with suppress(FileExistsError):
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))

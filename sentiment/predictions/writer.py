@@ -3,6 +3,7 @@
     writer = LogWriter(log)
     feedback = FeedbackWriter(log, writer)
     writer.start()          # after the fork: a thread does not survive it
+    feedback.start()
     writer.put(rows)        # in the request
     feedback.keep(given)    # in the request, and done within a fifth of a second
     feedback.close()
@@ -253,6 +254,7 @@ class FeedbackWriter:
     """
 
     def __init__(self, log: PredictionLog, writer: LogWriter) -> None:
+        self.lost = 0  # feedback that was to be kept later, and whose answer never came
         self._log, self._writer = log, writer
         self._later: dict[tuple[str, int], Feedback] = {}  # of the thread alone
         self._thread: threading.Thread | None = None
@@ -298,6 +300,8 @@ class FeedbackWriter:
             self._change.notify_all()
         if self._thread is not None:
             self._thread.join(timeout)
+        left, self._later = len(self._later), {}
+        self._lose(left)
 
     def _run(self) -> None:
         look_at = 0.0
@@ -346,11 +350,20 @@ class FeedbackWriter:
 
     def _look_again(self) -> None:
         """Write what was to be written later, where its answer has come."""
+        lost = 0
         for feedback in list(self._later.values()):
             try:
                 found = self._written(feedback)
             except Exception:  # away just now; a request that meets that says so
                 logger.debug("feedback waits for the prediction log", exc_info=True)
-                return
+                break
             if found or time.monotonic() - feedback.since > GIVE_UP:
-                del self._later[feedback.key]
+                self._later.pop(feedback.key, None)  # closing may have taken it
+                lost += not found
+        self._lose(lost)
+
+    def _lose(self, feedbacks: int) -> None:
+        if feedbacks:
+            self.lost += feedbacks
+            text = "%d feedback(s) lost: no answer of such an id came into the log; %d by now"
+            logger.warning(text, feedbacks, self.lost)

@@ -107,13 +107,18 @@ def _watch_requests(app: Flask, metrics: ServingMetrics) -> None:
 
 
 def _guard_origins(app: Flask, allowed: Sequence[str]) -> None:
-    """Refuse what pages of other sites post, and let those of the allowed origins use the API."""
+    """Refuse what pages of other sites post, and let those of the allowed origins use the API.
+
+    Its paths count, not its endpoints: a method that a path does not have has no endpoint.
+    """
+    paths = _api_paths(app)
 
     @app.before_request
     def check_origin() -> None:
         # By the browsers' own word, and by the host where they give none, as older ones and those
         # on plain HTTP do. Programs send neither header, and nobody can make one send a token.
-        if request.method in READING or request.origin in allowed:
+        shared = request.origin in allowed and request.path in paths
+        if request.method in READING or shared:
             return
         site, origin = request.headers.get("Sec-Fetch-Site"), request.origin
         own = origin is None or _host(origin) == _host(f"{request.scheme}://{request.host}")
@@ -124,7 +129,7 @@ def _guard_origins(app: Flask, allowed: Sequence[str]) -> None:
 
     @app.after_request
     def share(response: Response) -> Response:
-        if allowed and str(request.endpoint).startswith("api."):
+        if allowed and request.path in paths:
             response.vary.add("Origin")
             if request.origin in allowed:
                 response.access_control_allow_origin = request.origin
@@ -133,6 +138,10 @@ def _guard_origins(app: Flask, allowed: Sequence[str]) -> None:
                     response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
                     response.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
         return response
+
+
+def _api_paths(app: Flask) -> list[str]:
+    return [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("api.")]
 
 
 def _host(origin: str) -> str:
@@ -172,8 +181,7 @@ class TrustedProxy:
 
 def _handle_errors(app: Flask) -> None:
     """Give every error the one form: JSON for programs, a small page for people."""
-    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("api.")]
-    api_paths = [rule.rule for rule in rules]
+    api_paths = _api_paths(app)
 
     @app.errorhandler(RequestError)
     def refuse(error: RequestError) -> Response:

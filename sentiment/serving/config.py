@@ -29,6 +29,7 @@ from sentiment.tracking.store import (
 )
 
 TOKEN_VARIABLE = API_TOKEN
+DEFAULT_PORT = re.compile(r"(http://.+):80|(https://.+):443")
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 Network = IPv4Network | IPv6Network
 # What takes seconds to import is imported once, before the workers are forked: they share it, and
@@ -90,6 +91,11 @@ class ServingConfig:
                 raise ServingConfigError(
                     f"--allow-origin {origin}: expected scheme, host and perhaps a port, in small "
                     "letters, such as https://shop.example"
+                )
+            if plain := DEFAULT_PORT.fullmatch(origin):
+                raise ServingConfigError(
+                    f"--allow-origin {origin}: browsers leave out the scheme's own port; expected "
+                    f"{plain[1] or plain[2]}"
                 )
         _ = self.proxies  # refuses what is no address
         token = self.token

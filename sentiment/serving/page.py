@@ -280,7 +280,8 @@ def _scored_csv(reviews: Reviews, answer: Answer) -> bytes:
     A review that could not be read is left out, but for its row and our reason.
     """
     out = io.StringIO(newline="")
-    writer = csv.writer(out)
+    # all quoted: spreadsheets that separate by a semicolon would cut a review at one
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL)
     writer.writerow(SCORED_COLUMNS)
     for text, problem, found in _answered(reviews, answer.predictions):
         row = ("", "", "", "", problem)

@@ -232,7 +232,7 @@ class RequestChecks:
 
 
 def read_json(request: Request, limits: Limits) -> Json:
-    """Return the JSON object in the body. Raises `RequestError`: 400, 408, 413 or 415.
+    """Return the JSON object in the body. Raises `RequestError`: 400, 413 or 415.
 
     Stricter than `json.loads`, and than pydantic's own reader: a key given twice, NaN and a number
     of thousands of digits are refused.
@@ -268,12 +268,7 @@ def _read_body(request: Request, limits: Limits) -> bytes:
     except RequestEntityTooLarge:
         expected = f"at most {limits.max_body:,} bytes"
         raise RequestError(413, "the body is too large", "body", expected) from None
-    except (OSError, ClientDisconnected) as error:
-        cause = error.__context__ if isinstance(error, ClientDisconnected) else error
-        if isinstance(cause, BlockingIOError | TimeoutError):
-            expected = "as many bytes as Content-Length says"
-            raise RequestError(408, "the body did not arrive", "body", expected) from None
-        # gunicorn's word for a chunk that is none, too
+    except (OSError, ClientDisconnected):
         fault, expected = "the body is not as its headers say", "a whole body, or whole chunks"
         raise RequestError(400, fault, "body", expected) from None
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sentiment.errors import TrackingError
+from sentiment.errors import OutOfReachError, TrackingError
 from sentiment.masking import line
 from sentiment.tracking.store import PROJECT, Store, quiet, use_uri
 
@@ -114,7 +114,10 @@ def file_digests(store: Store, uri: str) -> str:
 
 
 def verify(store: Store, uri: str) -> int:
-    """Return how many files a version has, all as they were registered; else `TrackingError`."""
+    """Return how many files a version has, all as they were registered; else `TrackingError`.
+
+    It is an `OutOfReachError` where they cannot be fetched.
+    """
     digests = _registered_digests(store, uri)
     with _fetched(store, uri) as folder:
         files = _files(folder)
@@ -126,7 +129,6 @@ def verify(store: Store, uri: str) -> int:
 def _fetched(store: Store, uri: str) -> Iterator[Path]:
     """Yield a folder with a copy of a model's files, for the block."""
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     use_uri(store.uri)
     # a folder of our own: MLflow leaves behind what it fetches, and a server loads for months
@@ -134,8 +136,8 @@ def _fetched(store: Store, uri: str) -> Iterator[Path]:
         try:
             with quiet("mlflow.store.artifact"):
                 folder = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=copied)
-        except (MlflowException, OSError) as error:
-            raise TrackingError(f"{uri}: no model to load ({line(error)})") from None
+        except Exception as error:  # each kind of store raises what its own library does
+            raise OutOfReachError(f"{uri}: no model to load ({line(error)})") from None
         yield Path(folder)
 
 

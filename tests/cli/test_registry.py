@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -264,7 +265,9 @@ def test_force_is_the_way_out_of_a_broken_production_and_not_into_it(
     assert aliases(store)["champion"] == "2" and read_events(store)[-1].forced
 
 
-def test_files_that_are_not_those_registered_are_named(run: Command, store: Store) -> None:
+def test_files_that_are_not_those_registered_are_named(
+    run: Command, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weights of the same types, which a skops file may hold as well, turn every answer round."""
     force(store, "1")
     use_uri(store.uri)
@@ -288,6 +291,13 @@ def test_files_that_are_not_those_registered_are_named(run: Command, store: Stor
     code, _, errors = run("promote", "3", "--to", "production")  # compared with version 1
     assert code == 2 and "version 1: will not load" in errors and "model.skops" in errors
     (folder / "model.skops").write_bytes(original)
+    with monkeypatch.context() as patch:  # a library's own error, such as botocore's
+        patch.setattr("mlflow.artifacts.download_artifacts", Mock(side_effect=RuntimeError("s3")))
+        code, printed, errors = run("which")
+        assert code == 0 and printed.startswith("1: in production")
+        assert errors.startswith("sentiment which: not verified: ") and errors.count("\n") == 1
+        code, printed, errors = run("verify", "1")
+        assert (code, printed, errors.count("\n")) == (2, "", 1)
     assert load_pipeline(store, f"models:/{model}/1").predict(["good"]).tolist() in ([0], [1])
 
     (folder / "code" / "numpy.py").write_text("print('mine')")

@@ -377,6 +377,19 @@ def test_texts_are_for_the_owner_of_the_file_alone(tmp_path: Path) -> None:
         os.umask(before)
 
 
+def test_a_file_behind_a_link_is_for_its_owner_alone_and_keeps_no_deleted_text(
+    tmp_path: Path,
+) -> None:
+    file, link = tmp_path / "there.db", tmp_path / "link.db"
+    file.touch(0o644)
+    link.symlink_to(file)
+    with closing(open_log(f"sqlite:///{link}")) as log:
+        log.write([replace(ROW, text="geheim77 " * 500)])
+        assert {part.stat().st_mode & 0o077 for part in tmp_path.glob("there.db*")} == {0}
+        assert log.retire(ROW.at + 1) == 1
+    assert b"geheim77" not in file.read_bytes()
+
+
 def test_the_environment_completes_the_public_form_of_an_url(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -22,6 +22,7 @@ from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, served_probabilit
 
 from sentiment.console import Terminal
 from sentiment.data import records, tables
+from sentiment.data.tables import open_table
 from sentiment.data.targets import PART
 from sentiment.errors import ReviewDataError, ServingError
 from sentiment.serving import batch as batch_scoring
@@ -161,6 +162,18 @@ def test_the_same_file_twice_gives_the_same_bytes(store: Store, tmp_path: Path) 
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_texts_are_quoted_for_spreadsheets_that_separate_otherwise(
+    store: Store, tmp_path: Path
+) -> None:
+    text = "good;=HYPERLINK(1)|=1"
+    source, out = write(tmp_path / "in.csv", f"text,n\n{text},\n"), tmp_path / "out.csv"
+    score_file(store, source, out, terminal=Terminal(quiet=True))
+    assert f'\n"{text}","","' in out.read_text()
+    with open_table(out, option="--in") as table:
+        (chunk,) = table.chunks([0, 1])
+    assert [list(column) for column in chunk.columns] == [[text], [""]]
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_a_cell_with_a_carriage_return_stays_one_cell(
     store: Store, tmp_path: Path, ending: str
@@ -176,7 +189,8 @@ def test_a_cell_with_a_carriage_return_stays_one_cell(
 
 def test_a_file_with_a_header_alone_has_no_rows(store: Store, tmp_path: Path) -> None:
     assert score(store, write(tmp_path / "in.csv", "id,text\n"), tmp_path / "out.csv").rows == 0
-    assert (tmp_path / "out.csv").read_text() == f"id,text,{','.join(NAMES)}\n"
+    names = (tmp_path / "out.csv").read_text().replace('"', "")
+    assert names == f"id,text,{','.join(NAMES)}\n"
 
 
 # --- rows that cannot be read --------------------------------------------------------------

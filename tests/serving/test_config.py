@@ -22,6 +22,8 @@ pytestmark = pytest.mark.xdist_group("serving")
         ({"ab": ("challenger", 1.01)}, "between 0 and 1"),
         ({"ab": ("challenger", float("nan"))}, "between 0 and 1"),
         ({"experiment": "spring"}, "--ab-name"),
+        ({"allow_origins": ["https://shop.example:443"]}, "expected https://shop.example"),
+        ({"allow_origins": ["http://shop.example", "http://[::1]:80"]}, "expected http://[::1]"),
         ({"token": ""}, TOKEN_VARIABLE),
         ({"token": "pässword"}, TOKEN_VARIABLE),
         ({"token": "two\nlines"}, TOKEN_VARIABLE),

@@ -73,12 +73,15 @@ def upload(text: str | bytes, name: str = "reviews.csv") -> tuple[io.BytesIO, st
     return io.BytesIO(text if isinstance(text, bytes) else text.encode()), name
 
 
-def rows_of(page: str) -> list[dict[str, str]]:
-    """The rows of the CSV that the page offers to download."""
+def table_of(page: str) -> str:
+    """The CSV that the page offers to download."""
     link = re.search(r'download="scored.csv" href="data:text/csv;base64,([^"]+)"', page)
     assert link, page
-    table = base64.b64decode(link[1]).decode("utf-8-sig")
-    return list(csv.DictReader(io.StringIO(table, newline="")))
+    return base64.b64decode(link[1]).decode("utf-8-sig")
+
+
+def rows_of(page: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table_of(page), newline="")))
 
 
 def problem_of(response: TestResponse, status: int) -> str:
@@ -227,6 +230,15 @@ def test_the_download_holds_no_formula(client: FlaskClient) -> None:
     texts = [f"{start}1+cmd|good" for start in ["=", "+", "-", "@", "\t", "＝", "－", " \ufeff="]]
     page = page_of(post(client, split="lines", text="\n".join(texts)))
     assert [row["review"] for row in rows_of(page)] == [f"'{text}" for text in texts]
+
+
+def test_a_spreadsheet_that_separates_by_semicolons_too_cuts_no_review(
+    client: FlaskClient,
+) -> None:
+    text = "great;=HYPERLINK(1)|=1"
+    page = page_of(post(client, split="lines", text=text))
+    assert f'\n"{text}","' in table_of(page)
+    assert [row["review"] for row in rows_of(page)] == [text]
 
 
 # --- errors --------------------------------------------------------------------------------

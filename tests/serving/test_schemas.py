@@ -123,11 +123,8 @@ def test_a_body_may_have_as_many_bytes_as_the_limit_says_and_no_more() -> None:
     assert "1,000" in caught.expected
 
 
-@pytest.mark.parametrize(
-    ("raised", "status"),
-    [(BlockingIOError, 408), (TimeoutError, 408), (ConnectionResetError, 400), (OSError, 400)],
-)
-def test_a_body_that_does_not_arrive_is_refused(raised: type[OSError], status: int) -> None:
+@pytest.mark.parametrize("raised", [ConnectionResetError, OSError])
+def test_a_body_that_does_not_arrive_is_refused(raised: type[OSError]) -> None:
     class Broken(BytesIO):
         def read(self, *_: Any) -> bytes:
             raise raised("as the socket says it")
@@ -139,7 +136,7 @@ def test_a_body_that_does_not_arrive_is_refused(raised: type[OSError], status: i
     made.environ["wsgi.input"] = Broken()
     with pytest.raises(RequestError) as caught:
         read_json(made, LIMITS)
-    assert caught.value.status == status
+    assert caught.value.status == 400
 
 
 # --- POST /predict ---------------------------------------------------------------------------

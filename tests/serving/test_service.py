@@ -235,7 +235,10 @@ def test_feedback_for_a_row_that_another_process_is_writing_is_kept_once_it_is_t
 
 
 def test_feedback_on_what_was_never_there_is_refused_or_forgotten(
-    make: Make, log: PredictionLog, monkeypatch: pytest.MonkeyPatch
+    make: Make,
+    log: PredictionLog,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("sentiment.predictions.writer.GIVE_UP", 0.1)
     service = make()
@@ -243,5 +246,10 @@ def test_feedback_on_what_was_never_there_is_refused_or_forgotten(
         other = f"{int((time.time() + seconds) * 1000):012x}{'0' * 20}"
         assert service.add_feedback(other, 0, 1, None) == "unknown"
     assert service.add_feedback(service.new_id(), 0, 1, None) == "later"
-    wait_until(lambda: not service.feedback._later)
+    wait_until(lambda: service.feedback.lost == 1)
+    monkeypatch.setattr("sentiment.predictions.writer.GIVE_UP", 10.0)
+    assert service.add_feedback(service.new_id(), 0, 1, None) == "later"
+    with caplog.at_level("WARNING"):
+        service.feedback.close()
+    assert service.feedback.lost == 2 and "1 feedback(s) lost" in caplog.text
     assert log.counts()["feedback"] == 0
