@@ -53,7 +53,7 @@ HEAD_BYTES = 16 * 2**10  # twice what servers usually take
 # A body that is too large is still read so far: a client that is sending does not listen, and would
 # find the connection broken instead of the answer. No further, since it lies on the disk meanwhile,
 # and all connections may send one
-READ_ON = 2**20
+READ_ON = 16 * 2**20
 BACKLOG = 1024
 # Python's own 5 ms between threads let a review wait for a batch at each of its steps
 SWITCH_SECONDS = 0.0005
@@ -299,7 +299,7 @@ class _Worker:
                 channel.give_up()
         if len(channels) >= self._connections:
             waiting.sort(key=lambda channel: channel.waits_since)
-            for channel in waiting[: max(1, self._connections // 10)]:
+            for channel in waiting[: self._connections // 10]:
                 channel.hang_up()
         if os.getppid() != self._parent:  # killed, and nobody will tell us to end
             self.end(0, None)
@@ -423,6 +423,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def service(self) -> None:
         """Answer a request, in a thread."""
         self.deadline = self.waits_since = float("inf")  # it is our turn
+        if not self.requests:  # answered, or given up, since a thread was asked for
+            return
         super().service()
         self._idle = True
         self._wait(ANSWER_SECONDS if self.total_outbufs_len else KEEP_ALIVE_SECONDS)

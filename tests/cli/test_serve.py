@@ -326,7 +326,7 @@ def test_options_reach_the_workers_and_sigterm_finishes_the_request(store: Store
             assert server.ask("GET", "/ab", **headers)[0] == status
         assert "a-secret" not in Path(f"/proc/{server.process.pid}/cmdline").read_text()
         with ThreadPoolExecutor(1) as client:
-            long = client.submit(server.ask, "POST", "/predict", {"texts": texts})
+            long = client.submit(server.ask, "POST", "/predict", {"texts": texts, "explain": True})
             time.sleep(0.7)  # it is sent, and takes seconds
             assert not long.done(), "the request should still be under way"
             assert server.stop() == (0, "", "")

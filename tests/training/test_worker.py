@@ -48,7 +48,8 @@ def test_jobs_are_done_in_order_and_errors_come_back(tmp_path: Path) -> None:
     worker.begin(folder_of, "c", then=results.append)
     with pytest.raises(TrackingError, match=r"^away$"):
         worker.finish()
-    with pytest.raises(RuntimeError, match="version 3: will not load"):
+    # a package that Dask brings makes every error sendable, once it is imported
+    with pytest.raises((RuntimeError, VersionError), match="version 3: will not load"):
         worker.finish()
     deadline = time.monotonic() + 60
     while len(results) < 3 and time.monotonic() < deadline:
