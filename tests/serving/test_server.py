@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, request
 from support.serving import wait_until
+from waitress.channel import ClientDisconnected
 
 from sentiment.errors import ServerError, ServingConfigError
 from sentiment.serving import server
@@ -275,6 +276,19 @@ def test_odd_requests_are_answered(serve: Serve, capfd: pytest.CaptureFixture[st
     refused.begin()
     expected = {**HEADERS, "Cache-Control": "no-store"}
     assert {name: refused.headers[name] for name in expected} == expected
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_left_before_it_was_refused_is_no_error(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def has_left(*_: object) -> None:
+        raise ClientDisconnected
+
+    monkeypatch.setattr(server._Refusal, "write", has_left)
+    served = serve()
+    assert closed_after(served.connect(b"no HTTP\r\n\r\n")) < LATE
+    assert served.pid()
     assert capfd.readouterr().err == ""
 
 
