@@ -554,8 +554,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.project()
     options = parser.parse_args(arguments)
     _check_labelling(options, parser)
-    if options.command is None:
-        _forget(options, ("pool",))
+    _forget(options, ("pool",) if options.command is None else ("once",))
     if (options.command is None) != (options.pool is None):
         parser.error("deploy and --pool NAME go together")
     if options.command is not None and options.once:
