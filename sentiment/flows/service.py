@@ -98,11 +98,14 @@ def close_predecessors(_flow: Flow[Any, Any], run: FlowRun, _state: State[Any]) 
 
     This run has the one place of its deployment. So another that is under way has lost it: its
     worker was killed, or Prefect ends it at the next look, since it did not give signs of life.
+    Where somebody has changed the number of places, nothing is known of the others.
     """
-    if in_a_pool():
+    if in_a_pool() and run.deployment_id is not None:
         others = {"deployment_id": {"any_": [run.deployment_id]}, "id": {"not_any_": [run.id]}}
         with get_client(sync_client=True) as client:
-            _close_left_over(client, others)
+            places = client.read_deployment(run.deployment_id).global_concurrency_limit
+            if places is not None and places.limit == ONE_AT_A_TIME.limit:
+                _close_left_over(client, others)
 
 
 def in_a_pool() -> bool:
