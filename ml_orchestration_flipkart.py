@@ -361,7 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return code
             os.chdir(PROJECT)  # from where the runs find this script and the package
             if options.pool:
-                return service.deploy(server, deployments(options), options.pool)
+                return service.deploy(server, deployments(options), options.pool, store)
             return service.serve(server, deployments(options), forget)
     except errors.UserError as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)

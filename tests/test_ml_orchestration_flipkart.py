@@ -482,7 +482,8 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     assert check.parameters == {"store": str(first.store_folder), **defaults}
     assert not ours.paused and not check.paused
     with pytest.raises(ServiceError, match="a service serves 'flipkart-sentiment-logistic"):
-        flow_service.deploy(server, script.deployments(parse_flow([])), "reviews")
+        store = open_store(first.store_folder)
+        flow_service.deploy(server, script.deployments(parse_flow([])), "reviews", store)
 
     of_three_one_runs(client, first, webhook)
 
@@ -574,7 +575,8 @@ def test_a_pool_of_another_type_is_used_as_it_is_unless_it_has_no_workers(
     said = capsys.readouterr().err
     assert "cloud-run:push, which has no workers" in said and said.count("\n") == 1
     assert script.main(["deploy", "--pool", "images", *options]) == 0
-    assert "prefect worker start --pool images" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "prefect worker start --pool images" in said and "on this machine" in said
     made = client.read_deployment_by_name(f"{script.FLOW_NAME}/pools-retraining")
     assert (made.work_pool_name, made.parameters["project"]) == ("images", "pools")
     assert client.read_work_pool("images").type == "docker"

@@ -58,7 +58,7 @@ from sentiment.flows.prefect_server import STOP_SECONDS, UI_VARIABLE, Server, en
 from sentiment.flows.report import alert
 from sentiment.flows.terminal import say
 from sentiment.masking import line, mask
-from sentiment.tracking.store import PROJECT, Settings
+from sentiment.tracking.store import PROJECT, Settings, Store
 from sentiment.tracking.store import UI_VARIABLE as MLFLOW_UI_VARIABLE
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def check_server_is_named() -> None:
         )
 
 
-def deploy(server: Server, deployments: Sequence[RunnerDeployment], pool: str) -> int:
+def deploy(server: Server, deployments: Sequence[RunnerDeployment], pool: str, store: Store) -> int:
     """Make or update the deployments for the workers of a pool, and say how to start one; return 0.
 
     The pool is made, of type `process`, if it is missing. The runs import the flows as modules, so
@@ -297,11 +297,11 @@ def deploy(server: Server, deployments: Sequence[RunnerDeployment], pool: str) -
                 what = f"deployed '{deployment.name}' to the pool '{pool}' ({kind}) on {when}"
                 say(f"{what}; Prefect UI: {server.ui_url}")
     named = {"PREFECT_API_URL": server.api_url, "PYTHONPATH": str(PROJECT)}
-    given = "MLFLOW_TRACKING_URI"
-    if os.environ.get(given):
-        named[given] = os.environ[given]
+    where = f"on this machine, which has the store in {store.folder}"
+    if store.artifacts is None:
+        where, named["MLFLOW_TRACKING_URI"] = "on each machine that is to run them", store.uri
     words = " ".join(f"{name}={shlex.quote(mask(value))}" for name, value in named.items())
-    say("on each machine that is to run them, with this project and its requirements.txt, start:")
+    say(f"{where}, with this project and its requirements.txt, start:")
     say(f"  {words} prefect worker start --pool {pool}")
     known = (*masking.KNOWN, UI_VARIABLE, MLFLOW_UI_VARIABLE)
     if more := [name for name in known if os.environ.get(name) and name not in named]:
