@@ -481,6 +481,7 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     defaults |= {"project": None}
     assert check.parameters == {"store": str(first.store_folder), **defaults}
     assert not ours.paused and not check.paused
+    wait_for(lambda: flow_service._is_served(deployed(client, RETRAINING)))  # has asked for runs
     with pytest.raises(ServiceError, match="a service serves 'flipkart-sentiment-logistic"):
         store = open_store(first.store_folder)
         flow_service.deploy(server, script.deployments(parse_flow([])), "reviews", store)
