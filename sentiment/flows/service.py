@@ -110,7 +110,8 @@ def close_predecessors(_flow: Flow[Any, Any], run: FlowRun, _state: State[Any]) 
 
 def in_a_pool() -> bool:
     """Return whether this is the process of a run that a worker of a work pool made."""
-    return deployment_of_run.id is not None and SERVICE not in os.environ
+    # the server is asked for the former, so it comes last
+    return SERVICE not in os.environ and deployment_of_run.id is not None
 
 
 # The options of every task and flow. No result is stored, or hashed for a cache: frames and
