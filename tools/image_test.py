@@ -332,7 +332,7 @@ class Stack:
         address = f"http://127.0.0.1:{self.ports[port]}{path}"
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(address, data, headers), timeout=60
+                urllib.request.Request(address, data, headers), timeout=120
             ) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
@@ -480,7 +480,10 @@ def test(commit: str) -> None:
             raise
         finally:
             stack.down()
-        check("no volume is left", run("podman", "volume", "ls", "--quiet"), "")
+        network = ("network", "ls", "--filter=name=sentiment_")
+        kinds = (("ps", "--all"), ("volume", "ls"), network)
+        left = [run("podman", *words, "--quiet") for words in kinds]
+        check("no container, volume or network is left", left, ["", "", ""])
 
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/libexec/podman"])
