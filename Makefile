@@ -67,7 +67,7 @@ clean: ## remove caches and the environment; runs, models and studies stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './mlruns/*' -prune -exec rm -rf {} +
 
-$(READY): requirements.txt requirements-dev.txt requirements.lock
+$(READY): requirements.txt requirements-dask.txt requirements-dev.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "make: Python 3.11 is needed; name one with PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "setting up $(VENV) (about 190 packages, one to two minutes)"
