@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -44,16 +44,18 @@ FEW_POSITIVE = 20  # with fewer to compare with, common words of the negative re
 # Of the clustering, chosen by reading what came of badminton and of made-up reviews
 TOGETHER = 0.35  # weight of standing in one review, against standing between the same words
 APART = 0.74  # distance from which groups of words are two themes
-DIMENSIONS, NEIGHBOURS, MOST_KNOWN = 30, 2, 5_000
+NEIGHBOURS, MOST_KNOWN, DIMENSIONS = 2, 5_000, (20, 30, 50)
 REACH = 3  # places behind a negation
-KNOWN_SHARE = 0.0005  # of the reviews, that have a word by whose neighbours others are known
+KNOWN_SHARE = 0.0006  # of the reviews, that have a word by whose neighbours others are known
 LONGEST_PHRASE = 5  # words
 NAMES = 3  # phrases of a theme
+STRONG = 4.0  # weight from which one word may name a theme as well as any
 NAMED_BY = 5_000  # reviews that are looked through for them
 WORTH = (1.0, 3.0, 4.0)  # of a phrase of one word, of two, of more: how much it says
 EXAMPLES = 3
 SHORT, LONG = 25, 140  # characters of a good example
 MONTH_REVIEWS = 50  # months with fewer are joined with the next ones
+MOST_PERIODS = 24  # of a trend that is shown; more would not fit on a phone
 ALPHA = 0.05
 Z_95 = 1.959964
 
@@ -238,7 +240,7 @@ def find_complaints(reviews: Reviews) -> Complaints:
         units = blunt_units if is_general else found[at][0]
         share = wilson_interval(len(own), told["negative"])
         assert share is not None
-        phrases = _phrases(read, own, units, reviews.texts)
+        phrases = _phrases(read, own, {unit: weighing[unit] for unit in units}, reviews.texts)
         if not phrases:  # a group of which hardly anybody has the same word
             continue
         themes.append(
@@ -366,8 +368,8 @@ def _is_verdict(unit: str) -> bool:
     return all(stem in VERDICTS for stem in _stems_of(unit))
 
 
-def _weighing(read: Sequence[_Read], reviews: Reviews) -> list[str]:
-    """Return the units that weigh against the product, by how much they do.
+def _weighing(read: Sequence[_Read], reviews: Reviews) -> dict[str, float]:
+    """Return the units that weigh against the product, and how much they do, heaviest first.
 
     Those of which `_is_verdict` is true say no more than that.
     """
@@ -382,7 +384,7 @@ def _weighing(read: Sequence[_Read], reviews: Reviews) -> list[str]:
     names = sorted(every)
     counts = np.array([(negative[name], positive[name]) for name in names], dtype=np.int64)
     if not names:
-        return []
+        return {}
     weight = weight_against(counts[:, 0], counts[:, 1])
     comparable = int(reviews.positive.sum()) >= FEW_POSITIVE
     if not comparable:
@@ -405,7 +407,8 @@ def _weighing(read: Sequence[_Read], reviews: Reviews) -> list[str]:
                 fits = all(every[stem] <= most for stem in telling)
             if fits:
                 kept[name] = float(weight[at])
-    return sorted(kept, key=lambda name: (-kept[name], name))[:MOST_WORDS]
+    heaviest = sorted(kept, key=lambda name: (-kept[name], name))[:MOST_WORDS]
+    return {name: kept[name] for name in heaviest}
 
 
 # --- themes -----------------------------------------------------------------------------------
@@ -476,22 +479,29 @@ def _alike(read: Sequence[_Read], units: Sequence[Sequence[str]]) -> Floats:
     informed = sparse.csr_matrix(
         (np.maximum(information, 0.0), (cells.row, cells.col)), shape=(size, size)
     )
-    dimensions = min(DIMENSIONS, size - 1)
-    if dimensions < 2 or not informed.nnz:
+    most = min(max(DIMENSIONS), size - 1)
+    if most < 2 or not informed.nnz:
         return np.eye(len(units))
-    svd = TruncatedSVD(dimensions, random_state=0).fit(informed)
-    scale = np.sqrt(np.maximum(svd.singular_values_, 1e-9))
-    every = svd.transform(informed) / scale
-    every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-9)
-    vectors = np.array([sum(every[places[stem]] for stem in unit) for unit in units])
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-    return np.asarray(vectors @ vectors.T)
+    svd = TruncatedSVD(most, random_state=0).fit(informed)
+    every = svd.transform(informed) / np.sqrt(np.maximum(svd.singular_values_, 1e-9))
+    cosines = []
+    for dimensions in DIMENSIONS:  # no one number is the right one
+        words = _unit_length(every[:, :dimensions])
+        vectors = _unit_length(
+            np.array([sum(words[places[stem]] for stem in unit) for unit in units])
+        )
+        cosines.append(vectors @ vectors.T)
+    return np.asarray(np.mean(cosines, axis=0))
+
+
+def _unit_length(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9))
 
 
 # --- names and examples -----------------------------------------------------------------------
 
 
-def _spans(one: _Read, units: set[str]) -> list[tuple[int, int]]:
+def _spans(one: _Read, units: Collection[str]) -> list[tuple[int, int]]:
     """Return first and last token of each unit in a review; a negation is part of it."""
     spans = []
     before, start = "", 0  # the word before, and where it begins
@@ -518,11 +528,12 @@ class Phrase(NamedTuple):
 
 
 def _phrases(
-    read: Sequence[_Read], rows: Ints, units: set[str], texts: Sequence[str]
+    read: Sequence[_Read], rows: Ints, units: Mapping[str, float], texts: Sequence[str]
 ) -> list[Phrase]:
     """Return up to `NAMES` phrases that at least `LEAST_REVIEWS` of the reviews have.
 
-    Each is the one that says most about reviews which no phrase before it names.
+    Each is the one that says most about reviews which no phrase before it names. `units` has the
+    weight of each unit of the theme.
     """
     rows_of: dict[tuple[str, ...], set[int]] = {}
     spelling: dict[tuple[str, ...], Counter[str]] = {}
@@ -530,13 +541,19 @@ def _phrases(
     for row in map(int, rows[:NAMED_BY]):
         tokens, text = read[row].tokens, texts[row]
         for part in _parts(read[row], units):
-            key = tuple(token.key for token in part)
+            # "box was crushed" and "crushed box" are the same
+            key = tuple(sorted(token.key for token in part if _says(token)))
             rows_of.setdefault(key, set()).add(row)
             written = _plain(text[part[0].start : part[-1].end])
             spelling.setdefault(key, Counter())[written] += 1
-            said = sum(token.kind != "link" or token.key == _NOT for token in part)
-            worth[key] = WORTH[min(said, len(WORTH)) - 1]
-    usable = {key: found for key, found in rows_of.items() if len(found) >= LEAST_REVIEWS}
+            worth[key] = WORTH[min(len(key), len(WORTH)) - 1]
+            if len(key) == 1:
+                worth[key] *= min(units.get(key[0], 0.0) / STRONG, 1.0)
+    usable = {
+        key: found
+        for key, found in rows_of.items()
+        if len(found) >= LEAST_REVIEWS and max(spelling[key].values()) > 1
+    }
     stems = {stem for unit in units for stem in _stems_of(unit)}
     chosen: list[Phrase] = []
     named: set[int] = set()
@@ -553,12 +570,16 @@ def _phrases(
     return chosen
 
 
-def _parts(one: _Read, units: set[str]) -> Iterator[list[_Token]]:
+def _says(token: _Token) -> bool:
+    """Return whether a token is more than a link between others; *not* is."""
+    return token.kind != "link" or token.key == _NOT
+
+
+def _parts(one: _Read, units: Collection[str]) -> Iterator[list[_Token]]:
     """Yield the runs of up to `LONGEST_PHRASE` tokens that have a unit and stand by themselves."""
     for first, last in _spans(one, units):
         for start in range(max(0, last - LONGEST_PHRASE + 1), first + 1):
-            begins = one.tokens[start]
-            if begins.kind == "link" and begins.key != _NOT:
+            if one.tokens[start].kind == "number" or not _says(one.tokens[start]):
                 continue
             for end in range(last, min(len(one.tokens), start + LONGEST_PHRASE)):
                 if one.tokens[end].kind == "end":
@@ -679,11 +700,14 @@ def _change(z: float, p_value: float) -> Change:
 
 
 def _joined(months: Ints, sizes: Ints) -> list[tuple[str, slice]]:
-    """Return periods of at least `MONTH_REVIEWS` reviews; what is left at the end is joined too."""
+    """Return periods of enough reviews; what is left at the end is joined with the last."""
+    least = max(MONTH_REVIEWS, int(sizes.sum()) / MOST_PERIODS)
+    if len(months) <= MOST_PERIODS:
+        least = MONTH_REVIEWS
     periods: list[tuple[int, int]] = []
     begin = 0
     for at in range(len(months)):
-        if sizes[begin : at + 1].sum() >= MONTH_REVIEWS:
+        if sizes[begin : at + 1].sum() >= least:
             periods.append((begin, at + 1))
             begin = at + 1
     if begin < len(months):
