@@ -601,8 +601,8 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _serve_options(parser: Parser) -> None:
     parser.epilog = (
-        "SENTIMENT_API_TOKEN, where set, guards /feedback, /model, /ab, /drift, /metrics and the "
-        "details of /health."
+        "SENTIMENT_API_TOKEN, where set, guards /feedback, /model, /ab, /drift, /complaints, "
+        "/metrics and the details of /health."
     )
     value, switch = parser.value, parser.switch
     switch("--quiet", "print errors only")

@@ -154,8 +154,12 @@ def _trend_view(theme: Theme) -> dict[str, Any] | None:
         "first_period": first.name,
         "last_period": last.name,
         "periods": [
-            (part.name, f"{part.hits:,} of {part.reviews:,}", _percent(part.share.value))
-            + (_range(part.share),)
+            (
+                part.name,
+                f"{part.hits:,} of {part.reviews:,}",
+                _percent(part.share.value),
+                _range(part.share),
+            )
             for part in periods
         ],
     }
@@ -261,7 +265,9 @@ def show_complaints(complaints: Complaints, terminal: Terminal) -> None:
     terminal.say(f"{complaints.without:,} negative reviews fit no theme")
     if not with_trend:
         terminal.say("no months: a column of dates (--month-column) would show what is rising")
-    if not with_odds:
+    if with_odds:
+        terminal.say("1–2 / 3 stars: the odds of it with 1–2 stars over those with 3; * not chance")
+    else:
         terminal.say(f"1–2 and 3 stars are not compared: {complaints.no_stars}")
 
 

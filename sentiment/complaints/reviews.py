@@ -23,6 +23,7 @@ from sentiment.data.labels import NEUTRAL, OTHER, WRONG_RATING, LabelCells
 from sentiment.data.reviews import (
     RATINGS,
     TEXTS,
+    LoadedReviews,
     find_judgement,
     month_number,
     tables_of,
@@ -79,14 +80,13 @@ class _Collected:
     """Reviews as they come; one that repeats text, stars and month of another is left out."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, int, int], int] = {}
+        self._rows: dict[tuple[str, int, int], None] = {}
         self.repeated = 0
 
     def add(self, rows: Iterable[tuple[str, int, int]]) -> None:
         for row in rows:
-            if row in self._rows:
-                self.repeated += 1
-            self._rows.setdefault(row, len(self._rows))
+            self.repeated += row in self._rows
+            self._rows[row] = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -109,18 +109,17 @@ def reviews_of_file(
     judged, left = LabelCells(wanted.labelling), Counter[str]()
     table, described = Table(f"{wanted.path}: "), ""
     named = wanted.rating_column or judged.by_labels
-    rated = dated = True
+    rated: bool | None = None
+    dated = False
     for part, table in tables_of(wanted.path, wanted.reading):
         columns = {"texts": table.find(TEXTS, wanted.text_column)}
-        rated = bool(named) or judge is None or table.look(RATINGS, None) is not None
+        if rated is None:  # as the first part says
+            rated = bool(named) or judge is None or table.look(RATINGS, None) is not None
         if rated:
-            columns[judged.what] = find_judgement(
-                table, wanted.labelling, wanted.rating_column
-            )
+            columns[judged.what] = find_judgement(table, wanted.labelling, wanted.rating_column)
         at = table.look(MONTHS, None) if month_column is None else table.find(MONTHS, month_column)
-        dated = at is not None
         if at is not None:
-            columns["months"] = at
+            columns["months"], dated = at, True
         places = list(columns)
         torn = Unreadable(PLACES_SHOWN)
         for chunk in table.chunks(list(columns.values())):
@@ -128,7 +127,7 @@ def reviews_of_file(
             torn.add(chunk, chunk.problems)
             read = dict(zip(places, map(cells, chunk.columns), strict=True))
             stars = judged.stars(read[judged.what]) if rated else [NO_STARS] * len(texts)
-            months = [month_of(cell) for cell in read["months"]] if dated else []
+            months = [month_of(cell) for cell in read.get("months", ())]
             found.add(_usable(texts, stars, months or [NO_MONTH] * len(texts), rated, left))
         unreadable.add_all(torn, part)
         described = described or table.described(*columns.items())
@@ -137,7 +136,7 @@ def reviews_of_file(
         raise table.error(doubt)
     if not len(found):
         raise WindowError(f"{wanted.path}: has no reviews; expected one per row")
-    texts, stars, months = found.columns()
+    kept, given, dates = found.columns()
     notes = [described, *judged.notes()]
     if unreadable.count:
         notes.append(f"left out: {unreadable.count:,} rows without a readable text ({unreadable})")
@@ -146,17 +145,31 @@ def reviews_of_file(
     if left["neither"]:
         left[f"of {judged.others()}"] = left.pop("neither")
     notes += [f"left out: {count:,} rows {why}" for why, count in left.items() if count]
-    undated = int((months == NO_MONTH).sum())
+    undated = int((dates == NO_MONTH).sum())
     if dated and undated:
         notes.append(f"{undated:,} reviews have no month that can be read")
     if rated:
-        negative = to_labels(stars, judged.rule) == 0
+        negative = to_labels(given.tolist(), judged.rule) == 0
         by = str(judged.rule) if judged.by_labels else f"stars, {judged.rule}"
-        stars = np.full_like(stars, NO_STARS) if judged.by_labels else stars
+        given = np.full_like(given, NO_STARS) if judged.by_labels else given
     else:
         by, label = judge() if judge is not None else ("", None)
-        negative = np.array([one == 0 for one in label(texts)] if label else [], dtype=bool)
-    return Reviews(texts, negative, stars, months, wanted.path.name, by, tuple(notes))
+        negative = np.array([one == 0 for one in label(kept)] if label else [], dtype=bool)
+    return Reviews(kept, negative, given, dates, wanted.path.name, by, tuple(notes))
+
+
+def reviews_of_frame(loaded: LoadedReviews) -> Reviews:
+    """Return reviews that were loaded for training, whose months were not read."""
+    frame, by_labels = loaded.frame, bool(loaded.rule.negative)
+    stars = frame["rating"].to_numpy(dtype=np.int64)
+    return Reviews(
+        frame["text"].tolist(),
+        frame["label"].to_numpy(dtype=np.int64) == 0,
+        np.full_like(stars, NO_STARS) if by_labels else stars,
+        np.full_like(stars, NO_MONTH),
+        loaded.source.name,
+        str(loaded.rule) if by_labels else f"stars, {loaded.rule}",
+    )
 
 
 def _usable(

@@ -60,27 +60,23 @@ ALPHA = 0.05
 Z_95 = 1.959964
 
 # Say that something is bad, or are about buying as such, and not what is wrong
-VERDICTS = frozenset(
-    stem_words(word)
-    for word in """
-a able again all already also always amazing anyone anything average avoid awesome awful awesomely bad badly
-be beautiful become believe best better bought brilliant bro buy buying came can cant cheers come complete
-completely could day disappoint disappointed disappointing disappointment disgusting dislike do dont
-due else enough even ever every everyone everything excellent expect expected expecting experience
-extremely fabulous fantastic feel felt find fine first friends full fully get gets getting give
-given giving go going gone good got great guys happy hate have horrible item items just kind know
-last like liked little look looking lot love loved made make makes many may mistake much must need
-never new next nice nothing number ok okay okey one online order ordered ordering overall part
-pathetic people perfect piece pieces please pls plz poor pretty product products properly purchase
-purchased purchasing put quality rating real really rest recommend recommended regret review reviews
-rubbish said same satisfaction satisfied say see seem seems sell send sending sent sir sorry star stars still stuff such
-super superb sure take terrible thing things think third thought time times totally tried try two
-unhappy upto use used useful useless user using value very want wanted waste wasted way well went
-whole worse worst worth would wow wrong yes
-""".split()
-    # of these the sense is a complaint's own
-    if word not in {"last", "day", "real", "wrong", "new", "gone"}
-)
+_VERDICT_WORDS = """
+a able again all already also always amazing anyone anything average avoid awesome awful awesomely
+bad badly be beautiful become believe best better bought brilliant bro buy buying came can cant
+cheers come complete completely could disappoint disappointed disappointing disappointment
+disgusting dislike do dont due else enough even ever every everyone everything excellent expect
+expected expecting experience extremely fabulous fantastic feel felt find fine first friends full
+fully get gets getting give given giving go going good got great guys happy hate have horrible
+item items just kind know like liked little look looking lot love loved made make makes many may
+mistake much must need never next nice nothing number ok okay okey one online order ordered
+ordering overall part pathetic people perfect piece pieces please pls plz poor pretty product
+products properly purchase purchased purchasing put quality rating really rest recommend
+recommended regret review reviews rubbish said same satisfaction satisfied say see seem seems sell
+send sending sent sir sorry star stars still stuff such super superb sure take terrible thing
+things think third thought time times totally tried try two unhappy upto use used useful useless
+user using value very want wanted waste wasted way well went whole worse worst worth would wow yes
+"""
+VERDICTS = frozenset(map(stem_words, _VERDICT_WORDS.split()))
 # What is not one of these holds a text together or is a single sign
 _LINKS = STOP_WORDS | {"within", "without", "upto"}
 # A sign of a script without blanks is a word; so is a run of letters, marks and digits
@@ -123,8 +119,8 @@ class Trend:
 class StarOdds:
     """How much commoner a theme is with 1–2 stars than with 3.
 
-    `odds_ratio` has its 95 % interval (Woolf, with a half added to each cell), `p_value` is Fisher's
-    exact one, corrected for the number of themes.
+    `odds_ratio` has its 95 % interval, `p_value` is Fisher's exact one, corrected for the number of
+    themes.
     """
 
     low: Interval  # share of the reviews with 1–2 stars
@@ -191,8 +187,8 @@ class Complaints:
         """Return in a sentence what was looked at."""
         if not self.negative:
             return f"None of {self.reviews:,} reviews is negative ({self.judged})"
-        share = self.negative / self.reviews
-        return f"{self.negative:,} of {self.reviews:,} reviews are negative, {share:.1%} ({self.judged})"
+        counts = f"{self.negative:,} of {self.reviews:,} reviews"
+        return f"{counts} are negative, {self.negative / self.reviews:.1%} ({self.judged})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the examples, ready for JSON."""
@@ -205,63 +201,71 @@ class Complaints:
 
 def find_complaints(reviews: Reviews) -> Complaints:
     """Find the themes of the negative reviews, with their trends and their odds by stars."""
-    told = {
-        "reviews": len(reviews.texts),
-        "negative": int(reviews.negative.sum()),
-        "source": reviews.source,
-        "judged": reviews.judged,
-        "notes": reviews.notes,
-    }
-    dates = reviews.months[reviews.months != NO_MONTH]
-    months = (month_name(int(dates.min())), month_name(int(dates.max()))) if len(dates) else None
     read = [_read(text) for text in reviews.texts]
     weighing = _weighing(read, reviews)
-    groups = _grouped_words(read, reviews, [unit for unit in weighing if not _is_verdict(unit)])
-    blunt_units = {unit for unit in weighing if _is_verdict(unit)}
-    least = max(LEAST_REVIEWS, LEAST_SHARE * told["negative"])
-    found = []
-    for units in groups:
-        rows = np.array([not units.isdisjoint(one.units) for one in read], dtype=bool)
-        if (rows & reviews.negative).sum() >= least:
-            found.append((units, rows))
-    found.sort(key=lambda group: (-int((group[1] & reviews.negative).sum()), min(group[0])))
-    found = found[:MOST_THEMES]
-    taken = np.zeros(len(read), dtype=bool)
-    for _, rows in found:
-        taken |= rows
-    blunt = np.array([not blunt_units.isdisjoint(one.units) for one in read], dtype=bool) & ~taken
-    general = int((blunt & reviews.negative).sum()) >= least
-    rows_of = [rows for _, rows in found] + ([blunt] if general else [])
-    trends, odds = _trends(rows_of, reviews), _odds(rows_of, reviews)
-    themes = []
-    for at, rows in enumerate(rows_of):  # largest first, the general one last
-        is_general = at == len(found)
+    drafts = _drafts(read, weighing, reviews)
+    trends = _trends([rows for _, rows, _ in drafts], reviews)
+    odds = _odds([rows for _, rows, _ in drafts], reviews)
+    themes, negative = [], int(reviews.negative.sum())
+    covered = np.zeros(len(read), dtype=bool)
+    for (units, rows, is_general), trend, by_stars in zip(drafts, trends, odds, strict=True):
         own = np.flatnonzero(rows & reviews.negative)
-        units = blunt_units if is_general else found[at][0]
-        share = wilson_interval(len(own), told["negative"])
-        assert share is not None
         phrases = _phrases(read, own, {unit: weighing[unit] for unit in units}, reviews.texts)
-        if not phrases:  # a group of which hardly anybody has the same word
+        share = wilson_interval(len(own), negative)
+        if not phrases or share is None:  # a group of which hardly anybody has the same word
             continue
+        covered |= rows
         themes.append(
             Theme(
                 phrases=tuple(phrase.written for phrase in phrases),
                 reviews=len(own),
                 share=share,
                 examples=_examples(read, own, units, phrases, reviews),
-                trend=trends[at],
-                odds=odds[at],
+                trend=trend,
+                odds=by_stars,
                 is_general=is_general,
             )
         )
-    covered = taken | blunt if general else taken
+    dates = reviews.months[reviews.months != NO_MONTH]
     return Complaints(
-        tuple(themes),
-        **told,
+        themes=tuple(themes),
+        reviews=len(read),
+        negative=negative,
         without=int((reviews.negative & ~covered).sum()),
-        months=months,
-        no_stars="" if odds and odds[0] else _why_no_odds(reviews),
+        source=reviews.source,
+        judged=reviews.judged,
+        notes=reviews.notes,
+        months=(month_name(int(dates.min())), month_name(int(dates.max()))) if len(dates) else None,
+        no_stars="" if any(odds) else _why_no_odds(reviews),
     )
+
+
+def _drafts(
+    read: Sequence[_Read], weighing: Mapping[str, float], reviews: Reviews
+) -> list[tuple[set[str], Bools, bool]]:
+    """Return the units of each theme, which reviews have one, and whether it is the general one.
+
+    The themes with most negative reviews come first, and the general one last: the reviews that
+    have none of the others.
+    """
+    least = max(LEAST_REVIEWS, LEAST_SHARE * int(reviews.negative.sum()))
+
+    def rows_of(units: set[str]) -> Bools:
+        return np.array([not units.isdisjoint(one.units) for one in read], dtype=bool)
+
+    def size(rows: Bools) -> int:
+        return int((rows & reviews.negative).sum())
+
+    telling = [unit for unit in weighing if not _is_verdict(unit)]
+    groups = _grouped_words(read, reviews, telling)
+    found = [(units, rows) for units in groups if size(rows := rows_of(units)) >= least]
+    found.sort(key=lambda group: (-size(group[1]), min(group[0])))
+    drafts = [(units, rows, False) for units, rows in found[:MOST_THEMES]]
+    blunt = {unit for unit in weighing if _is_verdict(unit)}
+    rows = rows_of(blunt)
+    for _, taken, _ in drafts:
+        rows &= ~taken
+    return [*drafts, (blunt, rows, True)] if size(rows) >= least else drafts
 
 
 # --- words ------------------------------------------------------------------------------------
@@ -283,7 +287,6 @@ class _Read(NamedTuple):
 
     tokens: list[_Token]
     units: frozenset[str]
-    verdict: bool
 
 
 _keys: dict[str, tuple[Kind, str]] = {}
@@ -315,7 +318,7 @@ def _key(word: str) -> tuple[Kind, str]:
 def _read(text: str) -> _Read:
     """Cut a text into tokens; a negation reaches the next word, and the second unless it judges."""
     tokens: list[_Token] = []
-    units, verdict = set[str](), False
+    units = set[str]()
     negation, left, words, before = -1, 0, 0, ""
     for found in _TOKEN.finditer(text):
         kind, key = _key(found[0])
@@ -327,12 +330,10 @@ def _read(text: str) -> _Read:
         elif key == _NOT and kind == "link":
             negation, left, words = len(tokens), REACH + 1, 2
         elif kind == "word":
-            is_verdict = key in VERDICTS
             if left > 0 and words > 0:
                 negated, words = negation, words - 1
-                if is_verdict and key not in ("good", "qualiti", "real"):
+                if key in VERDICTS and key not in ("good", "qualiti", "real"):
                     words = 0
-            verdict |= is_verdict
             unit = f"{_NOT} {key}" if negated >= 0 else key
             units.add(unit)
             if before:
@@ -340,7 +341,7 @@ def _read(text: str) -> _Read:
             before = unit
         left -= 1
         tokens.append(_Token(kind, key, *found.span(), negated))
-    return _Read(tokens, frozenset(units), verdict)
+    return _Read(tokens, frozenset(units))
 
 
 def _stems_of(unit: str) -> list[str]:
@@ -414,9 +415,7 @@ def _weighing(read: Sequence[_Read], reviews: Reviews) -> dict[str, float]:
 # --- themes -----------------------------------------------------------------------------------
 
 
-def _grouped_words(
-    read: Sequence[_Read], reviews: Reviews, units: Sequence[str]
-) -> list[set[str]]:
+def _grouped_words(read: Sequence[_Read], reviews: Reviews, units: Sequence[str]) -> list[set[str]]:
     """Return the groups of units that are themes."""
     from sklearn.cluster import AgglomerativeClustering
 
@@ -431,9 +430,7 @@ def _grouped_words(
         if unit in places
     ]
     rows, columns = np.array(cells).T
-    has = sparse.csr_matrix(
-        (np.ones(len(cells)), (rows, columns)), shape=(len(read), len(units))
-    )
+    has = sparse.csr_matrix((np.ones(len(cells)), (rows, columns)), shape=(len(read), len(units)))
     both = np.asarray((has.T @ has).todense())
     counts = np.maximum(np.diagonal(both), 1.0)
     together = both / np.sqrt(np.outer(counts, counts))
@@ -539,7 +536,7 @@ def _phrases(
     spelling: dict[tuple[str, ...], Counter[str]] = {}
     worth: dict[tuple[str, ...], float] = {}
     for row in map(int, rows[:NAMED_BY]):
-        tokens, text = read[row].tokens, texts[row]
+        text = texts[row]
         for part in _parts(read[row], units):
             # "box was crushed" and "crushed box" are the same
             key = tuple(sorted(token.key for token in part if _says(token)))
