@@ -138,12 +138,9 @@ def reviews_of_file(
         raise WindowError(f"{wanted.path}: has no reviews; expected one per row")
     kept, given, dates = found.columns()
     notes = [described, *judged.notes()]
-    if unreadable.count:
-        notes.append(f"left out: {unreadable.count:,} rows without a readable text ({unreadable})")
-    if found.repeated:
-        notes.append(f"left out: {found.repeated:,} rows that repeat another")
-    if left["neither"]:
-        left[f"of {judged.others()}"] = left.pop("neither")
+    left[f"without a readable text ({unreadable})"] = unreadable.count
+    left["that repeat another"] = found.repeated
+    left[f"of {judged.others()}"] = left.pop("neither", 0)
     notes += [f"left out: {count:,} rows {why}" for why, count in left.items() if count]
     undated = int((dates == NO_MONTH).sum())
     if dated and undated:

@@ -37,7 +37,10 @@ LEAST_REVIEWS = 3  # with a word or a phrase: nobody's own words name a theme
 LEAST_SHARE = 0.01  # of the negative reviews, that have a theme
 MOST_THEMES = 15
 MOST_WORDS = 200  # of which themes are made, those that weigh most against the product
-COMMON = 0.1  # share of all reviews from which a word is what they are about, as "racket"
+# Share of all reviews from which a word is what they are about, as "racket", unless it is so much
+# commoner in negative reviews than in positive ones
+COMMON, FAR_COMMONER = 0.1, 3.0
+WITHIN = 0.7  # share of a theme's reviews that are in another, from which it belongs to that
 Z_LEAST = 2.0  # of the log-odds of a word that weighs against the product
 PRIOR = 500.0  # words that the prior counts for
 FEW_POSITIVE = 20  # with fewer to compare with, common words of the negative reviews are taken
@@ -258,7 +261,15 @@ def _drafts(
 
     telling = [unit for unit in weighing if not _is_verdict(unit)]
     groups = _grouped_words(read, reviews, telling)
-    found = [(units, rows) for units in groups if size(rows := rows_of(units)) >= least]
+    found = [(units, rows_of(units)) for units in groups]
+    found.sort(key=lambda group: (size(group[1]), min(group[0])))
+    for at, (units, rows) in enumerate(found):  # the smallest first
+        inside = [size(rows & larger) for _, larger in found[at + 1 :]]
+        if inside and max(inside) >= WITHIN * size(rows):
+            into = at + 1 + int(np.argmax(inside))
+            found[into] = found[into][0] | units, found[into][1] | rows
+            found[at] = set(), np.zeros_like(rows)
+    found = [(units, rows) for units, rows in found if size(rows) >= least]
     found.sort(key=lambda group: (-size(group[1]), min(group[0])))
     drafts = [(units, rows, False) for units, rows in found[:MOST_THEMES]]
     blunt = {unit for unit in weighing if _is_verdict(unit)}
@@ -392,6 +403,12 @@ def _weighing(read: Sequence[_Read], reviews: Reviews) -> dict[str, float]:
         weight = counts[:, 0].astype(float)
     most = max(COMMON * len(read), least) if comparable else 0.5 * len(read)
 
+    far = FAR_COMMONER * reviews.negative.sum() / max(reviews.positive.sum(), 1)
+
+    def is_topic(stem: str) -> bool:
+        is_far = comparable and negative[stem] > far * (positive[stem] + 1)
+        return every[stem] > most and not is_far
+
     kept: dict[str, float] = {}
     for pairs in (False, True):
         for at, name in enumerate(names):
@@ -402,10 +419,10 @@ def _weighing(read: Sequence[_Read], reviews: Reviews) -> dict[str, float]:
                 continue
             telling = [stem for stem in _stems_of(name) if stem not in VERDICTS]
             if pairs:  # of one whose words count by themselves nothing is new
-                fits = any(every[stem] <= most for stem in telling)
+                fits = not all(map(is_topic, telling))
                 fits &= not any(part in kept and not _is_verdict(part) for part in parts)
             else:
-                fits = all(every[stem] <= most for stem in telling)
+                fits = not any(map(is_topic, telling))
             if fits:
                 kept[name] = float(weight[at])
     heaviest = sorted(kept, key=lambda name: (-kept[name], name))[:MOST_WORDS]
