@@ -40,7 +40,9 @@ MOST_WORDS = 200  # of which themes are made, those that weigh most against the 
 # Share of all reviews from which a word is what they are about, as "racket", unless it is so much
 # commoner in negative reviews than in positive ones
 COMMON, FAR_COMMONER = 0.1, 3.0
-WITHIN = 0.7  # share of a theme's reviews that are in another, from which it belongs to that
+# Share of a theme's reviews that are in another, from which it belongs to that; but what half of all
+# negative reviews say would take in everything
+WITHIN, HALF = 0.7, 0.5
 Z_LEAST = 2.0  # of the log-odds of a word that weighs against the product
 PRIOR = 500.0  # words that the prior counts for
 FEW_POSITIVE = 20  # with fewer to compare with, common words of the negative reviews are taken
@@ -261,10 +263,13 @@ def _drafts(
 
     telling = [unit for unit in weighing if not _is_verdict(unit)]
     groups = _grouped_words(read, reviews, telling)
+    half = HALF * int(reviews.negative.sum())
     found = [(units, rows_of(units)) for units in groups]
     found.sort(key=lambda group: (size(group[1]), min(group[0])))
     for at, (units, rows) in enumerate(found):  # the smallest first
-        inside = [size(rows & larger) for _, larger in found[at + 1 :]]
+        inside = [
+            size(rows & larger) if size(larger) < half else 0 for _, larger in found[at + 1 :]
+        ]
         if inside and max(inside) >= WITHIN * size(rows):
             into = at + 1 + int(np.argmax(inside))
             found[into] = found[into][0] | units, found[into][1] | rows

@@ -30,7 +30,9 @@ def reviews_of(
         texts=[text for text, _, _ in rows],
         negative=stars <= 2,
         stars=stars if starred else np.full_like(stars, NO_STARS),
-        months=np.array([month_of(month) if dated else NO_MONTH for _, _, month in rows], dtype=int),
+        months=np.array(
+            [month_of(month) if dated else NO_MONTH for _, _, month in rows], dtype=int
+        ),
         source="made up",
         judged="stars",
     )
@@ -155,7 +157,7 @@ def test_a_file_of_complaints_alone_has_themes_too() -> None:
 def test_any_language_has_themes(good: str, bad: str, word: str) -> None:
     rows = [(good.format(at), 5, "2020-01") for at in range(60)]
     rows += [(bad.format(at), 1, "2020-01") for at in range(20)]
-    rows += [("{}".format(at), 5, "2020-01") for at in range(300)]
+    rows += [(f"{at}", 5, "2020-01") for at in range(300)]
     themes = find_complaints(reviews_of(rows)).themes
     assert any(word in theme.name and theme.reviews == 20 for theme in themes)
 
