@@ -40,8 +40,8 @@ MOST_WORDS = 200  # of which themes are made, those that weigh most against the 
 # Share of all reviews from which a word is what they are about, as "racket", unless it is so much
 # commoner in negative reviews than in positive ones
 COMMON, FAR_COMMONER = 0.1, 3.0
-# Share of a theme's reviews that are in another, from which it belongs to that; but what half of all
-# negative reviews say would take in everything
+# Share of a theme's reviews that are in another, from which it belongs to that; but what half of
+# all negative reviews say would take in everything
 WITHIN, HALF = 0.7, 0.5
 Z_LEAST = 2.0  # of the log-odds of a word that weighs against the product
 PRIOR = 500.0  # words that the prior counts for
