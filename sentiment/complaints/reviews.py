@@ -32,10 +32,12 @@ from sentiment.data.reviews import (
 )
 from sentiment.data.tables import ANY, Column, Table, Unreadable, cells
 from sentiment.drift import NEWEST
+from sentiment.drift.features import NO_LABEL
 from sentiment.drift.window import FileWindow
 from sentiment.errors import WindowError
 from sentiment.metrics import Bools, Ints
 from sentiment.predictions.log import ARMS, COUNTED_SOURCES, PredictionLog
+from text_cleaning import undo_scraping
 
 _MONTH_NAMES = (
     ("month", "date", "review date", "reviews date", "review time", "reviewed at", "time"),
@@ -212,15 +214,15 @@ def reviews_of_log(log: PredictionLog, version: str, newest: int = NEWEST) -> Re
     for portion in log.read(since=since, version=version, arms=ARMS, sources=sources):
         frame, skip = portion.iloc[skip:], max(skip - len(portion), 0)
         answers += len(frame)
-        label = frame["true_label"].fillna(frame["label"])
+        label = frame["true_label"].fillna(frame["label"]).fillna(NO_LABEL)  # it knew no word
         told += int(frame["true_label"].notna().sum())
         for text, at, one in zip(frame["text"], frame["at"], label, strict=True):
             if not isinstance(text, str):
                 without_text += 1
                 continue
-            row = text, NO_STARS, month_of(f"{at:.0f}")
+            row = undo_scraping(text), NO_STARS, month_of(f"{at:.0f}")
             found.add([row])
-            negative[row] = one == 0  # missing: the version knew no word
+            negative[row] = bool(one == 0)
     notes = [f"the newest {answers:,} answers to the API"]
     if told:
         notes.append(f"{told:,} of them with a label from feedback")

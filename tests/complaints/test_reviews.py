@@ -119,17 +119,18 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_the_log_gives_the_newest_answers_of_a_version(tmp_path: Path) -> None:
     log = open_log(f"sqlite:///{tmp_path / 'log.db'}")
-    texts = ["oldest", "praise", "turned", None, "broke", "uploaded", "of a shadow"]
+    texts = ["oldest", "praise", "turned", None, "brokeREAD MORE", "uploaded", "of a shadow", "zzz"]
     rows = [
         replace(ROW, request_id=str(at), at=1_609_459_200.0 + at, text=text, label=int(at == 1))
         for at, text in enumerate(texts)
     ]
     rows[5], rows[6] = replace(rows[5], source="page"), replace(rows[6], arm="shadow")
+    rows[7] = replace(rows[7], label=None)  # no known word
     log.write([*rows, replace(rows[4], request_id="x", version="2", text="of another")])
     log.add_feedback("2", 0, label=1, rating=None, at=1_609_459_300.0)
-    found = reviews_of_log(log, "3", newest=4)
+    found = reviews_of_log(log, "3", newest=5)
     log.close()
-    assert found.texts == ["praise", "turned", "broke"]
-    assert found.negative.tolist() == [False, False, True]
+    assert found.texts == ["praise", "turned", "broke", "zzz"]
+    assert found.negative.tolist() == [False, False, True, False]
     assert set(found.months.tolist()) == {JANUARY_2021}
     assert "1 whose text was not logged" in "; ".join(found.notes)
