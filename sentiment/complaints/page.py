@@ -29,7 +29,6 @@ GENERAL = "Says only that it is bad"
 LONGEST_TEXT = 600  # characters of an example that is shown; more around its first marked word
 MARK = Markup('<mark class="negative strength-2">{}</mark>')
 ARROWS = {"rising": "▲", "falling": "▼", "no clear change": ""}
-NARROW = 30  # characters of a name in the terminal's table
 OF_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|#~"})
 
 
@@ -52,10 +51,6 @@ def page_view(complaints: Complaints) -> dict[str, Any]:
     """Return what the template `PAGE` shows."""
     themes = complaints.themes
     largest = max((theme.share.value for theme in themes), default=1.0)
-    highest = max(
-        (part.share.value for theme in themes if theme.trend for part in theme.trend.periods),
-        default=0.0,
-    )
     compared = [theme for theme in themes if theme.odds]
     axis = _odds_axis([theme.odds for theme in compared if theme.odds])
     return {
@@ -68,7 +63,6 @@ def page_view(complaints: Complaints) -> dict[str, Any]:
             if theme.odds
         ],
         "ticks": axis.ticks,
-        "highest": highest,
         "least": LEAST_REVIEWS,
         "headline": _headline(complaints),
         "sentence": _sentence,

@@ -231,7 +231,7 @@ def reviews_of_log(log: PredictionLog, version: str, newest: int = NEWEST) -> Re
     if found.repeated:
         notes.append(f"left out: {found.repeated:,} that repeat another of their month")
     texts, stars, months = found.columns()
-    by = f"version {version}" + (", or feedback where there is some" if told else "")
+    by = f"by version {version}" + (", or feedback where there is some" if told else "")
     return Reviews(
         texts,
         np.array(list(negative.values()), dtype=bool),
