@@ -170,6 +170,7 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     for said in (
         *("promoted: the first in production", f"/runs/{run.info.run_id})", "95 % interval"),
         *("not checked: no version is in production", "the published one"),
+        "What customers complain about",
     ):
         assert said in ran.artifacts["retraining-report"]
 

@@ -597,6 +597,8 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         )
     )
     _replay_options(command("replay", "Train on a file's first months, check the rest for drift"))
+    about = "Say what customers complain about: themes of the negative reviews, with trends"
+    _complaints_options(command("complaints", about))
     about = "Compare two algorithms, configurations or versions by paired splits"
     _compare_options(command("compare", about))
     add = command("card", "Print the model card of a run").add_argument
@@ -608,8 +610,8 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _serve_options(parser: Parser) -> None:
     parser.epilog = (
-        "SENTIMENT_API_TOKEN, where set, guards /feedback, /model, /ab, /drift, /metrics and the "
-        "details of /health."
+        "SENTIMENT_API_TOKEN, where set, guards /feedback, /model, /ab, /drift, /complaints, "
+        "/metrics and the details of /health."
     )
     value, switch = parser.value, parser.switch
     switch("--quiet", "print errors only")
@@ -698,6 +700,18 @@ def _replay_options(parser: Parser) -> None:
     parser.switch("--quiet", "print the verdicts only")
 
 
+def _complaints_options(parser: Parser) -> None:
+    parser.value("--data", "FILE", "reviews (default: data.csv)", Path, Path(DATA))
+    parser.columns()
+    about = "column of months or dates (default: found by its name)"
+    parser.value("--month-column", "NAME", about)
+    parser.labelling()
+    parser.reading()
+    parser.value("--html", "FILE", "write the page, with examples, to this file too", Path)
+    parser.switch("--json", "print everything but the examples as JSON and nothing else")
+    parser.switch("--quiet", "print one line only")
+
+
 def _forget(options: argparse.Namespace, names: Iterable[str]) -> None:
     """Leave out those of the options that nobody gave: the environment said them, for others."""
     for dest in options.from_environment & set(names):
@@ -742,7 +756,7 @@ def _check_labelling(options: argparse.Namespace, parser: Parser) -> None:
 
 def _check(options: argparse.Namespace, parser: Parser) -> None:
     """Complain of options that do not go together."""
-    if options.command in {"promote", "drift", "replay", "compare"}:
+    if options.command in {"promote", "drift", "replay", "compare", "complaints"}:
         _check_labelling(options, parser)
     if options.command == "promote" and options.force:
         if not options.reason.strip():
