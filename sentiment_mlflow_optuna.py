@@ -26,19 +26,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sentiment.cli.options import EXPERIMENT, LABELLING, PICKLED, READING, parse_experiment
-from sentiment.console import Terminal
 from sentiment.masking import mask, mask_output
 from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
     mask_output()
-    # wrong options answer before the libraries are imported
-    TERMINAL = Terminal(quiet=parse_experiment(look=True).quiet, lines=True)
+    QUIET = parse_experiment(look=True).quiet  # wrong options answer before the slow imports
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
     gc.set_threshold(50_000)
     EARLY = Worker()  # imports on the other core what it needs, while this process does the same
-    TERMINAL.step("loading libraries")  # has a thread, so after the fork
+
+from sentiment.console import Terminal
+
+if __name__ == "__main__":
+    TERMINAL = Terminal(quiet=QUIET, lines=True)
+    TERMINAL.step("loading libraries")  # begins a thread, so after the fork
 
 from optuna.storages import RDBStorage
 

@@ -88,8 +88,8 @@ were chosen by five-fold cross-validation within that part{found}.
 {parameters}
 
 ## How good it is
-On the other 30 %, with 95 % intervals (out of fold: on the training part, each review by a model
-that had not seen it):
+On the holdout, the other 30 %, with 95 % intervals (out of fold: on the training part, each review
+by a model that had not seen it):
 
 | score | value | interval |
 |---|---|---|

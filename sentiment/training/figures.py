@@ -28,6 +28,7 @@ NEGATIVE, POSITIVE, NEUTRAL = "#D55E00", "#0072B2", "#7F7F7F"
 DARK = "#222222"
 SIZE = (12.0, 6.75)  # inches; at 100 dots per inch 1,200 pixels wide
 STYLE = {"font.size": 14, "axes.titlesize": 17, "axes.titlelocation": "left", "axes.titlepad": 14}
+ABOVE = 38  # points between a title and the axes, with room for a legend
 TOP = 15  # words of each class in the figure
 
 
@@ -89,7 +90,7 @@ def reliability_figure(reliability: pd.DataFrame, brier: Interval) -> Figure:
     """Draw the share of positive reviews against the predicted probability.
 
     `reliability` is what `metrics.reliability_table` returns. Bars are 95 % Wilson intervals, and
-    beside each point stands of how many reviews it is.
+    how many reviews a point stands for is said.
     """
     figure, axes = _canvas("How often a predicted probability comes true")
     axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle="--", label="as often as predicted")
@@ -98,11 +99,10 @@ def reliability_figure(reliability: pd.DataFrame, brier: Interval) -> Figure:
     intervals = [wilson_interval(round(s * n), int(n)) for s, n in zip(share, counts, strict=True)]
     ends = np.array([(one.low, one.high) for one in intervals if one is not None])
     bars = np.abs(ends.T - share)
-    label = f"groups of reviews; Brier score {brier.value:.3f}"
+    sizes = " to ".join(f"{count:,}" for count in sorted({counts.min(), counts.max()}))
+    label = f"groups of {sizes} reviews; Brier score {brier.value:.3f}"
     axes.errorbar(forecast, share, bars, fmt="o-", color=POSITIVE, capsize=4, label=label)
-    for x, y, count in zip(forecast, share, counts, strict=True):
-        axes.annotate(f"{int(count):,}", (x, y), (9, -15), textcoords="offset points", fontsize=11)
-    axes.set(xlabel="predicted probability of positive (beside each point: reviews)")
+    axes.set(xlabel="predicted probability of positive")
     axes.set(ylabel="share that is positive")
     _shares(axes)
     axes.legend(loc="upper left")
@@ -149,14 +149,16 @@ def trials_figure(study: Study) -> Figure:
     axes.plot(best, scored[best], "*", color=NEGATIVE, markersize=20, label=label)
     axes.set(xlabel="trial", ylabel="macro-F1, mean of the folds")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right")
+    _legend_above(axes)
     if importance:
-        axes.set_position((0.08, 0.12, 0.5, 0.76))
-        side = figure.add_axes((0.76, 0.12, 0.22, 0.76))
+        axes.set_position((0.08, 0.12, 0.52, 0.72))
+        side = figure.add_axes((0.76, 0.12, 0.2, 0.72))
         side.spines[["top", "right"]].set_visible(False)
         names = list(importance)[::-1]
         side.barh(names, [importance[name] for name in names], color=POSITIVE)
-        side.set(title="What it depends on", xlabel="share of its variation", xlim=(0, 1))
+        side.set(xlabel="share of its variation", xlim=(0, 1))
+        side.set_title("What it depends on", pad=ABOVE)
+        side.set_xticks([0, 0.5, 1])
         side.xaxis.set_major_formatter(_per_cent())
     return figure
 
@@ -168,7 +170,7 @@ def comparison_figure(table: pd.DataFrame) -> Figure:
     """
     figure, axes = _canvas("Scores of the models", (12.0, 2.6 + 1.3 * len(table)))
     bottom, height = 1.0 / figure.get_size_inches()[1], 1 - 2.1 / figure.get_size_inches()[1]
-    axes.set_position((0.17, bottom, 0.45, height))
+    axes.set_position((0.23, bottom, 0.42, height))
     rows = np.arange(len(table))[::-1]
     for part, colour, shift in (
         ("CV", POSITIVE, 0.22),
@@ -195,14 +197,13 @@ def comparison_figure(table: pd.DataFrame) -> Figure:
     axes.set_yticks(rows, names)
     axes.set_ylim(-0.6, len(table) - 0.4)
     axes.set_xlabel("macro-F1, bars: 95 % intervals; ★ chosen")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=11, frameon=False)
-    axes.set_title("Scores of the models", pad=34)
-    for left, column, title in ((0.66, "fit seconds", "Search, s"), (0.84, "size kB", "Size, kB")):
+    _legend_above(axes)
+    for left, column, title in ((0.69, "fit seconds", "Search, s"), (0.855, "size kB", "Size, kB")):
         side = figure.add_axes((left, bottom, 0.13, height), sharey=axes)
         bars = side.barh(rows, table[column], height=0.5, color=POSITIVE)
         side.bar_label(bars, fmt="{:.3g}", padding=3, fontsize=11)
         side.margins(x=0.25)
-        side.set_title(title, pad=34)
+        side.set_title(title, pad=ABOVE)
         side.tick_params(labelleft=False)
         side.spines[["top", "right"]].set_visible(False)
     return figure
@@ -220,6 +221,12 @@ def _importance(study: Study) -> dict[str, float]:
             return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
         except (ValueError, RuntimeError, ZeroDivisionError):
             return {}
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.set_title(axes.get_title(loc="left"), pad=ABOVE)
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0)}
+    axes.legend(**place, ncols=3, fontsize=12, frameon=False, columnspacing=1.2)
 
 
 def _shares(axes: Axes) -> None:
