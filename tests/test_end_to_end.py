@@ -24,8 +24,9 @@ from sentiment.errors import TrackingError
 from sentiment.model.algorithms import build_candidate
 from sentiment.model.calibration import term_weights
 from sentiment.tracking.artifact import load_pipeline, read_pipeline
-from sentiment.tracking.store import Store, open_store
+from sentiment.tracking.store import NOTE, Store, open_store, scores_of
 from sentiment.training.card import model_card
+from sentiment.training.search import fold_scores
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -172,7 +173,7 @@ def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
         hashes = np.load(home / "training_text_hashes.npy")
         assert np.array_equal(hashes, text_hashes(cleaned_train))
         words = pd.read_csv(home / "tables" / "top_words.csv").set_index("term")["word"]
-        assert len(words) == 100 and (words["qualiti"] if "qualiti" in words else "quality") == "quality"
+        assert len(words) == 100 and words["not durabl"] == "not durable"
         described = str(run.data.tags[NOTE])
         assert f"{metrics['test_f1']:.4f}" in described
         audit = pd.read_csv(home / "tables" / "audit.csv").set_index("check")
@@ -202,9 +203,8 @@ def test_the_run_of_the_pass_compares_its_models(first: Pass) -> None:
         parent = first.parent(algorithm)
         scores = scores_of(parent)
         row = table.loc[algorithm]
-        for name in ("test_f1", "test_f1_low", "test_f1_high"):
-            column = name.replace("_f1", "") if "f1_" in name else name
-            assert row[column.replace("_", " ").replace("f1", "F1")] == scores[name]
+        names = {"F1": "test_f1", "low": "test_f1_low", "high": "test_f1_high"}
+        assert all(row[f"test {end}"] == scores[name] for end, name in names.items())
         assert row["size kB"] * 1000 == pytest.approx(scores["model_size_bytes"])
         assert row["CV low"] < row["CV F1"] < row["CV high"]
         assert parent.info.run_id in run.data.tags[NOTE]

@@ -126,7 +126,8 @@ def _list(_: Namespace, store: Store, terminal: Terminal) -> None:
 def _status(version: ModelVersion, aliases: Sequence[str]) -> str:
     """Return the aliases but `staging`, which is where `challenger` is; without one the stage."""
     named = [one for one in aliases if one != "staging" or "challenger" not in aliases]
-    return ", ".join(named) or ("" if version.current_stage == "None" else version.current_stage)
+    stage = str(version.current_stage)
+    return ", ".join(named) or ("" if stage == "None" else stage)
 
 
 def _show(options: Namespace, store: Store, terminal: Terminal) -> None:

@@ -27,7 +27,12 @@ Drawing: TypeAlias = tuple[Callable[..., "Figure"], tuple[Any, ...]]  # and its 
 NEGATIVE, POSITIVE, NEUTRAL = "#D55E00", "#0072B2", "#7F7F7F"
 DARK = "#222222"
 SIZE = (12.0, 6.75)  # inches; at 100 dots per inch 1,200 pixels wide
-STYLE = {"font.size": 14, "axes.titlesize": 17, "axes.titlelocation": "left", "axes.titlepad": 14}
+STYLE: Any = {
+    "font.size": 14,
+    "axes.titlesize": 17,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 14,
+}
 ABOVE = 38  # points between a title and the axes, with room for a legend
 TOP = 15  # words of each class in the figure
 
@@ -225,8 +230,8 @@ def _importance(study: Study) -> dict[str, float]:
 
 def _legend_above(axes: Axes) -> None:
     axes.set_title(axes.get_title(loc="left"), pad=ABOVE)
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0)}
-    axes.legend(**place, ncols=3, fontsize=12, frameon=False, columnspacing=1.2)
+    look: Any = {"ncols": 3, "fontsize": 12, "frameon": False, "columnspacing": 1.2}
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), **look)
 
 
 def _shares(axes: Axes) -> None:

@@ -364,7 +364,9 @@ def test_the_store_that_is_given_wins_over_the_variables(
     assert run("promote", "1", "--to", "production", *FORCE)[0] == 0
     assert run("rollback")[1] == f"production: 1 → {new}\n"
     assert run("promote", "3", "--to", "staging")[0] == 0
-    assert re.search(f"^ +{new} ", run("list")[1], re.MULTILINE) and "champion" in run("show", new)[1]
+    assert (
+        re.search(f"^ +{new} ", run("list")[1], re.MULTILINE) and "champion" in run("show", new)[1]
+    )
     assert run("history")[1].count("→") == 5
     assert snapshot(other) == before
     monkeypatch.delenv("MLFLOW_REGISTRY_URI")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -35,6 +36,7 @@ from sentiment.tracking.store import (
     open_existing_store,
     open_store,
     run_url,
+    scores_of,
 )
 
 
@@ -436,7 +438,7 @@ def test_what_mlflow_shows_is_named_and_described(store: Store) -> None:
     labelled = store.client.get_run(begin_run(store, "Named", {}, label="LinearSVM"))
     assert re.fullmatch(r"[a-z]+-[a-z]+-\d+ LinearSVM", str(labelled.info.run_name))
     begin_run(store, store.settings.ledger, {})
-    notes = {one.name: one.tags.get(NOTE, "") for one in store.client.search_experiments()}
+    notes = {one.name: one.tags.get(tracking.NOTE, "") for one in store.client.search_experiments()}
     assert "Named" in notes["Named"] and "edger" in notes[store.settings.ledger]
 
 
