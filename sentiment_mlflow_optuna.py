@@ -78,6 +78,7 @@ from sentiment.training.passes import (
 )
 from sentiment.training.report import PreparedReviews, folds_of, prepare_reviews
 from sentiment.training.search import (
+    COMPARISON,
     Choice,
     PassContext,
     SearchResult,
@@ -283,7 +284,7 @@ def print_summary(context: PassContext, results: list[SearchResult], choice: Cho
     lines = [""]
     if any(result.decision for result in results):
         lines += ["Threshold:", *(f"  {one.algorithm:<{width}} {one.decision}" for one in results)]
-    command, link = store.ui_command(), run_url(store, context.this_pass.run_id)
+    command, link = store.ui_command(), run_url(store, context.this_pass.run_id, COMPARISON)
     lines += [
         f"Winner by cross-validation: {choice.result.algorithm}",
         f"  {choice.why}",

@@ -204,8 +204,9 @@ def test_the_run_of_the_pass_compares_its_models(first: Pass) -> None:
         scores = scores_of(parent)
         row = table.loc[algorithm]
         names = {"F1": "test_f1", "low": "test_f1_low", "high": "test_f1_high"}
-        assert all(row[f"test {end}"] == scores[name] for end, name in names.items())
-        assert row["size kB"] * 1000 == pytest.approx(scores["model_size_bytes"])
+        for end, name in names.items():
+            assert row[f"test {end}"] == pytest.approx(scores[name], abs=1e-4)
+        assert row["size kB"] * 1000 == pytest.approx(scores["model_size_bytes"], abs=1)
         assert row["CV low"] < row["CV F1"] < row["CV high"]
         assert parent.info.run_id in run.data.tags[NOTE]
 

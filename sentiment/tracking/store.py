@@ -548,10 +548,11 @@ def scores_of(run: Run) -> dict[str, float]:
     return found
 
 
-def run_url(store: Store, run_id: str) -> str:
-    """Return the address of a run in the MLflow UI."""
+def run_url(store: Store, run_id: str, artifact: str = "") -> str:
+    """Return the address of a run in the MLflow UI, or of one of its artifacts."""
     experiment = store.client.get_run(run_id).info.experiment_id
-    return f"{store.ui}/#/experiments/{experiment}/runs/{run_id}{VIEW}"
+    page = f"{run_id}/artifacts/{artifact}" if artifact else run_id
+    return f"{store.ui}/#/experiments/{experiment}/runs/{page}{VIEW}"
 
 
 def git_commit() -> str:

@@ -77,6 +77,7 @@ from text_cleaning import cleaning_fingerprint
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+COMPARISON = "figures/comparison.png"  # artifact of the run of a pass
 REASON = TAG + "reason"
 FOLDS = TAG + "cv_f1_folds"  # tag: the macro-F1s of the folds that `cv_f1_macro` is the mean of
 FOLD_METRIC = "cv_f1_fold_"  # in its place on runs of earlier versions, with the number of the fold
@@ -190,13 +191,13 @@ def log_comparison(
         scores = f"{one.cv_f1_macro:.4f} | {one.train_f1:.4f} | {one.test_f1}"
         cost = f"{one.fit_time:.1f} s | {one.size / 1000:.0f} kB"
         lines.append(f"| {link} | {scores} | {cost} | {one.version or ''} |")
-    lines += ["", "Under *Artifacts*: `figures/comparison.png` and `tables/comparison.csv`."]
+    lines += ["", f"Under *Artifacts*: `{COMPARISON}` and `tables/comparison.csv`."]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         for name in ("tables", "figures"):
             (out / name).mkdir()
-        table.to_csv(out / "tables/comparison.csv", index=False)
-        draw("", {"comparison": (comparison_figure, (table,))}, out / "figures")
+        table.to_csv(out / "tables/comparison.csv", index=False, float_format="%.4f")
+        draw("", {Path(COMPARISON).stem: (comparison_figure, (table,))}, out / "figures")
         store.client.log_artifacts(run_id, folder)
     tags = {"winner": choice.result.algorithm, NOTE: "\n".join(lines)}
     log_values(store, run_id, tags=tags)
