@@ -237,8 +237,8 @@ def name(text: str) -> str:
     return text
 
 
-def pass_name(text: str) -> str:
-    """Return the name of a shared pass, which also names its studies and runs."""
+def plain_name(text: str) -> str:
+    """Return the name of a shared pass, which also names its studies and runs, or of a pool."""
     expected = "a name of letters, digits, . - and _, 100 at most"
     _expect(expected, text, NAME.fullmatch(text) and len(text) <= 100)
     return text
@@ -377,7 +377,7 @@ def parse_experiment(
     about = "carry on the newest interrupted pass, or the one named, with its own settings"
     value("--resume", "PASS", about, nargs="?", const="")
     about = "share a pass of this name with other workers: the first begins it, the last registers"
-    value("--join", "PASS", about, pass_name)
+    value("--join", "PASS", about, plain_name)
     about = "trials drawn at once: so many workers share a search (default: 1)"
     value("--batch", "N", about, count)
     value("--jobs", "N", "folds fitted at once (default: one a processor)", count)
@@ -409,6 +409,10 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="Exit codes: 0 done, 1 the one run failed, 2 bad input, 130 interrupted.",
     )
     value = parser.value
+    about = "make the deployments for the workers of a pool, then exit"
+    parser.add_argument("command", nargs="?", choices=("deploy",), metavar="deploy", help=about)
+    about = "the work pool of deploy; one of type process is made if it is missing"
+    value("--pool", "NAME", about, plain_name)
     parser.switch("--once", "run once now, then exit")
     value("--cron", "CRON", "schedule of the retraining (default: */5 * * * *)", default=CRON)
     about = "schedule of the drift check (default: 0 * * * *)"
@@ -441,6 +445,11 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.project()
     options = parser.parse_args(arguments)
     _check_labelling(options, parser)
+    _forget(options, ("pool",) if options.command is None else ("once",))
+    if (options.command is None) != (options.pool is None):
+        parser.error("deploy and --pool NAME go together")
+    if options.command is not None and options.once:
+        parser.error("deploy runs nothing; leave --once out")
     return options
 
 
