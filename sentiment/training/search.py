@@ -181,8 +181,6 @@ def log_comparison(
         one.parent: store.client.get_run(one.parent).info.experiment_id for one in results
     }
     lines = [
-        f"Chosen by cross-validation: **{choice.result.algorithm}** ({choice.why}).",
-        "",
         "| model | CV F1 | train F1 | test F1, 95 % interval | search | size | version |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -191,7 +189,12 @@ def log_comparison(
         scores = f"{one.cv_f1_macro:.4f} | {one.train_f1:.4f} | {one.test_f1}"
         cost = f"{one.fit_time:.1f} s | {one.size / 1000:.0f} kB"
         lines.append(f"| {link} | {scores} | {cost} | {one.version or ''} |")
-    lines += ["", f"Under *Artifacts*: `{COMPARISON}` and `tables/comparison.csv`."]
+    lines += [
+        "",
+        f"Chosen by cross-validation: **{choice.result.algorithm}** ({choice.why}).",
+        "",
+        f"Under *Artifacts*: `{COMPARISON}` and `tables/comparison.csv`.",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         for name in ("tables", "figures"):
