@@ -32,15 +32,20 @@ from sentiment.training.worker import Worker
 
 if __name__ == "__main__":
     mask_output()
-    parse_experiment(look=True)  # wrong options answer before the libraries are imported
+    QUIET = parse_experiment(look=True).quiet  # wrong options answer before the slow imports
     # Libraries make a million objects that stay. To look through them for rubbish again and again
     # is a fifth of the time that importing them takes.
     gc.set_threshold(50_000)
     EARLY = Worker()  # imports on the other core what it needs, while this process does the same
 
+from sentiment.console import Terminal
+
+if __name__ == "__main__":
+    TERMINAL = Terminal(quiet=QUIET, lines=True)
+    TERMINAL.step("loading libraries")  # begins a thread, so after the fork
+
 from optuna.storages import RDBStorage
 
-from sentiment.console import Terminal
 from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
 from sentiment.data.sources import Reading
@@ -58,8 +63,9 @@ from sentiment.tracking.store import (
     KILLED,
     Store,
     end_run,
-    log_values,
+    open_existing_store,
     open_store,
+    run_url,
 )
 from sentiment.training.claims import Claims, open_claims
 from sentiment.training.passes import (
@@ -74,24 +80,32 @@ from sentiment.training.passes import (
 )
 from sentiment.training.report import PreparedReviews, folds_of, prepare_reviews
 from sentiment.training.search import (
+    COMPARISON,
     Choice,
     PassContext,
     SearchResult,
     choose_winner,
+    log_comparison,
     search_and_register,
 )
 from sentiment.training.studies import open_storage
 from text_cleaning import cleaning_fingerprint
 
 
-def main(arguments: Sequence[str] | None = None, worker: Worker | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    worker: Worker | None = None,
+    terminal: Terminal | None = None,
+) -> int:
     """Run a pass. Exit codes: 0 done, 2 bad input or no store, 130 interrupted."""
     options = parse_experiment(arguments)
+    worker = worker or Worker()  # before the terminal has a thread
     # Libraries warn of their own futures; what concerns the user is said by our own lines.
     warnings.filterwarnings("ignore")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return run_experiment(options, Terminal(quiet=options.quiet), worker or Worker())
+        with terminal or Terminal(quiet=options.quiet, lines=True) as shown:
+            return run_experiment(options, shown, worker)
     except UserError as error:
         print(f"sentiment_mlflow_optuna: {error}", file=sys.stderr)
         return error.exit_code
@@ -125,12 +139,14 @@ def run_pass(
     reading = Reading(chosen["delimiter"], chosen["encoding"], chosen["max_bytes"])
     labelling = Labelling(**{name: chosen[name] for name in LABELLING})
     columns = chosen["text_column"], chosen["rating_column"]
+    terminal.step(f"reading {Path(chosen['data']).name}")
     loaded = load_reviews(chosen["data"], *columns, reading, labelling)
     data = prepare_reviews(loaded, method=chosen["split"])
     # a new store takes seconds, and is only made for reviews that can be used
     worker.open_store(options.store, options.project)
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
     terminal.table("Data audit", data.audit)
+    terminal.step("opening the store")
     store = open_store(options.store, options.project)
     worker.finish()
     storage = claims.storage if claims else open_studies(store, options)
@@ -146,7 +162,7 @@ def run_pass(
         if entered.take("summary"):
             if version is not None:
                 challenge(context, choice, version)
-            log_summary(store, entered, results, choice)
+            log_summary(context, results, choice)
             entered.finish("summary")
     except BaseException as error:
         if entered is None:  # refused, or interrupted while nothing was begun
@@ -156,7 +172,8 @@ def run_pass(
         worker.end()
         leave_pass(store, entered, ALGORITHMS)
         raise
-    print_summary(store, results, choice, terminal)
+    terminal.done()
+    print_summary(context, results, choice)
     if version is not None:
         offer(context, version, promote_now=options.promote)
     return 0
@@ -176,14 +193,12 @@ def take_up(
     """
     if options.resume is None and claims is None:
         return None
-    store = open_store(options.store, options.project)
+    terminal.step("opening the store")
     if claims is not None:
-        return join_pass(store, claims, asked)
+        return join_pass(open_store(options.store, options.project), claims, asked)
+    store = open_existing_store(options.store, options.project, to_write=True)
     close_interrupted(store, ALGORITHMS)
-    this_pass = resume_pass(store, options.resume or None, asked)
-    if this_pass is None:
-        terminal.say("nothing to resume, so this is a new pass")
-    return this_pass
+    return resume_pass(store, options.resume or None, asked)
 
 
 def enter(
@@ -223,16 +238,12 @@ def challenge(context: PassContext, choice: Choice, version: str) -> None:
     stage_challenger(store, version, f"chosen of pass {context.this_pass.id}: {choice.why}")
 
 
-def log_summary(
-    store: Store, this_pass: ExperimentPass, results: list[SearchResult], choice: Choice
-) -> None:
-    """Write the scores of all models on the pass's ledger run and end it."""
-    metrics = {}
-    for result in results:
-        metrics[f"{result.algorithm}.cv_f1_macro"] = result.cv_f1_macro
-        metrics[f"{result.algorithm}.test_f1"] = result.test_f1.value
-    log_values(store, this_pass.run_id, metrics=metrics, tags={"winner": choice.result.algorithm})
-    end_run(store, this_pass.run_id)
+def log_summary(context: PassContext, results: list[SearchResult], choice: Choice) -> None:
+    """Write how the models compare on the pass's ledger run and end it."""
+    run_id = context.this_pass.run_id
+    context.worker.begin(log_comparison, run_id, results, choice)
+    context.worker.finish()
+    end_run(context.store, run_id)
 
 
 @contextmanager
@@ -263,10 +274,9 @@ def stop(store: Store, this_pass: ExperimentPass, worker: Worker) -> int:
     return EXIT_INTERRUPTED
 
 
-def print_summary(
-    store: Store, results: list[SearchResult], choice: Choice, terminal: Terminal
-) -> None:
+def print_summary(context: PassContext, results: list[SearchResult], choice: Choice) -> None:
     """Say which versions there are, their scores with intervals, and where to look."""
+    store, terminal = context.store, context.terminal
     lines = [
         f"Created version '{result.version}' of model '{store.settings.registered_model}'."
         for result in results
@@ -278,19 +288,33 @@ def print_summary(
         f"| Test F1={result.test_f1.value:.4f}"
         for result in results
     ]
-    width = max(len(result.algorithm) for result in results)
-    lines += ["", "95% interval of the test score:"]
-    lines += [
-        f"  {result.algorithm:<{width}} {result.test_f1.low:.4f}–{result.test_f1.high:.4f}"
-        for result in results
+    terminal.say("\n".join([*lines, ""]), always=True)
+    rows = [
+        {
+            "model": one.algorithm,
+            "CV": f"{one.cv_f1_macro:.4f}",
+            "train": f"{one.train_f1:.4f}",
+            "test, 95% interval": str(one.test_f1),
+            "version": one.version or "none",
+            "size": f"{one.size / 1000:.0f} kB",
+        }
+        for one in results
     ]
+    terminal.columns(rows, right=("version", "size"))
+    width = max(len(result.algorithm) for result in results)
+    lines = [""]
     if any(result.decision for result in results):
         lines += ["Threshold:", *(f"  {one.algorithm:<{width}} {one.decision}" for one in results)]
+    command, link = store.ui_command(), run_url(store, context.this_pass.run_id, COMPARISON)
     lines += [
         f"Winner by cross-validation: {choice.result.algorithm}",
         f"  {choice.why}",
         f"Store: {mask(store.uri)}",
-        f"Look at it: {store.ui_command()}",
+        *(
+            [f"Look at it: {command}, then open", f"  {link}"]
+            if command
+            else [f"Look at it: {link}"]
+        ),
     ]
     terminal.say("\n".join(lines), always=True)
 
@@ -300,6 +324,7 @@ def offer(context: PassContext, version: str, *, promote_now: bool) -> None:
     store, settings, terminal = context.store, context.this_pass.settings, context.terminal
     production = production_version(store)
     if promote_now and production != version:
+        terminal.step("comparing it with production")
         verdict = judge_version(store, version, context.data.split)
         verdict.show(terminal)
         if verdict.promoted:
@@ -323,6 +348,6 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    code = main(worker=EARLY)
+    code = main(worker=EARLY, terminal=TERMINAL)
     gc.freeze()  # nor need they be looked through once more at the end
     sys.exit(code)

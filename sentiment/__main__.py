@@ -41,7 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Namespace) -> int:
     # only now: the libraries take seconds, and --help and wrong options must not wait for them
-    code: int = import_module(f"sentiment.cli.{MODULES[options.command]}").run(options)
+    from sentiment.console import Terminal
+
+    quiet = getattr(options, "quiet", False) or getattr(options, "json", False)
+    with Terminal(quiet=quiet) as terminal:
+        terminal.step("loading libraries")
+        module = import_module(f"sentiment.cli.{MODULES[options.command]}")
+    code: int = module.run(options)
     return code
 
 

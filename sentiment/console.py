@@ -1,13 +1,17 @@
-"""Show what a script does: lines, tables and progress bars; plain text when piped."""
+"""Show what a script does: lines, steps, tables and progress bars; plain text when piped.
+
+Only what is light is imported here, so that a first line can be shown before the slow imports.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,7 +20,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.status import Status
 from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WIDEST = 10_000  # characters of a table row that is piped
 
@@ -36,18 +44,49 @@ class SearchProgress:
         """Count `trials` more as done, and show `best`."""
         self.done, self.best = self.done + trials, best
         if self._bar is not None:
-            shown = "" if best is None else f"best {best:.4f}"
+            shown = "" if best is None else f"best CV F1 {best:.4f}"
             self._bar.update(self._task, advance=trials, best=shown)
 
 
 class Terminal:
-    """Standard output. When `quiet`, only what is said with `always` is shown."""
+    """Standard output. When `quiet`, only what is said with `always` is shown.
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+    A step that is under way has a spinner on a terminal, until the next begins or the block of the
+    terminal ends. Elsewhere it is a line, but only with `lines`: what a command prints may be read
+    by a program.
+    """
+
+    def __init__(self, *, quiet: bool = False, lines: bool = False) -> None:
+        self._quiet, self._lines = quiet, lines
         self._console = Console(highlight=False, soft_wrap=True)
+        self._spinner: Status | None = None
         if not self._console.is_terminal:
             self._console.width = WIDEST
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done()
+
+    def step(self, what: str) -> None:
+        """Show that `what` is under way from now on."""
+        if self._quiet:
+            return
+        if not self._console.is_terminal:
+            if self._lines:
+                self.say(f"{what} …")
+        elif self._spinner is None:
+            self._spinner = self._console.status(escape(f"{what} …"))
+            self._spinner.start()
+        else:
+            self._spinner.update(escape(f"{what} …"))
+
+    def done(self) -> None:
+        """Show no step any more; what follows shows itself."""
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
 
     def say(self, text: str = "", *, always: bool = False) -> None:
         """Print one or more lines."""
@@ -63,15 +102,45 @@ class Terminal:
             return
         table = Table(title=title, title_justify="left")
         for name in frame.columns:
-            numeric = pd.api.types.is_numeric_dtype(frame[name])
-            table.add_column(str(name), justify="right" if numeric else "left")
+            table.add_column(
+                str(name), justify="right" if frame[name].dtype.kind in "iuf" else "left"
+            )
         for row in frame.itertuples(index=False):
             table.add_row(*(_cell(value) for value in row))
         self._console.print(table)
 
+    def columns(self, rows: Sequence[Mapping[str, object]], *, right: Sequence[str] = ()) -> None:
+        """Print rows without lines between them, which leaves most room; shown when quiet, too.
+
+        Those named in `right` are set to the right.
+        """
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for name in rows[0]:
+            table.add_column(name, justify="right" if name in right else "left")
+        for row in rows:
+            table.add_row(*(escape(str(value)) for value in row.values()))
+        self._console.print(table)
+
+    def groups(self, groups: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+        """Print names and values below the headings of their groups; empty groups are left out."""
+        names = [name for rows in groups.values() for name, _ in rows]
+        width = max(map(len, names), default=0)
+        for heading, rows in groups.items():
+            if rows:
+                self._console.print(f"\n{heading}", style="bold", markup=False)
+                table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+                table.add_column(min_width=width + 2, no_wrap=True)
+                table.add_column(overflow="fold")
+                for name, value in rows:
+                    table.add_row(f"  {escape(name)}", escape(value))
+                self._console.print(table)
+
     @contextmanager
     def search(self, name: str, total: int) -> Iterator[SearchProgress]:
-        """Show a study's progress: as a bar on a terminal, elsewhere as one line at its end."""
+        """Show a study's progress: as a bar on a terminal, elsewhere as one line at its end.
+
+        The score beside it is the best mean of the folds so far.
+        """
         with self.steps(name, total, "trials") as progress:
             yield progress
             best = "no score" if progress.best is None else f"best CV macro-F1 {progress.best:.4f}"
@@ -81,13 +150,14 @@ class Terminal:
     def steps(self, name: str, total: int, unit: str) -> Iterator[SearchProgress]:
         """Show the progress of `total` steps, as `search` does."""
         started = time.perf_counter()
+        self.done()
         if self._quiet or not self._console.is_terminal:
             progress = SearchProgress(name, total, None)
             yield progress
         else:
             columns = (
-                TextColumn("{task.description:<18}"),
-                BarColumn(),
+                TextColumn("{task.description:<19}"),
+                BarColumn(bar_width=12),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[best]}"),
                 TimeElapsedColumn(),

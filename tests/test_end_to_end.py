@@ -24,14 +24,15 @@ from sentiment.errors import TrackingError
 from sentiment.model.algorithms import build_candidate
 from sentiment.model.calibration import term_weights
 from sentiment.tracking.artifact import load_pipeline, read_pipeline
-from sentiment.tracking.store import Store, open_store
+from sentiment.tracking.store import NOTE, Store, open_store, scores_of
 from sentiment.training.card import model_card
+from sentiment.training.search import fold_scores
 from text_cleaning import TextCleaner, clean_texts, cleaning_fingerprint
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRIALS = 4
 ALGORITHMS = ("LogisticRegression", "NaiveBayes", "LinearSVM")
-FIGURES = "confusion_matrix parameter_importance precision_recall reliability top_words"
+FIGURES = "confusion_matrix precision_recall reliability top_words trials"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
 
@@ -98,10 +99,11 @@ def test_every_trial_is_a_finished_nested_run(first: Pass) -> None:
     for algorithm in ALGORITHMS:
         parent, trials = first.parent(algorithm), first.trials(algorithm)
         assert [run.info.run_name for run in trials] == [str(n) for n in range(TRIALS)]
-        assert re.fullmatch(r"[a-z]+-[a-z]+-\d+", str(parent.info.run_name))
+        assert re.fullmatch(rf"[a-z]+-[a-z]+-\d+ {algorithm}", str(parent.info.run_name))
         for run in trials:
             assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-            folds = [run.data.metrics[f"cv_f1_fold_{fold}"] for fold in range(5)]
+            folds = fold_scores(run)
+            assert len(folds) == 5
             assert run.data.metrics["cv_f1_macro"] == pytest.approx(np.mean(folds), abs=1e-12)
             assert run.data.metrics["cv_f1_macro_sd"] == pytest.approx(np.std(folds), abs=1e-12)
             assert run.data.metrics["duration_seconds"] > 0
@@ -123,7 +125,7 @@ def test_a_trials_score_is_scikit_learns(first: Pass, split: Split) -> None:
         scoring="f1_macro",
         cv=StratifiedKFold(5, shuffle=True, random_state=42),
     )
-    assert [run.data.metrics[f"cv_f1_fold_{fold}"] for fold in range(5)] == scores.tolist()
+    assert list(fold_scores(run)) == scores.tolist()
 
 
 def test_the_summary_says_what_mlflow_holds(first: Pass) -> None:
@@ -131,13 +133,13 @@ def test_the_summary_says_what_mlflow_holds(first: Pass) -> None:
     assert "--- FINAL SUMMARY ---" in first.output
     for number, algorithm in enumerate(ALGORITHMS, start=1):
         assert f"Created version '{number}' of model '{REGISTERED_MODEL}'." in first.output
-        metrics = first.parent(algorithm).data.metrics
+        metrics = scores_of(first.parent(algorithm))
         line = (
             f"{algorithm} | CV F1={metrics['cv_f1_macro']:.4f} "
             f"| Train F1={metrics['train_f1']:.4f} | Test F1={metrics['test_f1']:.4f}"
         )
         assert line in first.output.splitlines()
-        assert f"{metrics['test_f1_low']:.4f}–{metrics['test_f1_high']:.4f}" in first.output
+        assert f"[{metrics['test_f1_low']:.4f}, {metrics['test_f1_high']:.4f}]" in first.output
     best = max(ALGORITHMS, key=lambda name: first.parent(name).data.metrics["cv_f1_macro"])
     assert f"Winner by cross-validation: {best}\n" in first.output
     version = ALGORITHMS.index(best) + 1
@@ -151,7 +153,8 @@ def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
     cleaned_train, cleaned_test = clean_texts(split.train_texts), clean_texts(split.test_texts)
     for algorithm in ALGORITHMS:
         run = first.parent(algorithm)
-        metrics = run.data.metrics
+        metrics = scores_of(run)
+        assert not [name for name in run.data.metrics if name.endswith(("_low", "_high"))]
         named = {"cv_f1_macro", "train_f1", "test_f1", "fit_time", "model_size_bytes"}
         assert named <= set(metrics)
         assert metrics["test_f1_low"] < metrics["test_f1"] < metrics["test_f1_high"]
@@ -169,7 +172,10 @@ def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
         assert (home / "packages.txt").read_text().count("scikit-learn==") == 1
         hashes = np.load(home / "training_text_hashes.npy")
         assert np.array_equal(hashes, text_hashes(cleaned_train))
-        assert len(pd.read_csv(home / "tables" / "top_words.csv")) == 100
+        words = pd.read_csv(home / "tables" / "top_words.csv")["word"]
+        assert len(words) == 100 and not {"qualiti", "durabl", "amaz"} & set(words)
+        described = str(run.data.tags[NOTE])
+        assert f"{metrics['test_f1']:.4f}" in described
         audit = pd.read_csv(home / "tables" / "audit.csv").set_index("check")
         assert audit.loc["rows without text", "count"] == 8
 
@@ -186,12 +192,32 @@ def test_a_parent_holds_scores_tables_figures_dataset_and_packages(
         assert metrics["test_f1_unseen"] == pytest.approx(score, abs=1e-12)
 
 
+def test_the_run_of_the_pass_compares_its_models(first: Pass) -> None:
+    (run,) = [one for one in first.runs(LEDGER) if one.data.tags["flipkart.kind"] == "experiment"]
+    assert run.info.run_id in first.output  # the link
+    home = first.folder / "mlruns" / LEDGER / run.info.run_id / "artifacts"
+    table = pd.read_csv(home / "tables/comparison.csv").set_index("model")
+    assert list(table.index) == list(ALGORITHMS) and table["chosen"].sum() == 1
+    assert (home / "figures/comparison.png").stat().st_size > 5_000
+    for algorithm in ALGORITHMS:
+        parent = first.parent(algorithm)
+        scores = scores_of(parent)
+        row = table.loc[algorithm]
+        names = {"F1": "test_f1", "low": "test_f1_low", "high": "test_f1_high"}
+        for end, name in names.items():
+            assert row[f"test {end}"] == pytest.approx(scores[name], abs=1e-4)
+        assert row["size kB"] * 1000 == pytest.approx(scores["model_size_bytes"], abs=1)
+        assert row["CV low"] < row["CV F1"] < row["CV high"]
+        assert parent.info.run_id in run.data.tags[NOTE]
+
+
 def test_versions_carry_tags_and_point_at_their_runs(first: Pass) -> None:
     for number, algorithm in enumerate(ALGORITHMS, start=1):
         version = first.client.get_model_version(REGISTERED_MODEL, str(number))
         run = first.parent(algorithm)
         assert version.run_id == run.info.run_id
         assert version.tags["model"] == algorithm
+        assert "macro-F1" in str(version.description)
         assert float(version.tags["cv_f1_macro"]) == pytest.approx(
             run.data.metrics["cv_f1_macro"], abs=1e-6
         )

@@ -51,6 +51,7 @@ RunScript = Callable[..., subprocess.CompletedProcess[str]]
         (["--data", "{small}", "--text-column", "Review txt"], "did you mean --text-column"),
         (["--data", "{one_class}"], "0 negative reviews left"),
         (["--data", "{small}", "--resume", "20200101-000000-abcd"], "no interrupted pass"),
+        (["--data", "{small}", "--resume"], "nothing to resume"),
         (["--data", "{small}", "--storage", "nosuch://x"], "nosuch"),
     ],
 )
@@ -271,6 +272,8 @@ def test_an_unfinished_pass_is_closed_and_mentioned_and_its_settings_are_kept(
     assert "RUNNING" not in {run.info.status for run in every_run(store)}
     assert script.main([*resume, "--quiet"]) == 0
     assert {run.info.status for run in every_run(store)} == {"FINISHED"}
+    assert script.main(resume) == 2  # and no new pass
+    assert "nothing to resume" in capsys.readouterr().err
 
 
 def begin(*options: str) -> subprocess.Popen[str]:

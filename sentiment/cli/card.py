@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from sentiment.cli.registry import verify_answer
+from sentiment.console import Terminal
 from sentiment.tracking.store import open_existing_store, store_errors
 from sentiment.training.card import model_card
 
@@ -15,8 +16,11 @@ def run(options: Namespace) -> int:
     Raise `TrackingError` when there is no such run, and `RegistryError` when the run's version is
     not what was registered: the card is of another model then.
     """
-    store = open_existing_store(options.store, options.project)
-    print(model_card(store, options.run_id), end="")
+    with Terminal() as terminal:
+        terminal.step("opening the store")
+        store = open_existing_store(options.store, options.project)
+        card = model_card(store, options.run_id)
+    print(card, end="")
     with store_errors():
         for version in store.client.search_model_versions(f"run_id = '{options.run_id}'"):
             if version.name == store.settings.registered_model:

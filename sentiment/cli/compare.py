@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from argparse import Namespace
+from pathlib import Path
 
 from sentiment.cli.options import labelling_of, reading_of
 from sentiment.console import Terminal
@@ -21,7 +22,12 @@ from sentiment.training.paired import Contender, compare, contender
 def run(options: Namespace) -> int:
     """Compare A and B, say what follows, and return 0. Raise `UserError`."""
     warnings.filterwarnings("ignore")  # libraries warn about their own future versions
-    terminal = Terminal(quiet=options.quiet or options.json)
+    with Terminal(quiet=options.quiet or options.json) as terminal:
+        return _compare(options, terminal)
+
+
+def _compare(options: Namespace, terminal: Terminal) -> int:
+    terminal.step(f"reading {Path(options.data).name}")
     made = [_contender(options, *named) for named in (options.a, options.b)]
     (a, _), (b, _) = made
     labelling = _labelling(options, {rule for _, rule in made if rule is not None})

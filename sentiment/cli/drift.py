@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
     """Check a window, or replay a file; return 3 if drifted, else 0. Raise `UserError`."""
     warnings.filterwarnings("ignore")  # libraries warn about their own future versions
     terminal = Terminal(quiet=options.quiet or getattr(options, "json", False))
-    with store_errors():
+    with terminal, store_errors():
         if options.command == "replay":
             return _replay(options, terminal)
         return _check(options, terminal)
@@ -48,6 +48,7 @@ def _check(options: Namespace, terminal: Terminal) -> int:
         raise WindowError(f"{options.html}: no such folder; create it first")
     if options.html is not None and options.html.is_dir():
         raise WindowError(f"{options.html}: is a folder, expected the name of a file")
+    terminal.step("opening the store")
     store = open_existing_store(options.store, options.project)
     sources = {None: COUNTED_SOURCES, "all": tuple(SOURCES)}.get(options.source, (options.source,))
     wanted: LogWindow | FileWindow = LogWindow(
@@ -55,7 +56,9 @@ def _check(options: Namespace, terminal: Terminal) -> int:
     )
     if options.data is not None:
         wanted = _file(options)
+    terminal.step("comparing the reviews with the reference")
     check = run_check(store, wanted, version=options.version, min_reviews=options.min_reviews)
+    terminal.done()
     if options.html is not None:
         write_whole(options.html, render_page(check))
     if options.json:
@@ -78,9 +81,12 @@ def _replay(options: Namespace, terminal: Terminal) -> int:
     wanted = _file(options)
     labelling = wanted.labelling.following(rule_in_production(options.store, options.project))
     wanted = replace(wanted, labelling=labelling)
+    terminal.step(f"reading {options.data.name}")
     read = read_months(wanted, options.month_column)  # before a store is made for a bad file
     store = open_store(options.store, options.project)
+    terminal.step("training on the first months, checking the others")
     done = replay(store, wanted, options.month_column, read, min_reviews=options.min_reviews)
+    terminal.done()
     show_replay(done, terminal)
     terminal.say(f"Figure: {log_replay(store, done)}")
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from sentiment.errors import (
     TrackingError,
     VersionError,
 )
+from sentiment.metrics import Interval
 from sentiment.model.predictor import find_version
 from sentiment.registry.gate import Verdict
 from sentiment.registry.lifecycle import (
@@ -42,18 +44,31 @@ from sentiment.registry.lifecycle import (
 )
 from sentiment.tracking.artifact import DIGESTS, verify
 from sentiment.tracking.ledger import STAGE, Event, read_events, replay
-from sentiment.tracking.store import DATA_PATH, Store, open_existing_store, store_errors
+from sentiment.tracking.store import (
+    DATA_PATH,
+    Store,
+    open_existing_store,
+    scores_of,
+    store_errors,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+# Tags of a version that `show` has in a group of their own, in this order
+DESCRIBED = (
+    *("model", "data_digest", "label_rule", "split", "decision_rule", "behaviour", "cleaning"),
+    *("cleaning_fingerprint", "cleaning_packages", "training_fingerprint"),
+)
+
+
 def run(options: Namespace) -> int:
     """Run one command and return its exit code: 0 done, 1 refused by the gate."""
     changes = options.command in ("promote", "rollback")
-    store = open_existing_store(options.store, options.project, to_write=changes)
-    terminal = Terminal()
-    with store_errors():
+    with Terminal() as terminal, store_errors():
+        terminal.step("opening the store")
+        store = open_existing_store(options.store, options.project, to_write=changes)
         if not registered_versions(store):
             raise RegistryError(
                 f"{store.settings.registered_model} has no versions here; run "
@@ -96,44 +111,73 @@ def _list(_: Namespace, store: Store, terminal: Terminal) -> None:
             "model": version.tags.get("model", ""),
             "CV F1": _rounded(version.tags.get("cv_f1_macro")),
             "test F1": _rounded(version.tags.get("test_f1")),
-            "stage": version.current_stage,
-            "aliases": ", ".join(aliases.get(number, [])),
-            "data": version.tags.get("data_digest", ""),
-            "created": _created(version),
+            "status": _status(version, aliases.get(number, [])),
+            "created": f"{_when(version):%Y-%m-%d %H:%M}",
         }
         for number, version in registered_versions(store).items()
     ]
-    terminal.table(store.settings.registered_model, pd.DataFrame(rows))
+    terminal.done()
+    terminal.say(store.settings.registered_model)
+    terminal.columns(rows, right=("version",))
     if vacant := vacancy(store):
         terminal.say(f"in production: {vacant}")
 
 
+def _status(version: ModelVersion, aliases: Sequence[str]) -> str:
+    """Return the aliases but `staging`, which is where `challenger` is; without one the stage."""
+    named = [one for one in aliases if one != "staging" or "challenger" not in aliases]
+    stage = str(version.current_stage)
+    return ", ".join(named) or ("" if stage == "None" else stage)
+
+
 def _show(options: Namespace, store: Store, terminal: Terminal) -> None:
-    """Show everything about one version in two columns."""
+    """Show everything about one version, in groups."""
     number, version = options.version, known_version(store, options.version)
     run = store.client.get_run(str(version.run_id))
-    rows = [
-        ("version", f"{number} of {store.settings.registered_model}"),
-        ("stage", str(version.current_stage)),
-        ("aliases", ", ".join(_aliases(store).get(number, [])) or "none"),
-        ("created", _created(version)),
-        ("run", str(version.run_id)),
-        ("source", str(version.source)),
-        *sorted(
-            (key, value)
-            for key, value in version.tags.items()
-            if key not in run.data.metrics and key != DIGESTS  # a page of them; see `verify`
-        ),
-        *((name, value) for name, value in sorted(run.data.params.items()) if name != "model"),
-        *((name, f"{value:g}") for name, value in sorted(run.data.metrics.items())),
-        *(
-            ("event", f"{_local(event.when)} {event.action} {_change(event)}")
+    scores, tags, params = scores_of(run), dict(version.tags), dict(run.data.params)
+    intervals = {name.removesuffix("_low") for name in scores if name.endswith("_low")}
+    ends = {name + end for name in intervals for end in ("_low", "_high")}
+    digests = {DIGESTS, *scores}  # a page of them, see `verify`; and what the scores say
+    described = {name: tags.pop(name) for name in DESCRIBED if name in tags}
+    algorithm = described.get("model", "")
+    groups = {
+        f"Version {number} of {store.settings.registered_model}": [
+            ("model", algorithm),
+            ("stage", str(version.current_stage)),
+            ("aliases", ", ".join(_aliases(store).get(number, [])) or "none"),
+            ("created", _created(version)),
+            ("run", str(version.run_id)),
+            ("run name", str(run.info.run_name)),
+            ("source", str(version.source)),
+        ],
+        "Scores [95 % interval]": [
+            (name, _score(scores, name)) for name in sorted(scores) if name not in ends
+        ],
+        "What it learnt from, and how it decides": [
+            (name, value) for name, value in described.items() if name != "model"
+        ],
+        "Parameters": [
+            (name, value)
+            for name, value in sorted(params.items())
+            if name not in {"model", *DESCRIBED}
+        ],
+        "Tags": [(name, value) for name, value in sorted(tags.items()) if name not in digests],
+        "History": [
+            (_local(event.when), f"{event.action} {_change(event)}")
             for event in read_events(store)
             if number in (event.target, event.origin)
-        ),
-    ]
-    shown = dict.fromkeys(rows)  # a tag and a parameter of the same name and value once
-    terminal.table(f"Version {number}", pd.DataFrame(list(shown), columns=["what", "value"]))
+        ],
+    }
+    terminal.done()
+    terminal.groups(groups)
+
+
+def _score(scores: Mapping[str, float], name: str) -> str:
+    """Return a score with its interval, if it has one."""
+    value = scores[name]
+    if f"{name}_low" in scores:
+        return str(Interval(value, scores[f"{name}_low"], scores[f"{name}_high"]))
+    return f"{value:.4f}" if abs(value) < 1 else f"{value:,.6g}"
 
 
 def _verify(options: Namespace, store: Store, terminal: Terminal) -> None:
@@ -284,7 +328,11 @@ def _local(when: datetime) -> str:
 
 
 def _created(version: ModelVersion) -> str:
-    return _local(datetime.fromtimestamp(int(version.creation_timestamp) / 1000, UTC))
+    return _local(_when(version))
+
+
+def _when(version: ModelVersion) -> datetime:
+    return datetime.fromtimestamp(int(version.creation_timestamp) / 1000, UTC).astimezone()
 
 
 def _rounded(score: str | None) -> str:

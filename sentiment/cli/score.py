@@ -15,13 +15,15 @@ from sentiment.tracking.store import open_existing_store
 
 def run(options: Namespace) -> int:
     """Score the file or the parts of the folder and return 0. Raise what the scoring raises."""
-    store = open_existing_store(options.store, options.project)
+    with Terminal(quiet=options.quiet) as terminal:
+        terminal.step("opening the store")
+        store = open_existing_store(options.store, options.project)
     chosen = {
         "version": options.version,
         "text_column": options.text_column,
         "reading": reading_of(options),
         "escape_formulas": not options.no_escape_formulas,
-        "terminal": Terminal(quiet=options.quiet),
+        "terminal": terminal,
     }
     if is_folder(options.source) or options.dask is not None:
         score_folder(store, options.source, options.target, dask=options.dask, **chosen)

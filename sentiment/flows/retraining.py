@@ -257,7 +257,8 @@ def log_retraining(
             TAG + "flow_run_url": mask(flow_run_url),
             TAG + "git_commit": tracking.git_commit(),
         }
-        run_id = tracking.begin_run(store, store.settings.ledger, {**tags, **context})
+        ledger = store.settings.ledger
+        run_id = tracking.begin_run(store, ledger, {**tags, **context}, label=fitted.algorithm)
     report.log_scores(store, run_id, fitted, prepared)
     log_values(store, run_id, params=chosen.parameters())
     report.log_report(store, run_id, fitted, prepared)

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -42,6 +43,7 @@ from text_cleaning import (
     undo_scraping,
 )
 
+SPELLED = 20  # places in which is looked how a term is written
 Range = tuple[int, int]  # of characters, the second one excluded
 Places = tuple[Range, ...]  # of one word
 
@@ -199,6 +201,35 @@ class Explainer:
             # `not_good` and `not not_good`: to a reader, one reason
             found[one.term] = found[one.term].with_other(one) if one.term in found else one
         return tuple(sorted(found.values(), key=lambda contribution: -abs(contribution.weight)))
+
+    def spellings(
+        self, columns: Iterable[int], texts: Sequence[str], cleaned: Sequence[str]
+    ) -> dict[int, str]:
+        """Return how each of these terms is usually written in the texts, in small letters.
+
+        `cleaned` are the texts after the cleaning. A term is looked up in the first `SPELLED` texts
+        that have it, and left out where it stands in none. Ties go to the shorter, then the first.
+        """
+        seen: dict[int, Counter[str]] = {column: Counter() for column in columns}
+        wanted = set(seen)
+        for text, clean in zip(texts, cleaned, strict=True):
+            if not wanted:
+                break
+            terms = self.terms(clean)
+            found = {column: at for column, *at in terms.found if column in wanted}
+            places = locate_words(text, clean, terms.words, self._cleaner) if found else []
+            for column, (first, last) in found.items() if places else ():
+                *before, (start, _) = places[first]
+                ranges = [*before, (start, places[last][-1][1])]
+                written = " ".join(text[begin:end] for begin, end in ranges)
+                seen[column][" ".join(written.lower().split())] += 1
+                if seen[column].total() == SPELLED:
+                    wanted.remove(column)
+        return {
+            column: max(counts, key=lambda one: (counts[one], -len(one)))
+            for column, counts in seen.items()
+            if counts
+        }
 
 
 def locate_words(

@@ -34,7 +34,7 @@ from sentiment.model.calibration import (
 from sentiment.model.explanation import Contribution, Explainer, Terms
 from sentiment.tracking.artifact import load_pipeline
 from sentiment.tracking.ledger import STAGE, read_events
-from sentiment.tracking.store import Store
+from sentiment.tracking.store import Store, scores_of
 from text_cleaning import TextCleaner, cleaning_fingerprint, cleaning_packages
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def load_version(store: Store, name: str) -> LoadedVersion:
     try:
         pipeline = load_pipeline(store, f"models:/{found.name}/{version}")
         calibration = read_calibration(pipeline.steps[-1][1])
-        metrics = store.client.get_run(found.run_id).data.metrics if found.run_id else {}
+        metrics = scores_of(store.client.get_run(found.run_id)) if found.run_id else {}
         scores = {
             name: float(value)
             for name, value in sorted(metrics.items())

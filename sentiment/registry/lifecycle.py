@@ -34,11 +34,18 @@ from sentiment.tracking.ledger import (
     read_events,
     replay,
 )
-from sentiment.tracking.store import PROJECT, Store, open_existing_store, store_errors
+from sentiment.tracking.store import NOTE, PROJECT, Store, open_existing_store, store_errors
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+LONGEST_NOTE = 5_000  # characters of a version's description, in MLflow's database
+ABOUT_MODEL = """\
+Says of a product review, given as raw text, whether its writer was content: 1 (positive) or 0.
+
+Load it by alias: `champion` is in production, `challenger` (and `staging`) waits for the gate,
+`previous` is what a rollback puts back. Each version's description is from its model card.
+"""
 STAGING_TRIES = 20  # passes that end at once stage one after the other
 
 
@@ -48,7 +55,7 @@ def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[st
     The digests of its files are one of its tags: it is loaded with these files only.
 
     The logged model is tagged with the version, as `mlflow.register_model` does it, so that its
-    page shows it as registered.
+    page shows it as registered. The version's description is that of its run.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
@@ -60,15 +67,18 @@ def register_version(store: Store, run_id: str, model_uri: str, tags: Mapping[st
         number = known
     else:
         try:
-            client.create_registered_model(
-                model, description="Sentiment of product reviews: raw text → 0 or 1."
-            )
+            client.create_registered_model(model, description=ABOUT_MODEL)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         signed = {**tags, DIGESTS: file_digests(store, model_uri)}
         version = client.create_model_version(
-            model, source=model_uri, run_id=run_id, model_id=model_id, tags=signed
+            model,
+            source=model_uri,
+            run_id=run_id,
+            model_id=model_id,
+            tags=signed,
+            description=client.get_run(run_id).data.tags.get(NOTE, "")[:LONGEST_NOTE],
         )
         number = str(version.version)
     if model_id != model_uri:  # a logged model, which has a page

@@ -50,8 +50,8 @@ def log_pipeline(
 ) -> tuple[str, int]:
     """Write a fitted pipeline as the run's model; return its `models:/…` URI and the file's bytes.
 
-    `examples` are raw texts for the input example. A model that an interrupted attempt left
-    behind on the same run is removed first.
+    The model has the name of its algorithm. `examples` are raw texts for the input example. A model
+    that an interrupted attempt left behind on the same run is removed first.
     """
     import pandas as pd
     from mlflow.models import Model, ModelSignature
@@ -61,9 +61,10 @@ def log_pipeline(
     run = store.client.get_run(run_id)
     for left in _logged_models(store, run.info.experiment_id, run_id):
         store.client.delete_logged_model(left)
+    name = run.data.params.get("model", "model")
     logged = store.client.create_logged_model(
         run.info.experiment_id,
-        name="model",
+        name=name,
         source_run_id=run_id,
         params={key: str(value) for key, value in run.data.params.items()},
     )
@@ -72,15 +73,15 @@ def log_pipeline(
         warnings.simplefilter("ignore")
         Model.log(
             artifact_path=None,
-            name="model",
+            name=name,
             flavor=_flavor(file_format, sizes),
             run_id=run_id,
             model_id=logged.model_id,
             sk_model=pipeline,
             serialization_format=file_format,
             skops_trusted_types=TRUSTED_TYPES if file_format == "skops" else None,
-            pip_requirements=[f"{name}=={version(name)}" for name in (*REQUIREMENTS, file_format)],
-            code_paths=[str(PROJECT / name) for name in CODE],
+            pip_requirements=[f"{one}=={version(one)}" for one in (*REQUIREMENTS, file_format)],
+            code_paths=[str(PROJECT / file) for file in CODE],
             signature=ModelSignature(
                 inputs=Schema([ColSpec(DataType.string, INPUT_COLUMN)]),
                 outputs=Schema([ColSpec(DataType.long)]),

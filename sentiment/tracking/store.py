@@ -12,6 +12,7 @@ are mended as soon as it is opened; where it may not be written, they are mended
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import random
@@ -47,6 +48,21 @@ TAG = "flipkart."  # in front of every tag of ours, apart from MLflow's
 DATA_PATH = TAG + "data_path"  # tag of a run: the file it was trained on, as it was named then
 PAGE = 1_000  # runs a search answers at once; MLflow allows up to 50,000
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+# What MLflow shows as the description of an experiment, a run; Markdown
+NOTE = "mlflow.note.content"
+INTERVAL = TAG + "interval."  # and a metric's name: a tag with the ends of its 95 % interval
+VIEW = "?workflowType=machine_learning"  # without it MLflow 3 opens on a page for language models
+NOTES = {  # of experiments
+    "ledger": (
+        "The ledger: a run for each pass of the experiment, with the comparison of its models, for "
+        "each retraining, each drift check, and each change of what is staged or in production."
+    ),
+    "algorithm": (
+        "Models of the algorithm {name}, from `sentiment_mlflow_optuna.py`: one run a pass, with "
+        "its trials nested below it. The run has the scores, figures and the card of the best "
+        "trial's model; select trials and press *Compare* for what their parameters did."
+    ),
+}
 UI_VARIABLE = "SENTIMENT_MLFLOW_UI"  # the address that people open, where it is another
 LOCAL_UI = "http://127.0.0.1:5000"  # where `make mlflow-ui` serves a local store
 TRIES = 5  # of what collides when several processes do it at once
@@ -185,10 +201,10 @@ class Store:
         server = mask(self.uri) if self.uri.startswith("http") else LOCAL_UI
         return (os.environ.get(UI_VARIABLE) or server).rstrip("/")
 
-    def ui_command(self) -> str:
-        """Return the command that shows this store in a browser."""
+    def ui_command(self) -> str | None:
+        """Return the command that serves this store's UI; None where one is served already."""
         if self.uri.startswith("http") or os.environ.get(UI_VARIABLE):
-            return f"open {self.ui} in a browser"
+            return None
         if self.folder == PROJECT and self.artifacts is not None:
             return "make mlflow-ui"
         database = ["--backend-store-uri", mask(self.uri)]
@@ -406,7 +422,9 @@ def _find_or_create(store: Store, full: str) -> str:
     found = store.client.get_experiment_by_name(full)
     if found is None:
         location = None if store.artifacts is None else _place(store.artifacts / full)
-        return store.client.create_experiment(full, artifact_location=location)
+        kind = "ledger" if full == store.settings.experiment(store.settings.ledger) else "algorithm"
+        tags = {NOTE: NOTES[kind].format(name=full)}
+        return store.client.create_experiment(full, artifact_location=location, tags=tags)
     if found.lifecycle_stage == "deleted":
         store.client.restore_experiment(found.experiment_id)
         _log.warning("experiment %s was deleted; it is restored, to write a run into it", full)
@@ -437,13 +455,14 @@ def begin_run(
     tags: Mapping[str, str],
     *,
     name: str | None = None,
+    label: str | None = None,
     parent: str | None = None,
     started: float | None = None,
 ) -> str:
     """Create a run with the status RUNNING, and return its id.
 
-    Without a `name` MLflow gives a memorable one. `started` is in seconds since 1970, now by
-    default.
+    Without a `name` MLflow gives a memorable one, and a `label` stands behind it. `started` is in
+    seconds since 1970, now by default.
     """
     from mlflow.utils import mlflow_tags
 
@@ -460,6 +479,8 @@ def begin_run(
         tags={**context, **tags},
         run_name=name,
     )
+    if label is not None:
+        store.client.update_run(run.info.run_id, name=f"{run.info.run_name} {label}")
     return str(run.info.run_id)
 
 
@@ -514,10 +535,24 @@ def find_runs(store: Store, experiment: str, tags: Mapping[str, str]) -> list[Ru
             return sorted(runs, key=lambda run: run.info.start_time)
 
 
-def run_url(store: Store, run_id: str) -> str:
-    """Return the address of a run in the MLflow UI."""
+def scores_of(run: Run) -> dict[str, float]:
+    """Return a run's metrics, and the ends of their intervals as `test_f1_low`, `test_f1_high`, ….
+
+    The ends are tags, which get no charts. On runs of earlier versions they are metrics.
+    """
+    found = dict(run.data.metrics)
+    for tag, ends in run.data.tags.items():
+        if tag.startswith(INTERVAL):
+            name = tag.removeprefix(INTERVAL)
+            found[f"{name}_low"], found[f"{name}_high"] = json.loads(ends)
+    return found
+
+
+def run_url(store: Store, run_id: str, artifact: str = "") -> str:
+    """Return the address of a run in the MLflow UI, or of one of its artifacts."""
     experiment = store.client.get_run(run_id).info.experiment_id
-    return f"{store.ui}/#/experiments/{experiment}/runs/{run_id}"
+    page = f"{run_id}/artifacts/{artifact}" if artifact else run_id
+    return f"{store.ui}/#/experiments/{experiment}/runs/{page}{VIEW}"
 
 
 def git_commit() -> str:

@@ -15,9 +15,10 @@ from sentiment.errors import TrackingError
 from sentiment.masking import line
 from sentiment.model.behaviour import Case
 from sentiment.model.calibration import DECISION_RULE, OWN
-from sentiment.tracking.store import TAG, Store
+from sentiment.tracking.store import TAG, Store, scores_of
 
 CARD = "model_card.md"
+IN_BRIEF = ("What it does", "How good it is", "What it is not for")
 SCORES = {
     "macro-F1": "test_f1",
     "macro-F1, texts not in training": "test_f1_unseen",
@@ -51,7 +52,7 @@ def model_card(store: Store, run_id: str) -> str:
             f"run {run_id}: is not a run with a model's report ({reason}); take the id of a "
             "parent run from the MLflow UI"
         ) from None
-    params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
+    params, metrics, tags = run.data.params, scores_of(run), run.data.tags
     found = f" (macro-F1 {metrics['cv_f1_macro']:.4f})" if "cv_f1_macro" in metrics else ""
     parameters = _rows([key, params[key]] for key in sorted(params) if key != "model")
     scores = _rows(
@@ -87,8 +88,8 @@ were chosen by five-fold cross-validation within that part{found}.
 {parameters}
 
 ## How good it is
-On the other 30 %, with 95 % intervals (out of fold: on the training part, each review by a model
-that had not seen it):
+On the holdout, the other 30 %, with 95 % intervals (out of fold: on the training part, each review
+by a model that had not seen it):
 
 | score | value | interval |
 |---|---|---|
@@ -122,6 +123,15 @@ model = mlflow.pyfunc.load_model("{tags.get(TAG + "model_uri", "models:/…")}")
 model.predict(pandas.DataFrame({{"text": texts}}))  # for a list of texts
 ```
 """
+
+
+def card_in_brief(card: str) -> str:
+    """Return the parts of a card that a description has room for."""
+    _, *parts = card.split("\n## ")
+    kept = [part for part in parts if part.startswith(IN_BRIEF)]
+    return "\n".join(
+        [*(f"## {part.strip()}\n" for part in kept), f"More: `{CARD}`, among the artifacts."]
+    )
 
 
 def _rows(rows: Iterable[Iterable[str]]) -> str:

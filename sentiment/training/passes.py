@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from sentiment.errors import ResumeError
+from sentiment.masking import mask
 from sentiment.tracking.store import (
     FINISHED,
     KILLED,
@@ -183,14 +184,12 @@ def join_pass(store: Store, claims: Claims, asked: Mapping[str, object]) -> Expe
     return joined
 
 
-def resume_pass(
-    store: Store, pass_id: str | None, asked: Mapping[str, object]
-) -> ExperimentPass | None:
-    """Take up the interrupted pass `pass_id`, the newest by default; None when there is none.
+def resume_pass(store: Store, pass_id: str | None, asked: Mapping[str, object]) -> ExperimentPass:
+    """Take up the interrupted pass `pass_id`, the newest by default.
 
     `asked` has the settings that the user named. The pass is locked, and nothing changes before
-    `reopen`. Raises `ResumeError` when there is no such pass, another process works on it, it is
-    shared, or it was begun with other settings.
+    `reopen`. Raises `ResumeError` when there is no such pass or none at all, another process works
+    on it, it is shared, or it was begun with other settings.
     """
     interrupted = {run.data.tags[PASS]: run for run in interrupted_passes(store)}
     runs = find_runs(store, store.settings.ledger, {KIND: EXPERIMENT_KIND})
@@ -202,7 +201,10 @@ def resume_pass(
             if SHARED in run.data.tags or Path(_lock(store, one).lock_file).exists()
         ]
         if not under_way:
-            return None
+            raise ResumeError(
+                f"nothing to resume: no pass in {mask(store.uri)} was interrupted; start a new one "
+                "without --resume, or name another store with --store"
+            )
         pass_id = next(iter(reversed(interrupted)), under_way[-1])
     if pass_id in open_ and SHARED in open_[pass_id].data.tags:
         raise ResumeError(f"pass {pass_id} is shared; carry it on with --join {pass_id}")

@@ -30,10 +30,19 @@ from sentiment.model import calibration
 from sentiment.model.algorithms import Candidate, logged_parameters
 from sentiment.model.behaviour import Behaviour, behaviour_of
 from sentiment.model.calibration import DECISION_RULE, OWN, DecisionRule
+from sentiment.model.explanation import Explainer
 from sentiment.tracking.artifact import log_pipeline
-from sentiment.tracking.store import DATA_PATH, TAG, Store, log_inputs, log_values
+from sentiment.tracking.store import (
+    DATA_PATH,
+    INTERVAL,
+    NOTE,
+    TAG,
+    Store,
+    log_inputs,
+    log_values,
+)
 from sentiment.training import figures
-from sentiment.training.card import CARD, model_card
+from sentiment.training.card import CARD, card_in_brief, model_card
 from sentiment.training.folds import FoldMatrices
 from text_cleaning import (
     TextCleaner,
@@ -224,11 +233,8 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     """Write parameters, metrics, tags and the dataset of a fitted model on its run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    metrics = {}
-    for name, score in vars(fitted).items():
-        if isinstance(score, Interval):
-            metrics[name] = score.value
-            metrics[f"{name}_low"], metrics[f"{name}_high"] = score.low, score.high
+    scores = {name: one for name, one in vars(fitted).items() if isinstance(one, Interval)}
+    metrics = {name: score.value for name, score in scores.items()}
     params: dict[str, object] = {**logged_parameters(fitted.algorithm, fitted.candidate)}
     fingerprint = cleaning_fingerprint(fitted.candidate.cleaner.cleaning)
     params |= {"cleaning_fingerprint": fingerprint, "split": data.split_method}
@@ -240,8 +246,8 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     tags |= {TAG + LABEL_RULE: str(data.loaded.rule), TAG + DECISION_RULE: str(fitted.rule)}
     tags |= {TAG + BEHAVIOUR: fitted.behaviour.sentence()}
     tags |= {TAG + FINGERPRINT: fingerprint, DATA_PATH: str(data.loaded.source.resolve())}
+    tags |= {INTERVAL + name: f"[{one.low:.6f}, {one.high:.6f}]" for name, one in scores.items()}
     metrics |= {"train_f1": fitted.train_f1, "threshold": fitted.threshold}
-    metrics |= fitted.behaviour.metrics()
     log_values(store, run_id, params=params, metrics=metrics, tags=tags)
     types = {"text": "string", "rating": "long"}
     columns = [{"type": kind, "name": of, "required": True} for of, kind in types.items()]
@@ -259,14 +265,16 @@ def log_scores(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
 
 def log_report(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
     """Write what `log_tables` writes, and the figures, on the run."""
-    log_tables(store, run_id, fitted, data)
+    tables = log_tables(store, run_id, fitted, data)
     with tempfile.TemporaryDirectory() as folder:
-        figures.draw(fitted.algorithm, drawings(fitted, data), Path(folder))
+        figures.draw(fitted.algorithm, drawings(fitted, data, tables), Path(folder))
         store.client.log_artifacts(run_id, folder, "figures")
 
 
-def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews) -> None:
-    """Write tables, hashes of the training texts and the list of packages on the run."""
+def log_tables(
+    store: Store, run_id: str, fitted: FittedModel, data: PreparedReviews
+) -> dict[str, pd.DataFrame]:
+    """Write tables, hashes of the training texts and packages on the run; return the tables."""
     truth = data.split.y_test
     tables = {
         "audit": data.audit,
@@ -276,12 +284,7 @@ def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
     }
     weights = calibration.term_weights(fitted.candidate.model)
     if weights is not None:
-        order = np.argsort(weights)
-        shown = np.concatenate([order[::-1][:TOP_WORDS], order[:TOP_WORDS]])
-        names = np.where(weights[shown] > 0, *CLASS_NAMES[::-1])
-        terms = [readable(term) for term in _terms(fitted)[shown]]
-        columns = {"class": names, "term": terms, "weight": weights[shown]}
-        tables["top_words"] = pd.DataFrame(columns)
+        tables["top_words"] = _top_words(fitted, data, weights)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (out / "tables").mkdir()
@@ -290,46 +293,65 @@ def log_tables(store: Store, run_id: str, fitted: FittedModel, data: PreparedRev
         np.save(out / reviews.TEXT_HASHES, reviews.text_hashes(data.cleaned_train))
         (out / "packages.txt").write_text("\n".join(installed_packages()) + "\n")
         store.client.log_artifacts(run_id, folder)
+    return tables
 
 
-def _terms(fitted: FittedModel) -> Any:
-    return fitted.candidate.vectorizer.get_feature_names_out()
+def _top_words(fitted: FittedModel, data: PreparedReviews, weights: Floats) -> pd.DataFrame:
+    """Return the weightiest terms of each class: `class`, `word`, `term` and `weight`.
+
+    `word` is how the term is usually written in the training reviews.
+    """
+    order, candidate = np.argsort(weights), fitted.candidate
+    shown = np.concatenate([order[::-1][:TOP_WORDS], order[:TOP_WORDS]])
+    cleaned, _ = data.cleaned(candidate.cleaner)
+    explainer = Explainer(candidate.vectorizer, cleaner=candidate.cleaner)
+    written = explainer.spellings(shown.tolist(), data.split.train_texts, cleaned)
+    names = candidate.vectorizer.get_feature_names_out()
+    terms = [readable(term) for term in names[shown]]
+    words = [written.get(column, term) for column, term in zip(shown.tolist(), terms, strict=True)]
+    classes = np.where(weights[shown] > 0, *CLASS_NAMES[::-1])
+    return pd.DataFrame({"class": classes, "word": words, "term": terms, "weight": weights[shown]})
 
 
 def drawings(
-    fitted: FittedModel, data: PreparedReviews, study: Study | None = None
+    fitted: FittedModel,
+    data: PreparedReviews,
+    tables: Mapping[str, pd.DataFrame],
+    study: Study | None = None,
 ) -> dict[str, figures.Drawing]:
-    """Return what to draw of a fitted model, by file name.
+    """Return what to draw of a fitted model and its `tables`, by file name.
 
-    With the `study` that found it, also which parameters its score depends on. The history and the
-    parallel coordinates of a search are MLflow's own charts.
+    With the `study` that found it, also its trials and which parameters the score depends on. The
+    parallel coordinates of a search are MLflow's own chart.
     """
-    truth = data.split.y_test
-    reliability = evaluation.reliability_table(truth, fitted.probability)
-    labels = truth, fitted.predicted, CLASS_NAMES
+    truth, predicted = data.split.y_test, fitted.predicted
+    curve = truth, fitted.decision, predicted
+    reliability = tables["reliability"], fitted.test_brier
     result: dict[str, figures.Drawing] = {
-        "confusion_matrix": (figures.confusion_matrix_figure, labels),
-        "precision_recall": (figures.precision_recall_figure, (truth, fitted.decision)),
-        "reliability": (figures.reliability_figure, (reliability, fitted.test_brier)),
+        "confusion_matrix": (figures.confusion_matrix_figure, (truth, predicted, CLASS_NAMES)),
+        "precision_recall": (figures.precision_recall_figure, curve),
+        "reliability": (figures.reliability_figure, reliability),
     }
-    weights = calibration.term_weights(fitted.candidate.model)
-    if weights is not None:
-        terms = np.array([readable(term) for term in _terms(fitted)], dtype=object)
-        result["top_words"] = (figures.top_words_figure, (terms, weights))
+    if "top_words" in tables:
+        result["top_words"] = (figures.top_words_figure, (tables["top_words"],))
     if study is not None:
-        result["parameter_importance"] = (figures.parameter_importance_figure, (study,))
+        result["trials"] = (figures.trials_figure, (study,))
     return result
 
 
 def log_model_and_card(store: Store, run_id: str, fitted: FittedModel, file_format: str) -> str:
-    """Write the model and its card; return the model's URI. Done before, it is not done again."""
-    known = store.client.get_run(run_id).data.tags.get(MODEL_URI)
-    if known is not None:
-        return str(known)
-    uri, size = log_pipeline(store, run_id, fitted.pipeline, EXAMPLES, file_format)
-    log_values(store, run_id, metrics={"model_size_bytes": size}, tags={MODEL_URI: uri})
-    store.client.log_text(run_id, model_card(store, run_id), CARD)
-    return uri
+    """Write the model, its card and the run's description; return the model's URI.
+
+    A model that was written before is not written again.
+    """
+    uri = store.client.get_run(run_id).data.tags.get(MODEL_URI)
+    if uri is None:
+        uri, size = log_pipeline(store, run_id, fitted.pipeline, EXAMPLES, file_format)
+        log_values(store, run_id, metrics={"model_size_bytes": size}, tags={MODEL_URI: uri})
+    card = model_card(store, run_id)
+    store.client.log_text(run_id, card, CARD)
+    log_values(store, run_id, tags={NOTE: card_in_brief(card)})
+    return str(uri)
 
 
 @cache

@@ -5,6 +5,7 @@ It can be killed between any two steps: each step looks first whether it was don
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 import warnings
@@ -12,15 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sentiment.console import Terminal
 from sentiment.errors import SearchError
-from sentiment.metrics import Floats, Interval, corrected_error
+from sentiment.metrics import Floats, Interval, corrected_error, corrected_interval
 from sentiment.model.algorithms import (
     PREFERRED,
     build_candidate,
@@ -33,16 +36,19 @@ from sentiment.tracking.store import (
     FAILED,
     FINISHED,
     KILLED,
+    NOTE,
     TAG,
+    VIEW,
     Store,
     begin_run,
     end_run,
     find_runs,
     git_commit,
     log_values,
+    scores_of,
 )
 from sentiment.training.claims import POLL, Ticket
-from sentiment.training.figures import Drawing, draw
+from sentiment.training.figures import Drawing, comparison_figure, draw
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.passes import (
     PARENT_KIND,
@@ -68,8 +74,13 @@ from sentiment.training.studies import PassStudy
 from sentiment.training.worker import Worker
 from text_cleaning import cleaning_fingerprint
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+COMPARISON = "figures/comparison.png"  # artifact of the run of a pass
 REASON = TAG + "reason"
-FOLD_METRIC = "cv_f1_fold_"  # and the number of the fold
+FOLDS = TAG + "cv_f1_folds"  # tag: the macro-F1s of the folds that `cv_f1_macro` is the mean of
+FOLD_METRIC = "cv_f1_fold_"  # in its place on runs of earlier versions, with the number of the fold
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ class SearchResult:
 
     `folds` are the macro-F1s of the folds that `cv_f1_macro` is the mean of; every algorithm of a
     pass has the same folds. `decision` says how the threshold was set, empty where it is the
-    classifier's own.
+    classifier's own. `fit_time` is the seconds of all trials, `size` the bytes of the model's file.
     """
 
     algorithm: str
@@ -101,6 +112,9 @@ class SearchResult:
     test_f1: Interval
     version: str | None
     decision: str = ""
+    parent: str = ""
+    fit_time: float = 0.0
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,75 @@ def choose_winner(results: Sequence[SearchResult]) -> Choice:
     return Choice(preferred if near else best, why)
 
 
+def comparison(results: Sequence[SearchResult], choice: Choice) -> pd.DataFrame:
+    """Return a row a model: its scores with 95 % intervals, what it costs, and which is chosen.
+
+    The interval of `CV F1` is that of its folds (`metrics.corrected_interval`).
+    """
+    rows = []
+    for one in results:
+        cv = corrected_interval(np.array(one.folds), 1 / (len(one.folds) - 1))
+        rows.append(
+            {
+                "model": one.algorithm,
+                "chosen": one is choice.result,
+                "CV F1": one.cv_f1_macro,
+                "CV low": cv.low,
+                "CV high": cv.high,
+                "train F1": one.train_f1,
+                "test F1": one.test_f1.value,
+                "test low": one.test_f1.low,
+                "test high": one.test_f1.high,
+                "fit seconds": one.fit_time,
+                "size kB": one.size / 1000,
+                "version": one.version or "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def log_comparison(
+    store: Store, run_id: str, results: Sequence[SearchResult], choice: Choice
+) -> None:
+    """Write on the run of a pass how its models compare: description, table and figure."""
+    table = comparison(results, choice)
+    experiments = {
+        one.parent: store.client.get_run(one.parent).info.experiment_id for one in results
+    }
+    lines = [
+        "| model | CV F1 | train F1 | test F1, 95 % interval | search | size | version |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in results:
+        link = f"[{one.algorithm}](#/experiments/{experiments[one.parent]}/runs/{one.parent}{VIEW})"
+        scores = f"{one.cv_f1_macro:.4f} | {one.train_f1:.4f} | {one.test_f1}"
+        cost = f"{one.fit_time:.1f} s | {one.size / 1000:.0f} kB"
+        lines.append(f"| {link} | {scores} | {cost} | {one.version or ''} |")
+    lines += [
+        "",
+        f"Chosen by cross-validation: **{choice.result.algorithm}** ({choice.why}).",
+        "",
+        f"Under *Artifacts*: `{COMPARISON}` and `tables/comparison.csv`.",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        for name in ("tables", "figures"):
+            (out / name).mkdir()
+        table.to_csv(out / "tables/comparison.csv", index=False, float_format="%.4f")
+        draw("", {Path(COMPARISON).stem: (comparison_figure, (table,))}, out / "figures")
+        store.client.log_artifacts(run_id, folder)
+    tags = {"winner": choice.result.algorithm, NOTE: "\n".join(lines)}
+    log_values(store, run_id, tags=tags)
+
+
+def fold_scores(run: Run) -> tuple[float, ...]:
+    """Return the macro-F1s of the folds of a trial, or of the best one of a parent run."""
+    if FOLDS in run.data.tags:
+        return tuple(json.loads(run.data.tags[FOLDS]))
+    metrics = run.data.metrics
+    return tuple(metrics[name] for name in sorted(metrics) if name.startswith(FOLD_METRIC))
+
+
 def search_and_register(context: PassContext, *, register: bool = True) -> list[SearchResult]:
     """Search each algorithm of the pass, log its best model on a parent run, and register it.
 
@@ -151,19 +234,20 @@ def search_and_register(context: PassContext, *, register: bool = True) -> list[
     except Exception:
         worker.finish()  # what was found before is kept
         raise
+    context.terminal.step("writing models and figures")
     worker.finish()
     if context.this_pass.claims is not None:  # others have registered some
         versions = [version_of(context.store, parent) for parent in parents]
     results = []
     for algorithm, parent, version in zip(algorithms, parents, versions, strict=True):
-        run = context.store.client.get_run(parent).data
-        metrics = run.metrics
+        run = context.store.client.get_run(parent)
+        metrics = scores_of(run)
         interval = Interval(*(metrics[name] for name in ("test_f1", "test_f1_low", "test_f1_high")))
-        folds = [metrics[name] for name in sorted(metrics) if name.startswith(FOLD_METRIC)]
-        scores = metrics["cv_f1_macro"], tuple(folds), metrics["train_f1"], interval
+        scores = metrics["cv_f1_macro"], fold_scores(run), metrics["train_f1"], interval
         own = context.this_pass.settings.recall_negative is None
-        decision = "" if own else decision_in_words(run.tags, metrics)
-        results.append(SearchResult(algorithm, *scores, version, decision))
+        decision = "" if own else decision_in_words(run.data.tags, metrics)
+        cost = metrics["fit_time"], int(metrics["model_size_bytes"])
+        results.append(SearchResult(algorithm, *scores, version, decision, parent, *cost))
     return results
 
 
@@ -190,9 +274,10 @@ def _search(
     model = None
     if not finished:
         study = run_study(context, algorithm, parent)
+        refitting = f"refitting trial {study.best_trial.number}, scoring it on the holdout"
+        context.terminal.step(f"{algorithm}: {refitting}")
         fitted, folds = _refit(context, algorithm, study)
-        _log_best(context, parent, study, fitted, folds)
-        model = fitted, drawings(fitted, context.data, study)
+        model = fitted, _log_best(context, parent, study, fitted, folds)
     job = this_pass.settings, parent, model, register
     context.worker.begin(finish_model, *job, then=then)
     return parent
@@ -200,7 +285,7 @@ def _search(
 
 def _begin_parent(context: PassContext, algorithm: str) -> str:
     tags = {**context.this_pass.tags(PARENT_KIND), TAG + "git_commit": git_commit()}
-    return begin_run(context.store, algorithm, tags)
+    return begin_run(context.store, algorithm, tags, label=algorithm)
 
 
 def _search_together(context: PassContext) -> list[str]:
@@ -262,8 +347,7 @@ def _do_task(context: PassContext, algorithm: str, parent: str, study: PassStudy
     if not this_pass.holds(task):
         this_pass.finish(task)  # which says so in the log
         return task
-    _log_best(context, parent, finished, fitted, folds)
-    model = fitted, drawings(fitted, context.data, finished)
+    model = fitted, _log_best(context, parent, finished, fitted, folds)
     job = while_held, this_pass.ticket(task), finish_model, this_pass.settings, parent, model, True
     context.worker.begin(*job, then=partial(this_pass.finish, task))
     return task
@@ -400,8 +484,8 @@ def _scored(context: PassContext, algorithm: str, parent: str, study: PassStudy)
 
 def _score_trial(
     context: PassContext, algorithm: str, study: Study, trial: Trial
-) -> tuple[FrozenTrial, dict[str, float]]:
-    """Run a trial of the study; return it and the metrics of its folds, none when it failed."""
+) -> tuple[FrozenTrial, list[float]]:
+    """Run a trial of the study; return it and the scores of its folds, none when it failed."""
     space = context.this_pass.settings.search_space
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -415,14 +499,8 @@ def _score_trial(
         messages = {f"{item.category.__name__}: {item.message}" for item in caught}
         trial.set_user_attr("warnings", sorted(messages))
     if scores is None:
-        return study.tell(trial, state=TrialState.FAIL), {}
-    metrics = _fold_metrics(scores)
-    metrics["cv_f1_macro_sd"] = float(scores.std())
-    return study.tell(trial, float(scores.mean())), metrics
-
-
-def _fold_metrics(scores: Floats) -> dict[str, float]:
-    return {f"{FOLD_METRIC}{fold}": float(score) for fold, score in enumerate(scores)}
+        return study.tell(trial, state=TrialState.FAIL), []
+    return study.tell(trial, float(scores.mean())), scores.tolist()
 
 
 def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
@@ -432,7 +510,7 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
     algorithm: str,
     parent: str,
     trial: FrozenTrial,
-    folds: dict[str, float],
+    folds: list[float],
     run_id: str | None,
 ) -> None:
     """Write a trial that ended as a nested run, FAILED with its reason when it was not scored.
@@ -441,9 +519,11 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
     trial left behind.
     """
     params: dict[str, object] = {"model": algorithm, **trial.params}
-    metrics, notes = {**folds, "duration_seconds": _seconds(trial)}, {}
+    metrics, notes = {"duration_seconds": _seconds(trial)}, {}
     if trial.value is not None:
-        metrics = {"cv_f1_macro": trial.value, **metrics}  # first: MLflow's comparison opens on it
+        # first: MLflow's comparison opens on it
+        metrics = {"cv_f1_macro": trial.value, "cv_f1_macro_sd": float(np.std(folds)), **metrics}
+        notes[FOLDS] = json.dumps(folds)
         candidate = build_candidate(algorithm, trial.params, settings.search_space)
         params = {**logged_parameters(algorithm, candidate)}
         params["cleaning_fingerprint"] = cleaning_fingerprint(candidate.cleaner.cleaning)
@@ -475,21 +555,22 @@ def _refit(context: PassContext, algorithm: str, study: Study) -> tuple[FittedMo
 
 def _log_best(
     context: PassContext, parent: str, study: Study, fitted: FittedModel, folds: Floats
-) -> None:
-    """Write scores and tables of the refitted best trial on the parent run."""
+) -> dict[str, Drawing]:
+    """Write scores and tables of the refitted best trial on the parent run.
+
+    Return what is to be drawn of it.
+    """
     store, data = context.store, context.data
     _log_history(store, parent, study)
     log_values(
         store,
         parent,
-        metrics={
-            "fit_time": sum(_seconds(trial) for trial in study.trials),
-            **_fold_metrics(folds),
-        },
-        tags={TAG + "best_trial": str(study.best_trial.number)},
+        metrics={"fit_time": sum(_seconds(trial) for trial in study.trials)},
+        tags={TAG + "best_trial": str(study.best_trial.number), FOLDS: json.dumps(folds.tolist())},
     )
     log_scores(store, parent, fitted, data)
-    log_tables(store, parent, fitted, data)
+    tables = log_tables(store, parent, fitted, data)
+    return drawings(fitted, data, tables, study)
 
 
 def _log_history(store: Store, parent: str, study: Study) -> None:

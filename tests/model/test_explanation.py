@@ -11,7 +11,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from sentiment.model.explanation import Contribution, Explainer, ReadText, Terms, locate_words
-from text_cleaning import TextCleaner, clean_text, stem_words, undo_scraping
+from text_cleaning import TextCleaner, clean_text, clean_texts, stem_words, undo_scraping
 
 
 def vectorizer(*terms: str, **settings: Any) -> TfidfVectorizer:
@@ -217,3 +217,14 @@ def inside(text: str, place: tuple[int, int]) -> tuple[int, int]:
     """The range from its first to its last small letter: digits may hang on a word."""
     letters = [at for at in range(*place) if text[at] in LETTERS]
     return letters[0], letters[-1] + 1
+
+
+def test_terms_are_spelled_as_most_texts_have_them() -> None:
+    texts = ["Good Quality!", "the quality is good", "QUALITY of box", "quality boxes, qualities"]
+    cleaned = clean_texts(texts)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2)).fit(cleaned)
+    column = vectorizer.vocabulary_
+    wanted = [column["qualiti"], column["qualiti box"], column["box"], column["good"]]
+    spelled = Explainer(vectorizer).spellings(wanted, texts, cleaned)
+    assert [spelled[one] for one in wanted] == ["quality", "quality boxes", "box", "good"]
+    assert Explainer(vectorizer).spellings([column["good"]], texts[2:], cleaned[2:]) == {}

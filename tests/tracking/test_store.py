@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -35,6 +36,7 @@ from sentiment.tracking.store import (
     open_existing_store,
     open_store,
     run_url,
+    scores_of,
 )
 
 
@@ -380,7 +382,7 @@ def test_a_question_mark_in_a_path_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_that_shows_a_store_can_be_given_to_a_shell(store: Store) -> None:
     odd = replace(store, uri="sqlite:////a b/c#'d'/mlflow.db")
-    assert shlex.split(odd.ui_command())[-1] == odd.uri
+    assert shlex.split(odd.ui_command() or "")[-1] == odd.uri
 
 
 def test_git_commit_is_unknown_outside_a_repository(
@@ -421,14 +423,32 @@ def test_a_store_on_a_server_wants_no_folder_here_but_for_studies(
 def test_links_have_the_public_address(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = begin_run(store, "Linked", {})
     at = f"#/experiments/{store.client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+    at += "?workflowType=machine_learning"  # or MLflow opens its page for language models
     assert run_url(store, run_id) == f"http://127.0.0.1:5000/{at}"
     server = replace(store, uri="https://me:secret@mlflow.internal/", artifacts=None)
     assert run_url(server, run_id) == f"https://…@mlflow.internal/{at}"
-    assert server.ui_command() == "open https://…@mlflow.internal in a browser"
+    assert server.ui_command() is None and "mlflow ui" in str(store.ui_command())
     monkeypatch.setenv("SENTIMENT_MLFLOW_UI", "https://mlflow.example.org/")
     for one in (store, server):
         assert run_url(one, run_id) == f"https://mlflow.example.org/{at}"
-        assert one.ui_command() == "open https://mlflow.example.org in a browser"
+        assert one.ui_command() is None
+
+
+def test_what_mlflow_shows_is_named_and_described(store: Store) -> None:
+    labelled = store.client.get_run(begin_run(store, "Named", {}, label="LinearSVM"))
+    assert re.fullmatch(r"[a-z]+-[a-z]+-\d+ LinearSVM", str(labelled.info.run_name))
+    begin_run(store, store.settings.ledger, {})
+    notes = {one.name: one.tags.get(tracking.NOTE, "") for one in store.client.search_experiments()}
+    assert "Named" in notes["Named"] and "edger" in notes[store.settings.ledger]
+
+
+def test_ends_of_intervals_are_read_from_tags_and_from_earlier_metrics(store: Store) -> None:
+    run_id = begin_run(store, "Scores", {tracking.INTERVAL + "test_f1": "[0.7, 0.9]"})
+    log_values(store, run_id, metrics={"test_f1": 0.8, "old": 0.5, "old_low": 0.4, "old_high": 0.6})
+    assert scores_of(store.client.get_run(run_id)) == {
+        **{"test_f1": 0.8, "test_f1_low": 0.7, "test_f1_high": 0.9},
+        **{"old": 0.5, "old_low": 0.4, "old_high": 0.6},
+    }
 
 
 def test_the_commit_is_gits_or_the_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ SETTINGS = PassSettings(
 
 def test_resume_says_that_a_pass_is_being_worked_on(store_folder: Path) -> None:
     store = open_store(store_folder)
-    assert resume_pass(store, None, {}) is None
+    with pytest.raises(ResumeError, match="nothing to resume"):
+        resume_pass(store, None, {})
     begun = begin_pass(store, SETTINGS)
     for named in (None, begun.id):
         with pytest.raises(ResumeError, match=f"{begun.id} is being worked on"):
@@ -48,7 +49,7 @@ def test_resume_says_that_a_pass_is_being_worked_on(store_folder: Path) -> None:
     assert begun.lock is not None
     begun.lock.release()
     resumed = resume_pass(store, None, {"seed": 42})
-    assert resumed is not None and resumed.settings == SETTINGS
+    assert resumed.settings == SETTINGS
 
 
 def test_a_shared_pass_whose_first_worker_died_while_it_began_is_begun_once(
