@@ -55,7 +55,7 @@ from sentiment.flows.drift import (
     flipkart_drift_flow,
 )
 from sentiment.flows.prefect_server import server_for
-from sentiment.flows.report import ScheduledRun, check_alerts, leave_artifacts, post
+from sentiment.flows.report import ScheduledRun, check_alerts, leave_artifacts, line_of, post
 from sentiment.flows.retention import forget_old_runs
 from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.flows.service import FLOW, RETRIED, STEP
@@ -288,6 +288,7 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     passage = promotion_gate(opened, outcome, prepared, hold, keep)
     run = ScheduledRun(found.lines, chosen, labelled, prepared, fitted, outcome, passage)
     leave_artifacts(opened, run)
+    print(line_of(run))
     if service.in_a_pool():  # a service does so by itself
         (store_tag,) = (tag for tag in flow_run.tags if tag.startswith("store:"))
         forget_old_runs(opened, (FLOW_NAME, DRIFT_FLOW_NAME), store_tag, keep_runs)

@@ -148,5 +148,6 @@ def flipkart_drift_flow(
     window = drift_window, drift_days, min_reviews
     lines = check_drift(store, log_url, *window, project, needed=True).lines
     key = Settings(project).artifact("drift-report")
-    create_markdown_artifact(lines_section(lines), key=key, description=lines[0])
+    create_markdown_artifact(f"# {lines_section(lines)}", key=key, description=lines[0])
+    print(lines[0])
     return lines[0]

@@ -53,7 +53,7 @@ class ScheduledRun:
 
 def leave_artifacts(store: Store, run: ScheduledRun) -> None:
     """Leave the report and, of a new model, the confusion matrix in the Prefect UI."""
-    said, key = run.passage.news() or run.passage.sentence, store.settings.artifact
+    said, key = headline(run), store.settings.artifact
     create_markdown_artifact(report(store, run), key=key("retraining-report"), description=said)
     if run.fitted is not None:
         counts = confusion(run.prepared.split.y_test, run.fitted.predicted).astype(int).tolist()
@@ -66,21 +66,21 @@ def leave_artifacts(store: Store, run: ScheduledRun) -> None:
 
 
 def report(store: Store, run: ScheduledRun) -> str:
-    """Return the run in Markdown: drift, what was trained with which scores, the verdict."""
+    """Return the run in Markdown: what happened, drift, what was trained with which scores."""
     labelled, outcome = run.labelled, run.outcome
     lines = [
-        *([f"# {news}\n"] if (news := run.passage.news()) else []),
-        f"**{run.passage.sentence}**",
+        f"# {headline(run)}\n",
+        f"{run.passage.sentence}",
         "\n### What drifted\n",
         lines_section(run.drift),
-        "\n### What was trained\n",
-        f"- Outcome: {'' if run.fitted else 'nothing to train: '}{outcome.sentence()}",
+        f"\n### {'What was trained' if run.fitted else 'What there was to train on'}\n",
+        f"- Outcome: {outcome.sentence()}",
         f"- Configuration: {run.chosen.origin}",
-        f"- Data: `{labelled.loaded.source.name}`, digest `{labelled.digest}`, "
-        f"{labelled.loaded.dropped()}",
+        f"- Data: `{labelled.loaded.source.name}`: {labelled.file_read}",
     ]
     if labelled.note:
-        lines.append(f"- Feedback: {labelled.note}")
+        lines.append(f"- Feedback: {labelled.note}; {len(labelled.loaded.frame):,} reviews in all")
+    lines.append(f"- Digest of the reviews: `{labelled.digest}`")
     lines.append(f"- MLflow run: {run_link(store, outcome.run_id)}")
     if run.fitted:
         scores = {
@@ -98,7 +98,27 @@ def report(store: Store, run: ScheduledRun) -> str:
         # themes and counts alone: Prefect's store is another place than the reviews'
         complaints = markdown(find_complaints(reviews_of_frame(labelled.loaded)))
         lines += ["\n### What customers complain about\n", complaints]
-    return "\n".join([*lines, "\n### Verdict\n", run.passage.sentence])
+    return "\n".join(lines)
+
+
+def headline(run: ScheduledRun) -> str:
+    """Return what happened in a line: what was trained, and what became of it."""
+    if run.passage.promoted is not None:
+        return run.passage.news()
+    if run.fitted is None:
+        return "Nothing to train"
+    trained = f"Trained {run.fitted.algorithm}: {run.outcome.sentence()}"
+    return f"{trained}, not promoted" if run.outcome.new else trained
+
+
+def line_of(run: ScheduledRun) -> str:
+    """Return the run in the one line that a service's terminal shows of it."""
+    scores = ""
+    if run.fitted is not None:
+        f1 = run.fitted.test_f1
+        scores = f"; test macro-F1 {f1.value:.4f} [{f1.low:.4f}, {f1.high:.4f}]"
+    drift = run.drift[0].partition(":")[0]
+    return f"{headline(run)}{scores}: {run.passage.sentence}; drift: {drift}"
 
 
 def lines_section(lines: Sequence[str]) -> str:
@@ -107,8 +127,11 @@ def lines_section(lines: Sequence[str]) -> str:
 
 
 def run_link(store: Store, run_id: str) -> str:
-    """Return a Markdown link to a run in the MLflow UI."""
-    return f"[{run_id}]({run_url(store, run_id)})"
+    """Return a Markdown link to a run, or where no UI is known the command that serves one."""
+    command = store.ui_command()
+    if command is None:
+        return f"[{run_id}]({run_url(store, run_id)})"
+    return f"`{run_id}`, which `{command}` shows"
 
 
 def alert(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:

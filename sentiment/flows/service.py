@@ -56,7 +56,7 @@ from sentiment import errors, masking
 from sentiment.errors import ServiceError, UserError
 from sentiment.flows.prefect_server import STOP_SECONDS, UI_VARIABLE, Server, end_with
 from sentiment.flows.report import alert
-from sentiment.flows.terminal import say
+from sentiment.flows.terminal import SERVICE, say
 from sentiment.masking import line, mask
 from sentiment.tracking.store import PROJECT, Settings, Store
 from sentiment.tracking.store import UI_VARIABLE as MLFLOW_UI_VARIABLE
@@ -70,7 +70,6 @@ LOOK_SECONDS = 0.5
 HOUR = 3600
 FLUSH_SECONDS = 10  # for the last logs and events of a run
 DRAIN_SECONDS = 600  # a run takes seconds; one that hangs must not keep the service up for ever
-SERVICE = "FLOW_SERVICE_PID"  # what a run's process is told of the service that started it
 FIELDS = 5  # of a cron expression
 ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 

@@ -18,7 +18,10 @@ from sentiment.masking import mask
 from sentiment.tracking.store import keep_private
 
 LEVEL, HANDLER = "PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"
-RUNS = ("prefect.flow_runs", "prefect.task_runs")  # the loggers that what is printed goes to
+# The loggers that what is printed goes to. Of a run of a service the flow's own line is enough:
+# one comes every few minutes, and the rest is in the UI.
+FLOWS, TASKS = "prefect.flow_runs", "prefect.task_runs"
+SERVICE = "FLOW_SERVICE_PID"  # what a run's process is told of the service that started it
 
 
 def say(text: str) -> None:
@@ -50,7 +53,9 @@ class RunLines(logging.Handler):
         """Write the record: on stdout what a task prints, on stderr all else."""
         prefect = Path(sys.modules["prefect"].__file__ or "").parent
         ours = not Path(record.pathname).is_relative_to(prefect)
-        if ours and record.name in RUNS and record.levelno < logging.WARNING:
+        if ours and record.name in (FLOWS, TASKS) and record.levelno < logging.WARNING:
+            if record.name == TASKS and SERVICE in os.environ:
+                return
             at = time.strftime("%H:%M:%S", time.localtime(record.created))
             where = getattr(record, "task_name", None) or getattr(record, "flow_name", "")
             _write(sys.stdout, f"{at} {where}: {record.getMessage()}")

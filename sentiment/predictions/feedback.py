@@ -44,6 +44,7 @@ class LabelledReviews:
     loaded: LoadedReviews  # the file with the feedback below it
     digest: str  # of all
     file_digest: str
+    file_read: str  # what was left out of the file and why, as `LoadedReviews.dropped` says it
     added: int = 0  # rows that come from the feedback
     note: str = ""  # what became of the labels
 
@@ -72,7 +73,7 @@ def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> La
     """
     file_digest = data_digest(loaded.frame)
     if feedback is None or not feedback.labels:
-        return LabelledReviews(loaded, file_digest, file_digest)
+        return LabelledReviews(loaded, file_digest, file_digest, loaded.dropped())
     raw = feedback.frame["text"]
     texts, stars = raw.map(undo_scraping), feedback.frame["rating"]
     neither = stars.map(loaded.rule.label_of).isna()
@@ -98,4 +99,4 @@ def with_feedback(loaded: LoadedReviews, feedback: Feedback | None = None) -> La
         f"{feedback.labels:,} labels in the prediction log: {neutral}{unusable:,} without a "
         f"stored text and {len(sent) - added:,} exact duplicates left out, {added:,} added"
     )
-    return LabelledReviews(merged, data_digest(frame), file_digest, added, note)
+    return LabelledReviews(merged, data_digest(frame), file_digest, loaded.dropped(), added, note)
