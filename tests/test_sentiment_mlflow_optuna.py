@@ -332,7 +332,8 @@ def test_two_passes_at_once_in_a_store_that_does_not_exist_yet(
     """Forks, which have imported everything, come to the new store at the same moment."""
 
     def child() -> None:
-        utils._initialize_tables = utils._initialize_tables.__wrapped__  # MLflow's own
+        mlflows_own = utils._initialize_tables.__wrapped__  # type: ignore[attr-defined]
+        utils._initialize_tables = mlflows_own
         os._exit(script.main(arguments(small_reviews, tmp_path / "store")))
 
     both = [FORK.Process(target=child) for _ in range(2)]

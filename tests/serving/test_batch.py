@@ -317,7 +317,7 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
         "import sys; from pathlib import Path; from sentiment.data import records\n"
         "from sentiment.serving.batch import score_file; from sentiment.console import Terminal\n"
         "from sentiment.tracking.store import open_store\n"
-        "store, quiet = open_store(Path(sys.argv[1])), Terminal(quiet=True); records.BLOCK = 2**18\n"
+        "records.BLOCK, quiet, store = 2**18, Terminal(quiet=True), open_store(Path(sys.argv[1]))\n"
         "for source in map(Path, sys.argv[2:]):\n"
         "    score_file(store, source, source.with_suffix('.parquet'), terminal=quiet)\n"
         f"    print(Path({str(status)!r}).read_text().split('VmHWM:')[1].split()[0])\n"  # KiB
