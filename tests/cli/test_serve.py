@@ -450,4 +450,7 @@ def test_ctrl_c_ends_it_in_one_line_at_any_time(store: Store) -> None:
             assert process.stdout is not None and "http://" in process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them get it
         _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) in [(130, "interrupted\n"), (0, "")]
+        # Python ends by the signal where that came within an `exec` of text, as some libraries do
+        # when they are imported; a shell says 130 of both
+        codes = {"interrupted\n": (130, -signal.SIGINT), "": (0,)}
+        assert process.returncode in codes.get(errors, ()), errors
