@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import random
 import shutil
@@ -12,7 +13,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import cache
+from functools import cache, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,7 @@ def schema_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     schema = tmp_path_factory.mktemp("schema") / "mlflow.db"
     make = utils._initialize_tables
 
+    @wraps(make)
     def copy(engine: Any) -> None:
         if engine.dialect.name != "sqlite":
             return make(engine)  # type: ignore[no-any-return, no-untyped-call]
@@ -88,6 +91,21 @@ def schema_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         latest = cache(utils._get_latest_schema_revision)
         patch.setattr(utils, "_get_latest_schema_revision", latest)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_each_fork_would_do_is_done_once() -> None:
+    """Import what the process beside each pass needs, and leave all that stays to no collection.
+
+    A fork, of which these tests make a hundred, would look through all of it, and so copy it.
+    """
+    if "sentiment.training.worker" in sys.modules:  # a test that was collected runs passes
+        for name in (*sys.modules["sentiment.training.worker"].AHEAD, "nltk.stem.porter"):
+            import_module(name)
+        # which looks into every installed package
+        import_module("mlflow.utils.requirements_utils")._init_modules_to_packages_map()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

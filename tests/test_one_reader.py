@@ -93,7 +93,7 @@ ALWAYS: list[Row] = [(f"good box {word}", at, "Feb 2021") for at, word in enumer
 
 
 @settings(
-    max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(ROWS)
 def test_any_table_in_any_format_is_the_same_rows_for_every_reader(

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from conftest import write_reviews
 from mlflow.entities import Run
+from mlflow.store.db import utils
 from support import LEDGER
 
 import sentiment_mlflow_optuna as script
@@ -36,6 +37,7 @@ from sentiment.training.passes import interrupted_passes, resume_pass
 from sentiment.training.report import prepare_reviews
 
 PROJECT = Path(__file__).resolve().parent.parent
+FORK = multiprocessing.get_context("fork")
 TRIALS = 2
 MODELS = ("NaiveBayes", "LinearSVM")
 RUNS = len(MODELS) * (1 + TRIALS) + 1  # with the ledger's
@@ -149,7 +151,7 @@ def killed_at(target: str, call: int, *, after: bool, options: list[str]) -> int
         setattr(owner, name, deadly)
         os._exit(script.main(options))
 
-    process = multiprocessing.get_context("fork").Process(target=child)
+    process = FORK.Process(target=child)
     process.start()
     process.join(120)
     assert process.exitcode is not None, "the pass hangs"
@@ -193,39 +195,44 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_reviews: Path)
     return outcome(open_store(folder))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("target", "call", "after"),
-    [
+# Each in a process of its own, which gets further than the one before it: where, at which call of
+# that process, and whether after it
+DEATHS = {
+    "in a search": [
         ("sentiment.training.passes.begin_run", 1, True),  # the ledger run, without parameters
-        ("sentiment.training.search.begin_run", 3, True),  # a trial run exists, and is empty
-        ("sentiment.training.search.log_values", 2, True),  # … is written, and still RUNNING
-        ("sentiment.training.search.end_run", 2, True),  # … and ended, but Optuna was not told
+        ("sentiment.training.search.begin_run", 2, True),  # a trial run exists, and is empty
+        ("sentiment.training.search.log_values", 1, True),  # … is written, and still RUNNING
+        ("sentiment.training.search.end_run", 1, True),  # … and ended, but Optuna was not told
         ("sentiment.training.search.fit_and_evaluate", 1, False),
+    ],
+    "in writing a model": [
         ("sentiment.training.report.log_pipeline", 1, True),  # the model is not noted on the run
         ("sentiment.training.report.model_card", 1, False),  # noted, without its card
         ("sentiment.training.search.draw", 1, False),  # figures are being drawn
         ("mlflow.MlflowClient.create_model_version", 1, True),  # the run is still RUNNING
         ("sentiment.training.search.run_study", 2, False),
+    ],
+    "at the end": [
         ("sentiment.drift.reference.Reference.build", 1, False),
-        ("sentiment.registry.lifecycle.append", 1, True),  # in the ledger, without alias and stage
         ("sentiment.tracking.ledger.begin_run", 1, True),  # a claim that nobody stands behind
+        ("sentiment.registry.lifecycle.append", 1, True),  # in the ledger, without alias and stage
         ("sentiment_mlflow_optuna.log_summary", 1, False),
     ],
-)
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", list(DEATHS))
 def test_a_pass_killed_anywhere_is_finished_by_resume(
-    target: str,
-    call: int,
-    after: bool,
-    store_folder: Path,
-    small_reviews: Path,
-    uninterrupted: dict[str, Any],
+    where: str, store_folder: Path, small_reviews: Path, uninterrupted: dict[str, Any]
 ) -> None:
     options = arguments(small_reviews, store_folder)
-    assert killed_at(target, call, after=after, options=options) == -signal.SIGKILL
-
-    # the pass knows its own settings
-    assert script.main(["--store", str(store_folder), "--resume", "--quiet"]) == 0
+    resume = ["--store", str(store_folder), "--resume", "--quiet"]  # it knows its own settings
+    for target, call, after in DEATHS[where]:
+        code = killed_at(target, call, after=after, options=options)
+        assert code == -signal.SIGKILL, f"not killed at {target}"
+        options = resume
+    assert script.main(resume) == 0
     store = open_store(store_folder)
     runs = every_run(store)
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -321,12 +328,25 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_running(
 
 @pytest.mark.slow
 def test_two_passes_at_once_in_a_store_that_does_not_exist_yet(
-    small_reviews: Path, tmp_path: Path, uninterrupted: dict[str, Any]
+    small_reviews: Path,
+    tmp_path: Path,
+    uninterrupted: dict[str, Any],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    both = [begin(*arguments(small_reviews, tmp_path / "store")) for _ in range(2)]
+    """Forks, which have imported everything, come to the new store at the same moment."""
+
+    def child() -> None:
+        mlflows_own = utils._initialize_tables.__wrapped__  # type: ignore[attr-defined]
+        utils._initialize_tables = mlflows_own
+        os._exit(script.main(arguments(small_reviews, tmp_path / "store")))
+
+    both = [FORK.Process(target=child) for _ in range(2)]
     for process in both:
-        _, errors = process.communicate(timeout=180)
-        assert (process.returncode, errors) == (0, "")
+        process.start()
+    for process in both:
+        process.join(180)
+        assert process.exitcode == 0
+    assert capfd.readouterr().err == ""
     store = open_store(tmp_path / "store")
     runs = every_run(store)
     assert len(runs) == 2 * RUNS and {run.info.status for run in runs} == {"FINISHED"}

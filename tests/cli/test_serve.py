@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -149,6 +148,12 @@ def metric(server: Running, start: str) -> float:
     """The sum of the samples that start so, whatever worker is asked."""
     lines = server.ask("GET", "/metrics")[1].splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+
+
+def processor_ticks(server: Running) -> int:
+    """What its workers have used of the processor, in hundredths of a second."""
+    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in server.workers()]
+    return sum(sum(map(int, stat.rpartition(")")[2].split()[11:13])) for stat in stats)
 
 
 # --- one worker ------------------------------------------------------------------------------
@@ -328,7 +333,8 @@ def test_options_reach_the_workers_and_sigterm_finishes_the_request(store: Store
         assert "a-secret" not in Path(f"/proc/{server.process.pid}/cmdline").read_text()
         with ThreadPoolExecutor(1) as client:
             long = client.submit(server.ask, "POST", "/predict", {"texts": texts, "explain": True})
-            time.sleep(0.7)  # it is sent, and takes seconds
+            before = processor_ticks(server)
+            wait_until(lambda: processor_ticks(server) > before + 30)  # of the second and more
             assert not long.done(), "the request should still be under way"
             assert server.stop() == (0, "", "")
             status, answer = long.result()
@@ -429,7 +435,7 @@ def test_score_writes_the_files_answers(
 @pytest.mark.slow
 def test_ctrl_c_ends_it_in_one_line_at_any_time(store: Store) -> None:
     command = [sys.executable, "-m", "sentiment", "serve", "--port", "0"]
-    for seconds in (2.0, 4.0):
+    for moment in ("while it imports", "when it answers"):
         process = subprocess.Popen(
             [*command, "--store", str(store.folder)],
             stdout=subprocess.PIPE,
@@ -437,7 +443,14 @@ def test_ctrl_c_ends_it_in_one_line_at_any_time(store: Store) -> None:
             text=True,
             start_new_session=True,
         )
-        time.sleep(seconds)
+        if moment == "while it imports":
+            maps = Path(f"/proc/{process.pid}/maps")
+            wait_until(lambda maps=maps: "sklearn" in maps.read_text())  # type: ignore[misc]
+        else:
+            assert process.stdout is not None and "http://" in process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them get it
         _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) in [(130, "interrupted\n"), (0, "")]
+        # Python ends by the signal where that came within an `exec` of text, as some libraries do
+        # when they are imported; a shell says 130 of both
+        codes = {"interrupted\n": (130, -signal.SIGINT), "": (0,)}
+        assert process.returncode in codes.get(errors, ()), errors

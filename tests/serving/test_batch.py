@@ -317,21 +317,23 @@ def test_memory_does_not_grow_with_the_file(store: Store, tmp_path: Path) -> Non
         "import sys; from pathlib import Path; from sentiment.data import records\n"
         "from sentiment.serving.batch import score_file; from sentiment.console import Terminal\n"
         "from sentiment.tracking.store import open_store\n"
-        "source, target, store = map(Path, sys.argv[1:]); records.BLOCK = 2**18\n"
-        "score_file(open_store(store), source, target, terminal=Terminal(quiet=True))\n"
-        f"print(Path({str(status)!r}).read_text().split('VmHWM:')[1].split()[0])\n"  # KiB
+        "records.BLOCK, quiet, store = 2**18, Terminal(quiet=True), open_store(Path(sys.argv[1]))\n"
+        "for source in map(Path, sys.argv[2:]):\n"
+        "    score_file(store, source, source.with_suffix('.parquet'), terminal=quiet)\n"
+        f"    print(Path({str(status)!r}).read_text().split('VmHWM:')[1].split()[0])\n"  # KiB
     )
-    peaks = []
-    for rows in (4_000, 28_000):
-        source = write(tmp_path / f"{rows}.csv", "text,other\n" + f"good,{'x' * 2_000}\n" * rows)
-        done = subprocess.run(
-            [sys.executable, "-c", code, source, tmp_path / f"{rows}.parquet", store.folder],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        peaks.append(int(done.stdout) // 1024)
+    sources = [
+        write(tmp_path / f"{rows}.csv", "text,other\n" + f"good,{'x' * 2_000}\n" * rows)
+        for rows in (4_000, 28_000)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, store.folder, *sources],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peaks = [int(line) // 1024 for line in done.stdout.split()]
     assert peaks[1] - peaks[0] < 25, peaks
     assert parquet.read_metadata(tmp_path / "28000.parquet").num_rows == 28_000
 

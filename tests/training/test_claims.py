@@ -212,7 +212,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("postgres")
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [1, 4])
 def test_workers_that_begin_at_once_find_what_one_finds(
     workers: int, postgres: str, store_folder: Path, small_reviews: Path, alone: dict[str, Any]
 ) -> None:
