@@ -4,6 +4,7 @@
     python sentiment_mlflow_optuna.py --data my_reviews.csv
     python sentiment_mlflow_optuna.py --resume              # carry on after an interruption
     python sentiment_mlflow_optuna.py --join nightly        # a worker of the pass of this name
+    python sentiment_mlflow_optuna.py --data reviews/ --dask tcp://scheduler:8786
 
 A pass reads and checks the reviews and cleans them once. For each algorithm it runs one Optuna
 study of cross-validated trials, refits the best one on the whole training part, scores it once on
@@ -39,6 +40,7 @@ if __name__ == "__main__":
 
 from optuna.storages import RDBStorage
 
+from sentiment.cluster import Cluster, connect
 from sentiment.console import Terminal
 from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
@@ -53,6 +55,7 @@ from sentiment.registry.lifecycle import (
     promotion_command,
     stage_challenger,
 )
+from sentiment.tracking.artifact import REQUIREMENTS
 from sentiment.tracking.store import (
     Store,
     end_run,
@@ -60,6 +63,7 @@ from sentiment.tracking.store import (
     open_store,
 )
 from sentiment.training.claims import Claims, open_claims
+from sentiment.training.on_cluster import ClusterFolds, clean_by_part
 from sentiment.training.passes import (
     ExperimentPass,
     PassSettings,
@@ -99,7 +103,10 @@ def main(arguments: Sequence[str] | None = None, worker: Worker | None = None) -
 
 
 def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Worker) -> int:
-    """Run a pass alone, or with `--join` together with the other workers that share it."""
+    """Run a pass alone, on a cluster, or with `--join` with the other workers that share it."""
+    if options.dask is not None:
+        with connect(options.dask, terminal, REQUIREMENTS) as cluster:
+            return run_pass(options, terminal, worker, cluster=cluster)
     if options.join is None:
         return run_pass(options, terminal, worker)
     storage = open_studies(open_store(options.store, options.project), options)
@@ -108,7 +115,11 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
 
 
 def run_pass(
-    options: argparse.Namespace, terminal: Terminal, worker: Worker, claims: Claims | None = None
+    options: argparse.Namespace,
+    terminal: Terminal,
+    worker: Worker,
+    claims: Claims | None = None,
+    cluster: Cluster | None = None,
 ) -> int:
     """Open the data, the store and the pass, and see the pass to its end."""
     asked = {name: getattr(options, name) for name in EXPERIMENT}
@@ -124,7 +135,8 @@ def run_pass(
     labelling = Labelling(**{name: chosen[name] for name in LABELLING})
     columns = chosen["text_column"], chosen["rating_column"]
     loaded = load_reviews(chosen["data"], *columns, reading, labelling)
-    data = prepare_reviews(loaded, method=chosen["split"])
+    cleaned = None if cluster is None else clean_by_part(cluster, loaded.frame["text"])
+    data = prepare_reviews(loaded, cleaned, chosen["split"])
     # a new store takes seconds, and is only made for reviews that can be used
     worker.open_store(options.store, options.project)
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
@@ -133,7 +145,8 @@ def run_pass(
     worker.finish()
     storage = claims.storage if claims else open_studies(store, options)
     this_pass = enter(store, this_pass, chosen, data, terminal, claims)
-    folds = folds_of(data, options.jobs)
+    jobs = options.jobs
+    folds = folds_of(data, jobs) if cluster is None else ClusterFolds(cluster, data, jobs)
     context = PassContext(store, this_pass, data, folds, terminal, storage, worker)
     try:
         results = search_and_register(context, register=not options.no_register)

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from sentiment.cluster import Task
 from sentiment.console import Terminal
 from sentiment.errors import SearchError
 from sentiment.metrics import Floats, Interval, corrected_error
 from sentiment.model.algorithms import (
     PREFERRED,
+    Candidate,
     build_candidate,
     logged_parameters,
     suggest_candidate,
@@ -43,7 +46,8 @@ from sentiment.tracking.store import (
 )
 from sentiment.training.claims import POLL
 from sentiment.training.figures import Drawing, draw
-from sentiment.training.folds import FoldMatrices
+from sentiment.training.folds import Attempt, FoldMatrices
+from sentiment.training.on_cluster import ClusterFolds
 from sentiment.training.passes import (
     PARENT_KIND,
     TRIAL,
@@ -64,7 +68,7 @@ from sentiment.training.report import (
     log_tables,
     version_tags,
 )
-from sentiment.training.studies import PassStudy
+from sentiment.training.studies import NUMBER, PassStudy
 from sentiment.training.worker import Worker
 from text_cleaning import cleaning_fingerprint
 
@@ -79,7 +83,7 @@ class PassContext:
     store: Store
     this_pass: ExperimentPass
     data: PreparedReviews
-    folds: FoldMatrices
+    folds: FoldMatrices | ClusterFolds
     terminal: Terminal
     storage: RDBStorage
     worker: Worker
@@ -101,6 +105,15 @@ class SearchResult:
     test_f1: Interval
     version: str | None
     decision: str = ""
+
+
+@dataclass(frozen=True)
+class EndedTrial:
+    """A trial that ended, what it was of, and the metrics of its folds: none where it failed."""
+
+    trial: FrozenTrial
+    candidate: Candidate
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,8 @@ def search_and_register(context: PassContext, *, register: bool = True) -> list[
         if context.this_pass.claims is not None:
             parents = _search_together(context)
         else:
+            if isinstance(context.folds, ClusterFolds):
+                _run_trials_at_once(context, context.folds)
             for algorithm in algorithms:
                 parents.append(_search(context, algorithm, versions.append, register=register))
     except Exception:
@@ -178,15 +193,8 @@ def _search(
 
     The worker writes its best model, and calls `then` by and by.
     """
-    store, this_pass = context.store, context.this_pass
-    earlier = find_runs(store, algorithm, this_pass.tags(PARENT_KIND))
-    finished = bool(earlier) and earlier[0].info.status == FINISHED
-    if not earlier:
-        parent = _begin_parent(context, algorithm)
-    else:
-        parent = earlier[0].info.run_id
-        if not finished:
-            reopen(store, parent)
+    this_pass = context.this_pass
+    parent, finished = _take_up_parent(context, algorithm)
     model = None
     if not finished:
         study = run_study(context, algorithm, parent)
@@ -197,9 +205,70 @@ def _search(
     return parent
 
 
+def _take_up_parent(context: PassContext, algorithm: str) -> tuple[str, bool]:
+    """Return the algorithm's parent run, a new one unless there is one, and whether it finished."""
+    store = context.store
+    earlier = find_runs(store, algorithm, context.this_pass.tags(PARENT_KIND))
+    if not earlier:
+        return _begin_parent(context, algorithm), False
+    parent, status = earlier[0].info.run_id, earlier[0].info.status
+    if status != FINISHED:
+        reopen(store, parent)
+    return parent, status == FINISHED
+
+
 def _begin_parent(context: PassContext, algorithm: str) -> str:
     tags = {**context.this_pass.tags(PARENT_KIND), TAG + "git_commit": git_commit()}
     return begin_run(context.store, algorithm, tags)
+
+
+def _run_trials_at_once(context: PassContext, folds: ClusterFolds) -> None:
+    """Run all trials of the pass that are left on a cluster; they are stored with their studies.
+
+    Each algorithm has a batch under way. When it has ended the next one is drawn, and the best
+    candidate of a whole study is scored once more meanwhile, as the refit will ask for it.
+    """
+    this_pass = context.this_pass
+    of_task: dict[Task, tuple[str, int, Candidate, Study, Trial]] = {}
+    tasks: list[Task] = []
+    parents, studies = dict[str, str](), dict[str, PassStudy]()
+    runs, left = dict[str, dict[int, str]](), dict[str, int]()
+
+    def begin_batch(algorithm: str) -> None:
+        due = studies[algorithm].due()
+        left[algorithm] = len(due)
+        for number in due:
+            asked, trial = studies[algorithm].ask(number)
+            candidate = _suggest(context, algorithm, trial)
+            task = folds.begin(candidate)
+            of_task[task] = algorithm, number, candidate, asked, trial
+            tasks.append(task)
+        if not due and studies[algorithm].best is not None:
+            best = studies[algorithm].study.best_trial.params
+            folds.look_ahead(_build(context, algorithm, best))
+
+    for algorithm in this_pass.algorithms:
+        parents[algorithm], finished = _take_up_parent(context, algorithm)
+        if not finished:
+            studies[algorithm] = _open_study(context, algorithm)
+            runs[algorithm] = _begun_runs(context, algorithm)
+    total = this_pass.settings.trials * len(studies)
+    with context.terminal.search("All algorithms", total) as progress:
+        for algorithm, pass_study in studies.items():
+            progress.advance(None, pass_study.ended)
+            begin_batch(algorithm)
+        for task in folds.cluster.ended(tasks):
+            algorithm, number, candidate, asked, trial = of_task[task]
+            ended = _tell(asked, trial, candidate, folds.cluster.result(task))
+            run_id = runs[algorithm].get(number)
+            _log_trial(context, algorithm, parents[algorithm], studies[algorithm], ended, run_id)
+            left[algorithm] -= 1
+            if not left[algorithm]:
+                begin_batch(algorithm)
+            context.worker.collect()
+            scores = [one.best for one in studies.values() if one.best is not None]
+            progress.advance(max(scores, default=None))
+    context.worker.finish()  # now they are all in the storage
 
 
 def _search_together(context: PassContext) -> list[str]:
@@ -315,10 +384,7 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
     is found again by the trial's number.
     """
     this_pass, study = context.this_pass, _open_study(context, algorithm)
-    known = {
-        int(run.data.tags[TRIAL]): run.info.run_id
-        for run in find_runs(context.store, algorithm, this_pass.tags(TRIAL_KIND))
-    }
+    known = _begun_runs(context, algorithm)
     with context.terminal.search(algorithm, this_pass.settings.trials) as progress:
         progress.advance(study.best, study.ended)
         while due := study.due():
@@ -326,6 +392,12 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
             context.worker.collect()
             progress.advance(study.best)
     return _scored(context, algorithm, parent, study)
+
+
+def _begun_runs(context: PassContext, algorithm: str) -> dict[int, str]:
+    """Return the runs that an earlier attempt at the pass began, by the number of the trial."""
+    runs = find_runs(context.store, algorithm, context.this_pass.tags(TRIAL_KIND))
+    return {int(run.data.tags[TRIAL]): run.info.run_id for run in runs}
 
 
 def _open_study(context: PassContext, algorithm: str) -> PassStudy:
@@ -343,16 +415,32 @@ def _run_trial(
     then: Callable[[object], object] = lambda _: None,
 ) -> None:
     """Score a trial; the worker writes its run by and by, then it is stored and `then` called."""
-    trial, folds = _score_trial(context, algorithm, *study.ask(number))
-    study.end(number, trial)
+    asked, trial = study.ask(number)
+    candidate = _suggest(context, algorithm, trial)
+    assert isinstance(context.folds, FoldMatrices)  # a cluster has run all trials before
+    attempt = context.folds.attempt(candidate.vectorizer, candidate.model, candidate.cleaner)
+    ended = _tell(asked, trial, candidate, attempt)
+    _log_trial(context, algorithm, parent, study, ended, run_id, then)
+
+
+def _log_trial(
+    context: PassContext,
+    algorithm: str,
+    parent: str,
+    study: PassStudy,
+    ended: EndedTrial,
+    run_id: str | None,
+    then: Callable[[object], object] = lambda _: None,
+) -> None:
+    """Take in a trial that ended; the worker writes it by and by, as `_run_trial` says."""
+    study.end(ended.trial.user_attrs[NUMBER], ended.trial)
 
     def written(result: object) -> None:
-        study.store(trial)
+        study.store(ended.trial)
         then(result)
 
-    this_pass = context.this_pass
-    logged = this_pass.settings, this_pass.tags(TRIAL_KIND), algorithm, parent, trial, folds, run_id
-    context.worker.begin(log_trial, *logged, then=written)
+    tags = context.this_pass.tags(TRIAL_KIND)
+    context.worker.begin(log_trial, tags, algorithm, parent, ended, run_id, then=written)
 
 
 def _scored(context: PassContext, algorithm: str, parent: str, study: PassStudy) -> Study:
@@ -373,41 +461,45 @@ def _scored(context: PassContext, algorithm: str, parent: str, study: PassStudy)
     return study.study
 
 
-def _score_trial(
-    context: PassContext, algorithm: str, study: Study, trial: Trial
-) -> tuple[FrozenTrial, dict[str, float]]:
-    """Run a trial of the study; return it and the metrics of its folds, none when it failed."""
-    space = context.this_pass.settings.search_space
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            candidate = suggest_candidate(algorithm, trial, space)
-            scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
-        except Exception as error:  # whatever a trial dies of, the study goes on
-            trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
-            scores = None
-    if caught:
-        messages = {f"{item.category.__name__}: {item.message}" for item in caught}
-        trial.set_user_attr("warnings", sorted(messages))
-    if scores is None:
-        return study.tell(trial, state=TrialState.FAIL), {}
-    metrics = _fold_metrics(scores)
-    metrics["cv_f1_macro_sd"] = float(scores.std())
-    return study.tell(trial, float(scores.mean())), metrics
+def _suggest(context: PassContext, algorithm: str, trial: Trial) -> Candidate:
+    settings, texts = context.this_pass.settings, len(context.data.split.train_texts)
+    return suggest_candidate(algorithm, trial, settings.search_space, texts)
+
+
+def _build(context: PassContext, algorithm: str, params: Mapping[str, Any]) -> Candidate:
+    settings, texts = context.this_pass.settings, len(context.data.split.train_texts)
+    return build_candidate(algorithm, params, settings.search_space, texts)
+
+
+def _tell(study: Study, trial: Trial, candidate: Candidate, attempt: Attempt) -> EndedTrial:
+    """Tell the study what came of a trial, and return that.
+
+    The trial has taken the seconds of the attempt, however long it waited for it.
+    """
+    if attempt.warnings:
+        trial.set_user_attr("warnings", attempt.warnings)
+    if attempt.scores is None:
+        trial.set_user_attr("reason", attempt.reason)
+        ended, metrics = study.tell(trial, state=TrialState.FAIL), dict[str, float]()
+    else:
+        ended = study.tell(trial, float(attempt.scores.mean()))
+        metrics = _fold_metrics(attempt.scores)
+        metrics["cv_f1_macro_sd"] = float(attempt.scores.std())
+    assert ended.datetime_complete is not None
+    ended.datetime_start = ended.datetime_complete - timedelta(seconds=attempt.seconds)
+    return EndedTrial(ended, candidate, metrics)
 
 
 def _fold_metrics(scores: Floats) -> dict[str, float]:
     return {f"{FOLD_METRIC}{fold}": float(score) for fold, score in enumerate(scores)}
 
 
-def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
+def log_trial(
     store: Store,
-    settings: PassSettings,
     tags: dict[str, str],
     algorithm: str,
     parent: str,
-    trial: FrozenTrial,
-    folds: dict[str, float],
+    ended: EndedTrial,
     run_id: str | None,
 ) -> None:
     """Write a trial that ended as a nested run, FAILED with its reason when it was not scored.
@@ -415,11 +507,11 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
     `tags` find the pass's trials. `run_id` is the run that an interrupted attempt at this very
     trial left behind.
     """
+    trial, candidate = ended.trial, ended.candidate
     params: dict[str, object] = {"model": algorithm, **trial.params}
-    metrics, notes = {**folds, "duration_seconds": _seconds(trial)}, {}
+    metrics, notes = {**ended.metrics, "duration_seconds": _seconds(trial)}, {}
     if trial.value is not None:
         metrics = {"cv_f1_macro": trial.value, **metrics}  # first: MLflow's comparison opens on it
-        candidate = build_candidate(algorithm, trial.params, settings.search_space)
         params = {**logged_parameters(algorithm, candidate)}
         params["cleaning_fingerprint"] = cleaning_fingerprint(candidate.cleaner.cleaning)
     if "reason" in trial.user_attrs:
@@ -442,12 +534,13 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
 def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -> FittedModel:
     """Refit the best trial, score it, and write scores and tables on the parent run."""
     store, data, settings = context.store, context.data, context.this_pass.settings
-    best = study.best_trial
-    candidate = build_candidate(algorithm, best.params, settings.search_space)
+    best, folds = study.best_trial, context.folds
+    candidate = _build(context, algorithm, best.params)
     decision = DecisionRule(settings.recall_negative)
-    fitted = fit_and_evaluate(algorithm, candidate, data, context.folds, decision)
+    by_part = (folds.vectorize,) if isinstance(folds, ClusterFolds) else ()
+    fitted = fit_and_evaluate(algorithm, candidate, data, folds, decision, *by_part)
     _log_history(store, parent, study)
-    scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
+    scores = folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
     log_values(
         store,
         parent,
