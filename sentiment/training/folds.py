@@ -230,17 +230,23 @@ class FoldMatrices:
             with self._blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
                 return list(pool.map(fit, matrices, self._parts))
 
+    def count(self, vectorizer: TfidfVectorizer, cleaner: TextCleaner | None = None) -> None:
+        """Count the terms for vectorizers of this kind, which else their first trial does."""
+        analysis, params, _ = analysis_of(vectorizer, cleaner)
+        if analysis in self._counts:
+            return
+        if analysis not in self._counted:
+            counter, texts = CountVectorizer(**params), self._cleaned_by(cleaner)
+            self._counted[analysis] = counter.fit_transform(texts)
+            self._counted[analysis].sort_indices()
+        self._counts[analysis] = self._sums(self._counted[analysis])
+
     def _matrices(
         self, vectorizer: TfidfVectorizer, cleaner: TextCleaner | None = None
     ) -> list[FoldMatrix]:
         """Return the TF-IDF matrices of every fold, those kept of an earlier trial if there are."""
-        analysis, params, weighting = analysis_of(vectorizer, cleaner)
-        if analysis not in self._counts:
-            if analysis not in self._counted:
-                counter, texts = CountVectorizer(**params), self._cleaned_by(cleaner)
-                self._counted[analysis] = counter.fit_transform(texts)
-                self._counted[analysis].sort_indices()
-            self._counts[analysis] = self._sums(self._counted[analysis])
+        analysis, _, weighting = analysis_of(vectorizer, cleaner)
+        self.count(vectorizer, cleaner)
         counts = self._counts[analysis]
         chosen = [
             _choose_columns(vectorizer, df, tf, len(train))

@@ -57,6 +57,10 @@ class ClusterFolds:
         self._sent: dict[str, Task] = {}
         self._ahead: dict[bytes, Task] = {}
 
+    def count(self, vectorizer: TfidfVectorizer, cleaner: TextCleaner | None = None) -> None:
+        """Count the terms as `FoldMatrices.count` does, and send the counts to the cluster."""
+        self._shared(vectorizer, cleaner)
+
     def begin(self, candidate: Candidate) -> Task:
         """Begin a trial; the result of the task is its `Attempt`."""
         return self._begin(FoldMatrices.attempt, *_parts_of(candidate))
