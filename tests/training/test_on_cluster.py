@@ -28,13 +28,14 @@ from sentiment.model.algorithms import Candidate
 from sentiment.tracking.artifact import REQUIREMENTS
 from sentiment.tracking.store import Store, find_runs, open_store
 from sentiment.training import on_cluster
+from sentiment.training.folds import analysis_of
 from sentiment.training.on_cluster import ClusterFolds, clean_by_part
 from sentiment.training.report import folds_of, prepare_reviews, vectorize
 from sentiment.training.worker import Worker
 from text_cleaning import TextCleaner, clean_texts
 
 QUIET = Terminal(quiet=True)
-VECTORIZERS = {
+VECTORIZERS: dict[str, tuple[dict[str, Any], TextCleaner]] = {
     "guide's": ({"ngram_range": (1, 2), "min_df": 3, "max_features": 40}, TextCleaner()),
     "marked": ({"ngram_range": (1, 2), "sublinear_tf": True}, TextCleaner("negation")),
     "binary": ({"binary": True, "max_df": 0.2}, TextCleaner()),
@@ -57,7 +58,7 @@ def test_counts_of_parts_put_together_are_those_of_the_whole(size: int) -> None:
     parts = [TEXTS[at : at + size] for at in range(0, len(TEXTS), size)]
     for params in ({}, {"ngram_range": (1, 2), "max_features": 4}, {"min_df": 2, "binary": True}):
         whole, put = (TfidfVectorizer(sublinear_tf=True, **params) for _ in range(2))
-        counting = on_cluster.analysis_of(put, None)[1]
+        counting = analysis_of(put, None)[1]
         counted = on_cluster._put_together(
             on_cluster._count_part((counting, None), part) for part in parts
         )
@@ -66,9 +67,10 @@ def test_counts_of_parts_put_together_are_those_of_the_whole(size: int) -> None:
         assert put.idf_.tobytes() == whole.idf_.tobytes()
         for name in ("data", "indices", "indptr"):
             assert getattr(found, name).tobytes() == getattr(expected, name).tobytes()
-        assert (put.transform(TEXTS) != whole.transform(TEXTS)).nnz == 0
-        # counts may be used again, and document frequencies are the sums of the parts
-        assert (on_cluster._fit_transform(TfidfVectorizer(), counted) != 0).nnz > 0
+        assert abs(put.transform(TEXTS) - whole.transform(TEXTS)).nnz == 0
+        again = TfidfVectorizer(sublinear_tf=True, **params)  # counts serve every vectorizer
+        assert abs(on_cluster._fit_transform(again, counted) - found).nnz == 0
+    # document frequencies are the sums of the parts
     terms = CountVectorizer().fit(TEXTS).vocabulary_
     sums = {term: sum(term in text.split() for text in TEXTS) for term in terms}
     vocabulary, matrix = counted
@@ -141,6 +143,7 @@ def test_workers_clean_count_score_and_vectorize_as_one_process_does(
         theirs.model.fit(made.train, data.split.y_train)
         found = there.decisions(theirs.vectorizer, theirs.model, cleaner)
         assert found.tolist() == here.decisions(*parts).tolist()
+        assert not there._ahead, "what was looked ahead for was taken"
     impossible = Candidate(TfidfVectorizer(min_df=10_000, max_df=20_000), MultinomialNB())
     failed = workers.result(there.begin(impossible))
     assert failed.scores is None and "no terms remain" in failed.reason
