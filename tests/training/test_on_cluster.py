@@ -34,6 +34,7 @@ from sentiment.training.report import folds_of, prepare_reviews, vectorize
 from sentiment.training.worker import Worker
 from text_cleaning import TextCleaner, clean_texts
 
+pytestmark = pytest.mark.xdist_group("on_cluster")  # one cluster for all of them
 QUIET = Terminal(quiet=True)
 VECTORIZERS: dict[str, tuple[dict[str, Any], TextCleaner]] = {
     "guide's": ({"ngram_range": (1, 2), "min_df": 3, "max_features": 40}, TextCleaner()),
