@@ -15,10 +15,11 @@ from __future__ import annotations
 import logging
 import pickle
 import secrets
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -90,7 +91,10 @@ class Cluster:
         """Send something that many tasks need to the cluster, once; return it for `shared`."""
         # As the result of a task, not as data, it is made anew should its worker die. Bytes: what a
         # worker cannot import would end the worker.
-        return self._client.submit(bytes, pickle.dumps(value), key=self._key("sent"), pure=False)
+        sent = pickle.dumps(value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Dask warns of what is large
+            return self._client.submit(bytes, sent, key=self._key("sent"), pure=False)
 
     def begin(
         self, function: Callable[..., Any], *given: Any, shared: Task = None, urgent: bool = False
@@ -126,7 +130,7 @@ class Cluster:
         """
         next(self.ended([task]))
         if task.status == "finished":
-            result = task.result()
+            result = pickle.loads(task.result())
             task.release()
             return result
         if task.status != "error":
@@ -182,8 +186,8 @@ class Cluster:
         return f"{name}-{self._run}-{self._begun}"
 
 
-def _sent_as_code() -> Callable[..., Any]:
-    def call(packages: dict[str, str], work: bytes, *shared: bytes) -> Any:
+def _sent_as_code() -> Callable[..., bytes]:
+    def call(packages: dict[str, str], work: bytes, *shared: bytes) -> bytes:
         from sentiment.cluster import call_there
 
         return call_there(packages, work, *shared)
@@ -191,19 +195,23 @@ def _sent_as_code() -> Callable[..., Any]:
     return call
 
 
-def call_there(packages: dict[str, str], work: bytes, *shared: bytes) -> Any:
-    """Do on a worker what `begin` has sent.
+def call_there(packages: dict[str, str], work: bytes, *shared: bytes) -> bytes:
+    """Do on a worker what `begin` has sent; return the result for `Cluster.result`.
 
-    Raises `ClusterError` where the worker has other releases of the packages.
+    It is pickled here: Dask would send each item of a long list by itself, which takes longer than
+    to clean a text. Raises `ClusterError` where the worker has other releases of the packages.
     """
     for package, expected in packages.items():
-        here = package_version(package)
+        here = _version(package)
         if here != expected:
             raise ClusterError(
                 f"a worker has {package} {here}, expected {expected} as on this machine"
             )
     function, given = pickle.loads(work)
-    return function(*map(_unpacked, shared), *given)
+    return pickle.dumps(function(*map(_unpacked, shared), *given))
+
+
+_version = cache(package_version)
 
 
 @lru_cache(maxsize=READY)
