@@ -81,7 +81,7 @@ class Shop:
         else:
             feedback["rating"] = (2, 4)[label]
         status, answer = self.server.ask("POST", "/feedback", feedback)
-        assert status == 200, answer
+        assert status in (200, 202), answer
 
     def f1(self, texts: Sequence[str], labels: Any) -> float:
         """Macro-F1 of the server's answers; a review without a known word counts as positive."""

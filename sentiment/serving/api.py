@@ -18,6 +18,7 @@ from sentiment.data.labels import CLASS_NAMES, GUIDES
 from sentiment.errors import TrackingError
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import render_ab
+from sentiment.serving.complaints import render_complaints
 from sentiment.serving.metrics import CONTENT_TYPE
 from sentiment.serving.schemas import Json, RequestChecks, RequestError
 from sentiment.serving.service import Answer, Service, digest
@@ -32,6 +33,10 @@ DRIFT_OF_OTHER = Markup(
     "and says nothing about version {now}; run <code>python -m sentiment drift</code>.</p>"
 )
 NO_EXPERIMENT = "a server started with --ab challenger=0.2 or --shadow challenger"
+NO_TEXTS = (
+    "answers of the version in production to the API, with their texts; for a file: python -m "
+    "sentiment complaints --data FILE"
+)
 BODY_PROBLEMS = (400, 403, 408, 413, 415)
 PROBLEMS = {
     400: "The request is not as it should be",
@@ -108,7 +113,7 @@ class DescribedBlueprint(Blueprint):
         return register
 
 
-def create_api(service: Service, checks: RequestChecks) -> Blueprint:
+def create_api(service: Service, checks: RequestChecks) -> Blueprint:  # noqa: PLR0915
     """Return the blueprint with all JSON routes and `/metrics`."""
     config, limits = service.config, checks.limits
     api = DescribedBlueprint(config.token)
@@ -181,6 +186,11 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
         answers_now = None if arms is None else arms.champion.version
         return _last_check(service, answers_now, as_page=prefers_html(request))
 
+    @api.add("/complaints", problems=(404, 503), media=PAGE_OR_JSON, guarded=True)
+    def complaints() -> Response:
+        """Say what the newest negative reviews complain about; a page with examples in browsers."""
+        return _complaints(service)
+
     @api.add("/metrics", media=("text/plain",), guarded=True)
     def metrics() -> Response:
         """Return the metrics of all worker processes in Prometheus' text format."""
@@ -193,6 +203,18 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
 
     described = openapi_document(api.paths, checks, config.settings.registered_model)
     return api
+
+
+def _complaints(service: Service) -> Response:
+    """Return what the newest answers of the version in production complain about."""
+    arms = service.arms()
+    found = service.complaints.read(arms.champion.version)
+    if not found.reviews:
+        raise RequestError(404, "no review is in the log", "/complaints", NO_TEXTS)
+    if not prefers_html(request):
+        return _json(found.as_dict())
+    tested = bool(arms.experiment or service.comparisons.known)
+    return Response(render_complaints(found, tested=tested), mimetype="text/html")
 
 
 def _last_check(service: Service, answers_now: str | None, *, as_page: bool) -> Response:

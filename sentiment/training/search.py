@@ -44,7 +44,7 @@ from sentiment.tracking.store import (
     git_commit,
     log_values,
 )
-from sentiment.training.claims import POLL
+from sentiment.training.claims import POLL, Ticket
 from sentiment.training.figures import Drawing, draw
 from sentiment.training.folds import Attempt, FoldMatrices
 from sentiment.training.on_cluster import ClusterFolds
@@ -198,7 +198,8 @@ def _search(
     model = None
     if not finished:
         study = run_study(context, algorithm, parent)
-        fitted = _log_best(context, algorithm, parent, study)
+        fitted, folds = _refit(context, algorithm, study)
+        _log_best(context, parent, study, fitted, folds)
         model = fitted, drawings(fitted, context.data, study)
     job = this_pass.settings, parent, model, register
     context.worker.begin(finish_model, *job, then=then)
@@ -321,17 +322,34 @@ def _do_task(context: PassContext, algorithm: str, parent: str, study: PassStudy
                 tags = {**this_pass.tags(TRIAL_KIND), TRIAL: str(number)}
                 begun = find_runs(context.store, algorithm, tags)
                 run_id = begun[0].info.run_id if begun else None
-            then = partial(this_pass.finish, task)
-            _run_trial(context, algorithm, parent, study, number, run_id, then)
+            _run_trial(context, algorithm, parent, study, number, run_id)
             return task
     if due or not claims.take(task := f"{algorithm}/model"):
         return None
     finished = _scored(context, algorithm, parent, study)
-    fitted = _log_best(context, algorithm, parent, finished)
+    fitted, folds = _refit(context, algorithm, finished)
+    if not this_pass.holds(task):
+        this_pass.finish(task)  # which says so in the log
+        return task
+    _log_best(context, parent, finished, fitted, folds)
     model = fitted, drawings(fitted, context.data, finished)
-    job = this_pass.settings, parent, model, True
-    context.worker.begin(finish_model, *job, then=partial(this_pass.finish, task))
+    job = while_held, this_pass.ticket(task), finish_model, this_pass.settings, parent, model, True
+    context.worker.begin(*job, then=partial(this_pass.finish, task))
     return task
+
+
+def while_held(
+    store: Store, ticket: Ticket | None, function: Callable[..., object], *arguments: object
+) -> bool:
+    """Call what writes a task, unless that was given to another worker; tell whether it was called.
+
+    The worker's process asks for itself, just before it writes: both processes may have been
+    suspended for so long that they were taken for dead.
+    """
+    held = ticket is None or ticket.held()
+    if held:
+        function(store, *arguments)
+    return held
 
 
 def _begin_parents(context: PassContext) -> dict[str, str]:
@@ -412,15 +430,14 @@ def _run_trial(
     study: PassStudy,
     number: int,
     run_id: str | None,
-    then: Callable[[object], object] = lambda _: None,
 ) -> None:
-    """Score a trial; the worker writes its run by and by, then it is stored and `then` called."""
+    """Score a trial; the worker writes its run by and by, then it is stored, and the task done."""
     asked, trial = study.ask(number)
     candidate = _suggest(context, algorithm, trial)
     assert isinstance(context.folds, FoldMatrices)  # a cluster has run all trials before
     attempt = context.folds.attempt(candidate.vectorizer, candidate.model, candidate.cleaner)
     ended = _tell(asked, trial, candidate, attempt)
-    _log_trial(context, algorithm, parent, study, ended, run_id, then)
+    _log_trial(context, algorithm, parent, study, ended, run_id)
 
 
 def _log_trial(
@@ -430,17 +447,26 @@ def _log_trial(
     study: PassStudy,
     ended: EndedTrial,
     run_id: str | None,
-    then: Callable[[object], object] = lambda _: None,
 ) -> None:
-    """Take in a trial that ended; the worker writes it by and by, as `_run_trial` says."""
-    study.end(ended.trial.user_attrs[NUMBER], ended.trial)
+    """Take in a trial that ended; the worker writes it by and by, as `_run_trial` says.
 
-    def written(result: object) -> None:
-        study.store(ended.trial)
-        then(result)
+    Nothing of it is written where this worker was taken for dead: another one does it.
+    """
+    this_pass, number = context.this_pass, ended.trial.user_attrs[NUMBER]
+    task = f"{algorithm}/{number}"
+    if not this_pass.holds(task):
+        this_pass.finish(task)  # which says so in the log
+        return
+    study.end(number, ended.trial)
 
-    tags = context.this_pass.tags(TRIAL_KIND)
-    context.worker.begin(log_trial, tags, algorithm, parent, ended, run_id, then=written)
+    def written(held: bool) -> None:
+        if held:
+            study.store(ended.trial)
+        this_pass.finish(task)
+
+    logged = this_pass.tags(TRIAL_KIND), algorithm, parent, ended, run_id
+    ticket = this_pass.ticket(task)
+    context.worker.begin(while_held, ticket, log_trial, *logged, then=written)
 
 
 def _scored(context: PassContext, algorithm: str, parent: str, study: PassStudy) -> Study:
@@ -531,28 +557,33 @@ def log_trial(
     end_run(store, run_id, FAILED if trial.value is None else FINISHED)
 
 
-def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -> FittedModel:
-    """Refit the best trial, score it, and write scores and tables on the parent run."""
-    store, data, settings = context.store, context.data, context.this_pass.settings
-    best, folds = study.best_trial, context.folds
-    candidate = _build(context, algorithm, best.params)
-    decision = DecisionRule(settings.recall_negative)
+def _refit(context: PassContext, algorithm: str, study: Study) -> tuple[FittedModel, Floats]:
+    """Refit the best trial and score it; return it, and the scores of its folds."""
+    folds = context.folds
+    candidate = _build(context, algorithm, study.best_trial.params)
+    decision = DecisionRule(context.this_pass.settings.recall_negative)
     by_part = (folds.vectorize,) if isinstance(folds, ClusterFolds) else ()
-    fitted = fit_and_evaluate(algorithm, candidate, data, folds, decision, *by_part)
+    fitted = fit_and_evaluate(algorithm, candidate, context.data, folds, decision, *by_part)
+    return fitted, folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
+
+
+def _log_best(
+    context: PassContext, parent: str, study: Study, fitted: FittedModel, folds: Floats
+) -> None:
+    """Write scores and tables of the refitted best trial on the parent run."""
+    store, data = context.store, context.data
     _log_history(store, parent, study)
-    scores = folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
     log_values(
         store,
         parent,
         metrics={
             "fit_time": sum(_seconds(trial) for trial in study.trials),
-            **_fold_metrics(scores),
+            **_fold_metrics(folds),
         },
-        tags={TAG + "best_trial": str(best.number)},
+        tags={TAG + "best_trial": str(study.best_trial.number)},
     )
     log_scores(store, parent, fitted, data)
     log_tables(store, parent, fitted, data)
-    return fitted
 
 
 def _log_history(store: Store, parent: str, study: Study) -> None:
