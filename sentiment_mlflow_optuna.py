@@ -4,6 +4,7 @@
     python sentiment_mlflow_optuna.py --data my_reviews.csv
     python sentiment_mlflow_optuna.py --resume              # carry on after an interruption
     python sentiment_mlflow_optuna.py --join nightly        # a worker of the pass of this name
+    python sentiment_mlflow_optuna.py --data reviews/ --dask tcp://scheduler:8786
 
 A pass reads and checks the reviews and cleans them once. For each algorithm it runs one Optuna
 study of cross-validated trials, refits the best one on the whole training part, scores it once on
@@ -46,6 +47,7 @@ if __name__ == "__main__":
 
 from optuna.storages import RDBStorage
 
+from sentiment.cluster import Cluster, connect
 from sentiment.data.labels import Labelling
 from sentiment.data.reviews import load_reviews
 from sentiment.data.sources import Reading
@@ -59,6 +61,7 @@ from sentiment.registry.lifecycle import (
     promotion_command,
     stage_challenger,
 )
+from sentiment.tracking.artifact import REQUIREMENTS
 from sentiment.tracking.store import (
     KILLED,
     Store,
@@ -68,6 +71,7 @@ from sentiment.tracking.store import (
     run_url,
 )
 from sentiment.training.claims import Claims, open_claims
+from sentiment.training.on_cluster import ClusterFolds, clean_by_part
 from sentiment.training.passes import (
     ExperimentPass,
     PassSettings,
@@ -115,7 +119,10 @@ def main(
 
 
 def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Worker) -> int:
-    """Run a pass alone, or with `--join` together with the other workers that share it."""
+    """Run a pass alone, on a cluster, or with `--join` with the other workers that share it."""
+    if options.dask is not None:
+        with connect(options.dask, terminal, REQUIREMENTS) as cluster:
+            return run_pass(options, terminal, worker, cluster=cluster)
     if options.join is None:
         return run_pass(options, terminal, worker)
     storage = open_studies(open_store(options.store, options.project), options)
@@ -124,7 +131,11 @@ def run_experiment(options: argparse.Namespace, terminal: Terminal, worker: Work
 
 
 def run_pass(
-    options: argparse.Namespace, terminal: Terminal, worker: Worker, claims: Claims | None = None
+    options: argparse.Namespace,
+    terminal: Terminal,
+    worker: Worker,
+    claims: Claims | None = None,
+    cluster: Cluster | None = None,
 ) -> int:
     """Open the data, the store and the pass, and see the pass to its end."""
     asked = {name: getattr(options, name) for name in EXPERIMENT}
@@ -141,7 +152,8 @@ def run_pass(
     columns = chosen["text_column"], chosen["rating_column"]
     terminal.step(f"reading {Path(chosen['data']).name}")
     loaded = load_reviews(chosen["data"], *columns, reading, labelling)
-    data = prepare_reviews(loaded, method=chosen["split"])
+    cleaned = None if cluster is None else clean_by_part(cluster, loaded.frame["text"])
+    data = prepare_reviews(loaded, cleaned, chosen["split"])
     # a new store takes seconds, and is only made for reviews that can be used
     worker.open_store(options.store, options.project)
     terminal.say(f"{loaded.source.name}: {loaded.dropped()}")
@@ -154,7 +166,8 @@ def run_pass(
     try:
         with interrupts_wait():
             entered = enter(store, this_pass, chosen, data, terminal, claims)
-        folds = folds_of(data, options.jobs)
+        jobs = options.jobs
+        folds = folds_of(data, jobs) if cluster is None else ClusterFolds(cluster, data, jobs)
         context = PassContext(store, entered, data, folds, terminal, storage, worker)
         results = search_and_register(context, register=not options.no_register)
         choice = choose_winner(results)

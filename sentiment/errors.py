@@ -19,6 +19,7 @@
     ├── ResumeError              an interrupted pass cannot be resumed as asked
     ├── SearchError              not one trial of a study could be scored
     ├── ClusterError             a Dask cluster cannot be used
+    │   └── LostWorkError        each worker that tried one task died
     ├── ComparisonError          two ways to make a model cannot be compared as asked
     ├── ServingConfigError       the server cannot be set up like this
     ├── ServerError              a server (ours or Prefect's) cannot start
@@ -162,6 +163,10 @@ class SearchError(UserError):
 
 class ClusterError(UserError):
     """The Dask cluster cannot be used."""
+
+
+class LostWorkError(ClusterError):
+    """Each worker that tried one task died of it, or by chance."""
 
 
 class ComparisonError(UserError):

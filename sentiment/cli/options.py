@@ -380,7 +380,10 @@ def parse_experiment(
     value("--join", "PASS", about, plain_name)
     about = "trials drawn at once: so many workers share a search (default: 1)"
     value("--batch", "N", about, count)
-    value("--jobs", "N", "folds fitted at once (default: one a processor)", count)
+    about = "folds fitted at once (default: one a processor; with --dask one on each worker)"
+    value("--jobs", "N", about, count)
+    about = "scheduler whose workers clean, count and run the trials: tcp://scheduler:8786"
+    value("--dask", "ADDRESS", about, scheduler)
     switch("--no-register", "log the models, but register no version")
     switch("--promote", "put the best version through the gate")
     switch("--quiet", "print the final summary only")
@@ -393,7 +396,8 @@ def parse_experiment(
     if options.promote and options.file_format == "cloudpickle":
         parser.error(PICKLED)
     if options.join is not None:
-        for given in ("resume", "no_register"):
+        _forget(options, ("dask",))
+        for given in ("resume", "no_register", "dask"):
             if getattr(options, given) not in {None, False}:
                 parser.error(f"--join and --{given.replace('_', '-')}: give one of them")
     if look and options.data is not None and not Path(options.data).exists():

@@ -12,24 +12,20 @@ through this process.
 from __future__ import annotations
 
 import json
-import logging
-import pickle
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sentiment.cluster import check_installed, connect
 from sentiment.data.folders import Folder, open_folder
 from sentiment.data.sources import Reading
 from sentiment.data.tables import AS_WRITTEN
-from sentiment.errors import ClusterError, ReviewDataError, UserError
+from sentiment.errors import ClusterError, LostWorkError, ReviewDataError, UserError
 from sentiment.masking import line
 from sentiment.model.predictor import LoadedVersion, load_version
 from sentiment.serving.batch import Summary, score_table
@@ -42,7 +38,6 @@ if TYPE_CHECKING:
 # In the target: what scored the parts that are there. The `_` keeps readers of the folder off it
 NOTE = "_scored.json"
 FAULTS_SHOWN = 3  # parts that could not be scored
-SECONDS_TO_CONNECT = 10
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ def score_folder(  # noqa: PLR0913  # each is an option of the command
     another version or others than `score` wrote them, and `ClusterError`.
     """
     if dask is not None:
-        _check_installed()
+        check_installed()
     job = Job(
         open_folder(source, "--in"),
         open_folder(target, "--out"),
@@ -186,106 +181,29 @@ def _in_turn(
         yield _score_part(job, loaded, name, lambda share: show(min(share, 0.999)))
 
 
-# --- on a Dask cluster ----------------------------------------------------------------------
-
-
-def _check_installed() -> None:
-    try:
-        import distributed  # noqa: F401
-    except ImportError:
-        raise ClusterError(
-            "--dask needs the package distributed; install it with "
-            "`pip install -r requirements-dask.txt`"
-        ) from None
-
-
 def _on_cluster(
     address: str, job: Job, loaded: LoadedVersion, names: list[str], terminal: Terminal
 ) -> Iterator[Outcome]:
     """Yield the outcome of each part as workers come to its end; one that dies costs its part."""
-    from distributed import Client, as_completed
-
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith("distributed"):  # our own lines say what matters
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        client = Client(  # type: ignore[no-untyped-call]
-            address, timeout=SECONDS_TO_CONNECT, set_as_default=False
-        )
-    except (OSError, ValueError) as error:
-        raise ClusterError(f"--dask {address}: no scheduler answers ({line(error)})") from None
-    run = secrets.token_hex(4)
-    with client:
-        if not client.nthreads():  # type: ignore[no-untyped-call]
-            terminal.say(f"{address} has no workers yet; waiting for the first")
-        # As the result of a task, not as data, it is made anew should its worker die. Bytes and a
-        # function that is sent as code: what a worker cannot import would end the worker.
-        # The version is replaced by itself to leave out what it has worked out by now.
-        sent = client.submit(bytes, pickle.dumps((job, replace(loaded), _packages())))
-        score = _sent_as_code()
-        tasks = {
-            client.submit(score, sent, name, key=f"score-{run}-{name}", pure=False): name
-            for name in names
-        }
-        for task in as_completed(list(tasks), loop=client.loop):  # type: ignore[no-untyped-call]
-            if task.status == "finished":
-                yield task.result()
-            elif task.status == "error":
-                reason = _reason(task.exception(), address)
-                yield tasks[task], f"{job.source.place(tasks[task])}: {reason}"
-            else:
-                raise ClusterError(
-                    f"--dask {address}: the scheduler is gone; the same command carries on"
-                )
-            task.release()
+    with connect(address, terminal, REQUIREMENTS) as cluster:
+        # the version is replaced by itself to leave out what it has worked out by now
+        shared = cluster.send((job, replace(loaded)))
+        of_task = {cluster.begin(score_there, name, shared=shared): name for name in names}
+        for task in cluster.ended(list(of_task)):
+            try:
+                yield cluster.result(task)
+            except LostWorkError as error:
+                yield of_task[task], f"{job.source.place(of_task[task])}: {error}"
+            except UserError:
+                raise
+            except Exception as error:
+                reason = line(f"{type(error).__name__}: {error}")
+                yield of_task[task], f"{job.source.place(of_task[task])}: {reason}"
 
 
-def _sent_as_code() -> Callable[[bytes, str], Outcome]:
-    def score(sent: bytes, name: str) -> Outcome:
-        from sentiment.serving.parts import score_there
-
-        return score_there(sent, name)
-
-    return score
-
-
-def score_there(sent: bytes, name: str) -> Outcome:
-    """Score a part on a worker; `sent` is what `score_folder` sent.
-
-    Raises `ClusterError` where its packages are not those that the version was tried with.
-    """
-    job, loaded, packages = _unpacked(sent)
-    for package, here in _packages().items():
-        if here != packages[package]:
-            raise ClusterError(
-                f"a worker has {package} {here}, expected {packages[package]} as on this machine"
-            )
-    return _score_part(job, loaded, name, lambda share: None)
-
-
-@lru_cache(maxsize=1)
-def _unpacked(sent: bytes) -> tuple[Job, LoadedVersion, dict[str, str]]:
-    unpacked: tuple[Job, LoadedVersion, dict[str, str]] = pickle.loads(sent)
-    return unpacked
-
-
-@cache
-def _packages() -> dict[str, str]:
-    return {name: package_version(name) for name in REQUIREMENTS}
-
-
-def _reason(error: BaseException | None, address: str) -> str:
-    """Return why Dask could not run a task; raise `ClusterError` where no task will run there."""
-    if isinstance(error, ClusterError):
-        raise error
-    if isinstance(error, ModuleNotFoundError):
-        raise ClusterError(
-            f"--dask {address}: a worker has no module {error.name}; start each with the packages "
-            "of requirements.txt, and with PYTHONPATH naming the project's folder"
-        )
-    if type(error).__name__ == "KilledWorker":
-        return "each worker that tried it died, as for want of memory; see the workers' logs"
-    return line(f"{type(error).__name__}: {error}")
+def score_there(sent: tuple[Job, LoadedVersion], name: str) -> Outcome:
+    """Score a part on a worker; `sent` is what `score_folder` sent."""
+    return _score_part(*sent, name, lambda share: None)
 
 
 @contextmanager

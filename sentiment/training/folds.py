@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -41,6 +43,7 @@ SELECTION = ("min_df", "max_df", "max_features", "vocabulary")
 # Choices of terms whose matrices are kept, 5 folds each: 1 MB for 5,000 short reviews, 70 MB for
 # 500,000. The published space has no more than five that differ on the real reviews, one a `min_df`
 KEPT = 16
+KEPT_BYTES = 2**30  # of which no more than this, but the last one: 500,000 reviews have few of them
 # One trial at a time in a process: liblinear has one random generator, which every fit seeds, and
 # the number of BLAS threads is set for the whole process
 _solving = threading.Lock()
@@ -53,6 +56,39 @@ class Counts:
     matrix: Matrix
     document_frequency: list[Ints]
     term_frequency: list[Floats]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of a trial: the scores of its folds, or None and the `reason`.
+
+    `warnings` are all that were given on the way, and `seconds` what it took.
+    """
+
+    scores: Floats | None
+    reason: str
+    warnings: list[str]
+    seconds: float
+
+
+class Folds(Protocol):
+    """Folds that score candidates, here or elsewhere; see `FoldMatrices`."""
+
+    def score(
+        self,
+        vectorizer: TfidfVectorizer,
+        model: ClassifierMixin,
+        cleaner: TextCleaner | None = None,
+    ) -> Floats:
+        """Return the macro-F1 of each fold."""
+
+    def decisions(
+        self,
+        vectorizer: TfidfVectorizer,
+        model: ClassifierMixin,
+        cleaner: TextCleaner | None = None,
+    ) -> Floats:
+        """Return each text's decision value by the fold that held it out."""
 
 
 class FoldMatrices:
@@ -85,8 +121,7 @@ class FoldMatrices:
         self._counted: dict[str, Matrix] = {}
         self._counts: dict[str, Counts] = {}
         self._kept: OrderedDict[Any, list[FoldMatrix]] = OrderedDict()
-        # finds the BLAS libraries that the process has loaded, which takes too long for every trial
-        self._blas = ThreadpoolController().select(user_api="blas")
+        self._blas = _find_blas()
 
     def over(self, parts: Sequence[tuple[Ints, Ints]]) -> FoldMatrices:
         """Return others that are fitted and held out as `parts` say; what was counted is shared.
@@ -96,6 +131,22 @@ class FoldMatrices:
         others = copy(self)
         others._parts, others._counts, others._kept = list(parts), {}, OrderedDict()
         return others
+
+    def alone_with(self, analysis: str, counted: Matrix) -> FoldMatrices:
+        """Return the same folds without the texts, who know the terms of one `analysis` only.
+
+        They are small enough to be sent to other processes.
+        """
+        others = self.over(self._parts)
+        others._texts, others._cleaned, others._counted = [], {}, {analysis: counted}
+        return others
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_blas"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._blas = _find_blas()
 
     def score(
         self,
@@ -129,11 +180,28 @@ class FoldMatrices:
 
         Raises as `score` does.
         """
-        found = np.empty(len(self._texts))
+        found = np.empty(len(self._labels))
         values = self.run(vectorizer, model, cleaner, decision_values)
         for (_, test), of_fold in zip(self._parts, values, strict=True):
             found[test] = of_fold
         return found
+
+    def attempt(
+        self,
+        vectorizer: TfidfVectorizer,
+        model: ClassifierMixin,
+        cleaner: TextCleaner | None = None,
+    ) -> Attempt:
+        """Score as `score` does, whatever comes of it: a study goes on when a trial fails."""
+        begun, scores, reason = time.perf_counter(), None, ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                scores = self.score(vectorizer, model, cleaner)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+        messages = {f"{item.category.__name__}: {item.message}" for item in caught}
+        return Attempt(scores, reason, sorted(messages), time.perf_counter() - begun)
 
     def run(
         self,
@@ -162,24 +230,23 @@ class FoldMatrices:
             with self._blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
                 return list(pool.map(fit, matrices, self._parts))
 
+    def count(self, vectorizer: TfidfVectorizer, cleaner: TextCleaner | None = None) -> None:
+        """Count the terms for vectorizers of this kind, which else their first trial does."""
+        analysis, params, _ = analysis_of(vectorizer, cleaner)
+        if analysis in self._counts:
+            return
+        if analysis not in self._counted:
+            counter, texts = CountVectorizer(**params), self._cleaned_by(cleaner)
+            self._counted[analysis] = counter.fit_transform(texts)
+            self._counted[analysis].sort_indices()
+        self._counts[analysis] = self._sums(self._counted[analysis])
+
     def _matrices(
         self, vectorizer: TfidfVectorizer, cleaner: TextCleaner | None = None
     ) -> list[FoldMatrix]:
         """Return the TF-IDF matrices of every fold, those kept of an earlier trial if there are."""
-        if type(vectorizer) is not TfidfVectorizer or vectorizer.vocabulary is not None:
-            raise TypeError(f"expected a TfidfVectorizer without vocabulary, got {vectorizer!r}")
-        params = vectorizer.get_params()
-        weighting = {name: params.pop(name) for name in TfidfTransformer().get_params()}
-        for name in SELECTION:
-            del params[name]
-        analysis = repr((cleaner, sorted(params.items())))
-        if analysis not in self._counts:
-            if analysis not in self._counted:
-                self._counted[analysis] = CountVectorizer(**params).fit_transform(
-                    self._cleaned_by(cleaner)
-                )
-                self._counted[analysis].sort_indices()
-            self._counts[analysis] = self._sums(self._counted[analysis])
+        analysis, _, weighting = analysis_of(vectorizer, cleaner)
+        self.count(vectorizer, cleaner)
         counts = self._counts[analysis]
         chosen = [
             _choose_columns(vectorizer, df, tf, len(train))
@@ -197,7 +264,9 @@ class FoldMatrices:
                 made.append((weigh.fit_transform(of_fold[train]), weigh.transform(of_fold[test])))
             self._kept[key] = made
         self._kept.move_to_end(key)
-        if len(self._kept) > KEPT:
+        while len(self._kept) > 1 and (
+            len(self._kept) > KEPT or sum(map(_bytes, self._kept.values())) > KEPT_BYTES
+        ):
             self._kept.popitem(last=False)
         return self._kept[key]
 
@@ -216,6 +285,37 @@ class FoldMatrices:
             [np.bincount(part.indices, minlength=matrix.shape[1]) for part in parts],
             [np.asarray(part.sum(axis=0)).ravel() for part in parts],
         )
+
+
+def analysis_of(
+    vectorizer: TfidfVectorizer, cleaner: TextCleaner | None
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return how a vectorizer counts terms, as a name and as parameters, and how it weighs them.
+
+    Vectorizers of one name differ in which terms they choose at most. Raises `TypeError` for
+    another one than a `TfidfVectorizer` without a fixed vocabulary.
+    """
+    if type(vectorizer) is not TfidfVectorizer or vectorizer.vocabulary is not None:
+        raise TypeError(f"expected a TfidfVectorizer without vocabulary, got {vectorizer!r}")
+    params = vectorizer.get_params()
+    weighting = {name: params.pop(name) for name in TfidfTransformer().get_params()}
+    for name in SELECTION:
+        del params[name]
+    return repr((cleaner, sorted(params.items()))), params, weighting
+
+
+def _find_blas() -> ThreadpoolController:
+    """Find the BLAS libraries the process has loaded, which takes too long for every trial."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _bytes(matrices: list[FoldMatrix]) -> int:
+    return sum(
+        part.nbytes
+        for of_fold in matrices
+        for matrix in of_fold
+        for part in (matrix.data, matrix.indices, matrix.indptr)
+    )
 
 
 def _choose_columns(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import distributions
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import Pipeline
 
 from sentiment import metrics as evaluation
@@ -43,7 +44,7 @@ from sentiment.tracking.store import (
 )
 from sentiment.training import figures
 from sentiment.training.card import CARD, card_in_brief, model_card
-from sentiment.training.folds import FoldMatrices
+from sentiment.training.folds import FoldMatrices, Folds
 from text_cleaning import (
     TextCleaner,
     clean_texts,
@@ -153,11 +154,17 @@ def vectorize(candidate: Candidate, data: PreparedReviews) -> Matrices:
     """Fit the candidate's vectorizer on the training part and turn both parts into TF-IDF."""
     cleaned_train, cleaned_test = data.cleaned(candidate.cleaner)
     train = candidate.vectorizer.fit_transform(cleaned_train)
-    # scikit-learn leaves NumPy integers in the vocabulary, which skops keeps as a file each:
-    # 281 kB instead of 36 for the same model
-    vocabulary = candidate.vectorizer.vocabulary_
-    candidate.vectorizer.vocabulary_ = {term: int(column) for term, column in vocabulary.items()}
+    plain_vocabulary(candidate.vectorizer)
     return Matrices(train, candidate.vectorizer.transform(cleaned_test))
+
+
+def plain_vocabulary(vectorizer: TfidfVectorizer) -> None:
+    """Make the columns of a fitted vocabulary Python's integers.
+
+    scikit-learn leaves NumPy's, which skops keeps as a file each: 281 kB instead of 36 for a model.
+    """
+    vocabulary = vectorizer.vocabulary_.items()
+    vectorizer.vocabulary_ = {term: int(column) for term, column in vocabulary}
 
 
 def folds_of(data: PreparedReviews, jobs: int | None = None) -> FoldMatrices:
@@ -171,7 +178,7 @@ def evaluate(
     candidate: Candidate,
     data: PreparedReviews,
     matrices: Matrices,
-    folds: FoldMatrices,
+    folds: Folds,
     rule: DecisionRule = OWN,
 ) -> FittedModel:
     """Calibrate a fitted candidate and score it on both parts: the holdout is touched this once.
@@ -220,8 +227,9 @@ def fit_and_evaluate(
     algorithm: str,
     candidate: Candidate,
     data: PreparedReviews,
-    folds: FoldMatrices,
+    folds: Folds,
     rule: DecisionRule = OWN,
+    vectorize: Callable[[Candidate, PreparedReviews], Matrices] = vectorize,
 ) -> FittedModel:
     """Vectorize, fit on the training part, calibrate, and score."""
     matrices = vectorize(candidate, data)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,11 +21,13 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from sentiment.cluster import Task
 from sentiment.console import Terminal
 from sentiment.errors import SearchError
 from sentiment.metrics import Floats, Interval, corrected_error, corrected_interval
 from sentiment.model.algorithms import (
     PREFERRED,
+    Candidate,
     build_candidate,
     logged_parameters,
     suggest_candidate,
@@ -49,7 +51,8 @@ from sentiment.tracking.store import (
 )
 from sentiment.training.claims import POLL, Ticket
 from sentiment.training.figures import Drawing, comparison_figure, draw
-from sentiment.training.folds import FoldMatrices
+from sentiment.training.folds import Attempt, FoldMatrices
+from sentiment.training.on_cluster import ClusterFolds
 from sentiment.training.passes import (
     PARENT_KIND,
     TRIAL,
@@ -70,7 +73,7 @@ from sentiment.training.report import (
     log_tables,
     version_tags,
 )
-from sentiment.training.studies import PassStudy
+from sentiment.training.studies import NUMBER, PassStudy
 from sentiment.training.worker import Worker
 from text_cleaning import cleaning_fingerprint
 
@@ -90,7 +93,7 @@ class PassContext:
     store: Store
     this_pass: ExperimentPass
     data: PreparedReviews
-    folds: FoldMatrices
+    folds: FoldMatrices | ClusterFolds
     terminal: Terminal
     storage: RDBStorage
     worker: Worker
@@ -115,6 +118,15 @@ class SearchResult:
     parent: str = ""
     fit_time: float = 0.0
     size: int = 0
+
+
+@dataclass(frozen=True)
+class EndedTrial:
+    """A trial that ended, what it was of, and the scores of its folds: none where it failed."""
+
+    trial: FrozenTrial
+    candidate: Candidate
+    folds: list[float]
 
 
 @dataclass(frozen=True)
@@ -229,6 +241,8 @@ def search_and_register(context: PassContext, *, register: bool = True) -> list[
         if context.this_pass.claims is not None:
             parents = _search_together(context)
         else:
+            if isinstance(context.folds, ClusterFolds):
+                _run_trials_at_once(context, context.folds)
             for algorithm in algorithms:
                 parents.append(_search(context, algorithm, versions.append, register=register))
     except Exception:
@@ -262,15 +276,8 @@ def _search(
 
     The worker writes its best model, and calls `then` by and by.
     """
-    store, this_pass = context.store, context.this_pass
-    earlier = find_runs(store, algorithm, this_pass.tags(PARENT_KIND))
-    finished = bool(earlier) and earlier[0].info.status == FINISHED
-    if not earlier:
-        parent = _begin_parent(context, algorithm)
-    else:
-        parent = earlier[0].info.run_id
-        if not finished:
-            reopen(store, parent)
+    this_pass = context.this_pass
+    parent, finished = _take_up_parent(context, algorithm)
     model = None
     if not finished:
         study = run_study(context, algorithm, parent)
@@ -283,9 +290,70 @@ def _search(
     return parent
 
 
+def _take_up_parent(context: PassContext, algorithm: str) -> tuple[str, bool]:
+    """Return the algorithm's parent run, a new one unless there is one, and whether it finished."""
+    store = context.store
+    earlier = find_runs(store, algorithm, context.this_pass.tags(PARENT_KIND))
+    if not earlier:
+        return _begin_parent(context, algorithm), False
+    parent, status = earlier[0].info.run_id, earlier[0].info.status
+    if status != FINISHED:
+        reopen(store, parent)
+    return parent, status == FINISHED
+
+
 def _begin_parent(context: PassContext, algorithm: str) -> str:
     tags = {**context.this_pass.tags(PARENT_KIND), TAG + "git_commit": git_commit()}
     return begin_run(context.store, algorithm, tags, label=algorithm)
+
+
+def _run_trials_at_once(context: PassContext, folds: ClusterFolds) -> None:
+    """Run all trials of the pass that are left on a cluster; they are stored with their studies.
+
+    Each algorithm has a batch under way. When it has ended the next one is drawn, and the best
+    candidate of a whole study is scored once more meanwhile, as the refit will ask for it.
+    """
+    this_pass = context.this_pass
+    of_task: dict[Task, tuple[str, int, Candidate, Study, Trial]] = {}
+    tasks: list[Task] = []
+    parents, studies = dict[str, str](), dict[str, PassStudy]()
+    runs, left = dict[str, dict[int, str]](), dict[str, int]()
+
+    def begin_batch(algorithm: str) -> None:
+        due = studies[algorithm].due()
+        left[algorithm] = len(due)
+        for number in due:
+            asked, trial = studies[algorithm].ask(number)
+            candidate = _suggest(context, algorithm, trial)
+            task = folds.begin(candidate)
+            of_task[task] = algorithm, number, candidate, asked, trial
+            tasks.append(task)
+        if not due and studies[algorithm].best is not None:
+            best = studies[algorithm].study.best_trial.params
+            folds.look_ahead(_build(context, algorithm, best))
+
+    for algorithm in this_pass.algorithms:
+        parents[algorithm], finished = _take_up_parent(context, algorithm)
+        if not finished:
+            studies[algorithm] = _open_study(context, algorithm)
+            runs[algorithm] = _begun_runs(context, algorithm)
+    total = this_pass.settings.trials * len(studies)
+    with context.terminal.search("All algorithms", total) as progress:
+        for algorithm, pass_study in studies.items():
+            progress.advance(None, pass_study.ended)
+            begin_batch(algorithm)
+        for task in folds.cluster.ended(tasks):
+            algorithm, number, candidate, asked, trial = of_task[task]
+            ended = _tell(asked, trial, candidate, folds.cluster.result(task))
+            run_id = runs[algorithm].get(number)
+            _log_trial(context, algorithm, parents[algorithm], studies[algorithm], ended, run_id)
+            left[algorithm] -= 1
+            if not left[algorithm]:
+                begin_batch(algorithm)
+            context.worker.collect()
+            scores = [one.best for one in studies.values() if one.best is not None]
+            progress.advance(max(scores, default=None))
+    context.worker.finish()  # now they are all in the storage
 
 
 def _search_together(context: PassContext) -> list[str]:
@@ -417,10 +485,7 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
     is found again by the trial's number.
     """
     this_pass, study = context.this_pass, _open_study(context, algorithm)
-    known = {
-        int(run.data.tags[TRIAL]): run.info.run_id
-        for run in find_runs(context.store, algorithm, this_pass.tags(TRIAL_KIND))
-    }
+    known = _begun_runs(context, algorithm)
     with context.terminal.search(algorithm, this_pass.settings.trials) as progress:
         progress.advance(study.best, study.ended)
         while due := study.due():
@@ -428,6 +493,12 @@ def run_study(context: PassContext, algorithm: str, parent: str) -> Study:
             context.worker.collect()
             progress.advance(study.best)
     return _scored(context, algorithm, parent, study)
+
+
+def _begun_runs(context: PassContext, algorithm: str) -> dict[int, str]:
+    """Return the runs that an earlier attempt at the pass began, by the number of the trial."""
+    runs = find_runs(context.store, algorithm, context.this_pass.tags(TRIAL_KIND))
+    return {int(run.data.tags[TRIAL]): run.info.run_id for run in runs}
 
 
 def _open_study(context: PassContext, algorithm: str) -> PassStudy:
@@ -443,23 +514,40 @@ def _run_trial(
     number: int,
     run_id: str | None,
 ) -> None:
-    """Score a trial; the worker writes its run by and by, then it is stored, and the task done.
+    """Score a trial; the worker writes its run by and by, then it is stored, and the task done."""
+    asked, trial = study.ask(number)
+    candidate = _suggest(context, algorithm, trial)
+    assert isinstance(context.folds, FoldMatrices)  # a cluster has run all trials before
+    attempt = context.folds.attempt(candidate.vectorizer, candidate.model, candidate.cleaner)
+    ended = _tell(asked, trial, candidate, attempt)
+    _log_trial(context, algorithm, parent, study, ended, run_id)
+
+
+def _log_trial(
+    context: PassContext,
+    algorithm: str,
+    parent: str,
+    study: PassStudy,
+    ended: EndedTrial,
+    run_id: str | None,
+) -> None:
+    """Take in a trial that ended; the worker writes it by and by, as `_run_trial` says.
 
     Nothing of it is written where this worker was taken for dead: another one does it.
     """
-    this_pass, task = context.this_pass, f"{algorithm}/{number}"
-    trial, folds = _score_trial(context, algorithm, *study.ask(number))
+    this_pass, number = context.this_pass, ended.trial.user_attrs[NUMBER]
+    task = f"{algorithm}/{number}"
     if not this_pass.holds(task):
         this_pass.finish(task)  # which says so in the log
         return
-    study.end(number, trial)
+    study.end(number, ended.trial)
 
     def written(held: bool) -> None:
         if held:
-            study.store(trial)
+            study.store(ended.trial)
         this_pass.finish(task)
 
-    logged = this_pass.settings, this_pass.tags(TRIAL_KIND), algorithm, parent, trial, folds, run_id
+    logged = this_pass.tags(TRIAL_KIND), algorithm, parent, ended, run_id
     ticket = this_pass.ticket(task)
     context.worker.begin(while_held, ticket, log_trial, *logged, then=written)
 
@@ -482,35 +570,40 @@ def _scored(context: PassContext, algorithm: str, parent: str, study: PassStudy)
     return study.study
 
 
-def _score_trial(
-    context: PassContext, algorithm: str, study: Study, trial: Trial
-) -> tuple[FrozenTrial, list[float]]:
-    """Run a trial of the study; return it and the scores of its folds, none when it failed."""
-    space = context.this_pass.settings.search_space
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            candidate = suggest_candidate(algorithm, trial, space)
-            scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
-        except Exception as error:  # whatever a trial dies of, the study goes on
-            trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
-            scores = None
-    if caught:
-        messages = {f"{item.category.__name__}: {item.message}" for item in caught}
-        trial.set_user_attr("warnings", sorted(messages))
-    if scores is None:
-        return study.tell(trial, state=TrialState.FAIL), []
-    return study.tell(trial, float(scores.mean())), scores.tolist()
+def _suggest(context: PassContext, algorithm: str, trial: Trial) -> Candidate:
+    settings, texts = context.this_pass.settings, len(context.data.split.train_texts)
+    return suggest_candidate(algorithm, trial, settings.search_space, texts)
 
 
-def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
+def _build(context: PassContext, algorithm: str, params: Mapping[str, Any]) -> Candidate:
+    settings, texts = context.this_pass.settings, len(context.data.split.train_texts)
+    return build_candidate(algorithm, params, settings.search_space, texts)
+
+
+def _tell(study: Study, trial: Trial, candidate: Candidate, attempt: Attempt) -> EndedTrial:
+    """Tell the study what came of a trial, and return that.
+
+    The trial has taken the seconds of the attempt, however long it waited for it.
+    """
+    if attempt.warnings:
+        trial.set_user_attr("warnings", attempt.warnings)
+    if attempt.scores is None:
+        trial.set_user_attr("reason", attempt.reason)
+        ended, folds = study.tell(trial, state=TrialState.FAIL), list[float]()
+    else:
+        ended = study.tell(trial, float(attempt.scores.mean()))
+        folds = attempt.scores.tolist()
+    assert ended.datetime_complete is not None
+    ended.datetime_start = ended.datetime_complete - timedelta(seconds=attempt.seconds)
+    return EndedTrial(ended, candidate, folds)
+
+
+def log_trial(
     store: Store,
-    settings: PassSettings,
     tags: dict[str, str],
     algorithm: str,
     parent: str,
-    trial: FrozenTrial,
-    folds: list[float],
+    ended: EndedTrial,
     run_id: str | None,
 ) -> None:
     """Write a trial that ended as a nested run, FAILED with its reason when it was not scored.
@@ -518,13 +611,14 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
     `tags` find the pass's trials. `run_id` is the run that an interrupted attempt at this very
     trial left behind.
     """
+    trial, candidate = ended.trial, ended.candidate
     params: dict[str, object] = {"model": algorithm, **trial.params}
     metrics, notes = {"duration_seconds": _seconds(trial)}, {}
     if trial.value is not None:
         # first: MLflow's comparison opens on it
-        metrics = {"cv_f1_macro": trial.value, "cv_f1_macro_sd": float(np.std(folds)), **metrics}
-        notes[FOLDS] = json.dumps(folds)
-        candidate = build_candidate(algorithm, trial.params, settings.search_space)
+        spread = {"cv_f1_macro_sd": float(np.std(ended.folds))}
+        metrics = {"cv_f1_macro": trial.value, **spread, **metrics}
+        notes[FOLDS] = json.dumps(ended.folds)
         params = {**logged_parameters(algorithm, candidate)}
         params["cleaning_fingerprint"] = cleaning_fingerprint(candidate.cleaner.cleaning)
     if "reason" in trial.user_attrs:
@@ -546,11 +640,12 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
 
 def _refit(context: PassContext, algorithm: str, study: Study) -> tuple[FittedModel, Floats]:
     """Refit the best trial and score it; return it, and the scores of its folds."""
-    settings = context.this_pass.settings
-    candidate = build_candidate(algorithm, study.best_trial.params, settings.search_space)
-    decision = DecisionRule(settings.recall_negative)
-    fitted = fit_and_evaluate(algorithm, candidate, context.data, context.folds, decision)
-    return fitted, context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
+    folds = context.folds
+    candidate = _build(context, algorithm, study.best_trial.params)
+    decision = DecisionRule(context.this_pass.settings.recall_negative)
+    by_part = (folds.vectorize,) if isinstance(folds, ClusterFolds) else ()
+    fitted = fit_and_evaluate(algorithm, candidate, context.data, folds, decision, *by_part)
+    return fitted, folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
 
 
 def _log_best(

@@ -31,6 +31,7 @@ from sentiment.metrics import score
 from sentiment.model.algorithms import (
     ALGORITHMS,
     GUIDES_ALGORITHMS,
+    MANY_TEXTS,
     Candidate,
     SearchSpace,
     build_candidate,
@@ -218,3 +219,23 @@ def test_a_model_that_would_be_served_otherwise_is_refused(small_reviews: Path) 
     data = prepare_reviews(load_reviews(small_reviews))
     with pytest.raises(CalibrationError, match=r"^FixedThresholdClassifier: .* another label"):
         fit_and_evaluate("Strict", Candidate(TfidfVectorizer(), strict), data, folds_of(data))
+
+
+def test_many_texts_take_a_solver_that_scales_unless_it_is_searched_or_recorded() -> None:
+    def solver(algorithm: str, texts: int, space: Any = "published", **params: Any) -> Any:
+        own = {"alpha": 1.0, "reach": 2, "min_df": 2} if algorithm.startswith("NB") else {}
+        given = {**RECORDED, **own, **params}
+        return build_candidate(algorithm, given, space, texts).model.get_params().get("solver")
+
+    for algorithm in ("LogisticRegression", "NBLogisticRegression"):
+        assert solver(algorithm, MANY_TEXTS - 1) == "liblinear"
+        assert solver(algorithm, MANY_TEXTS) == "lbfgs"
+        # a recorded one is taken, whatever there is to train on by now
+        assert solver(algorithm, 0, solver="lbfgs") == "lbfgs"
+        assert solver(algorithm, MANY_TEXTS, solver="liblinear") == "liblinear"
+    searched = {"solver": "liblinear", "ngram_range": "(1, 2)"}
+    assert solver("LogisticRegression", MANY_TEXTS, "guide", **searched) == "liblinear"
+    assert solver("LinearSVM", MANY_TEXTS) is None
+    # it is one of the parameters that a run logs
+    candidate = build_candidate("LogisticRegression", RECORDED, texts=MANY_TEXTS)
+    assert logged_parameters("LogisticRegression", candidate)["solver"] == "lbfgs"

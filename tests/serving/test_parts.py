@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, shared_store
 
+from sentiment import cluster as cluster_module
 from sentiment.cli.options import parse_command
 from sentiment.console import Terminal
 from sentiment.data.targets import PART
@@ -248,7 +249,7 @@ def test_workers_write_the_same_and_their_faults_are_said(
     (tmp_path / "out" / "b.parquet").unlink()
     with pytest.raises(ReviewDataError, match=r"1 of 1 parts could not be scored.*b.parquet"):
         score(store, source, tmp_path / "out", dask=cluster.scheduler_address)
-    monkeypatch.setattr(parts, "SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr(cluster_module, "SECONDS_TO_CONNECT", 1)
     with pytest.raises(ClusterError, match="no scheduler answers"):
         score(store, source, tmp_path / "out", dask="tcp://127.0.0.1:9")
 

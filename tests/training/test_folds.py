@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 import warnings
@@ -183,6 +184,35 @@ def test_the_least_recently_used_matrices_go_first(
         made[min_df] = matrices
         assert len(folds._kept) <= 2
     assert built == [1, 30, 60, 30]  # 30 had to go for 60, 1 was in use
+
+
+def test_matrices_of_many_texts_are_kept_by_their_size(
+    corpus: tuple[list[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = FoldMatrices(*corpus)
+    first = folds._matrices(TfidfVectorizer())
+    sizes = [part.nbytes for pair in first for m in pair for part in (m.data, m.indices, m.indptr)]
+    monkeypatch.setattr(folds_module, "KEPT_BYTES", sum(sizes) + 1)
+    second = folds._matrices(TfidfVectorizer(min_df=30))  # both are more than that
+    assert folds._matrices(TfidfVectorizer(min_df=30)) is second and len(folds._kept) == 1
+    monkeypatch.setattr(folds_module, "KEPT_BYTES", 1)
+    third = folds._matrices(TfidfVectorizer())  # the last one stays, whatever its size
+    assert folds._matrices(TfidfVectorizer()) is third is not first
+
+
+def test_folds_that_are_sent_elsewhere_know_the_counts_and_no_text(
+    corpus: tuple[list[str], Any],
+) -> None:
+    folds, vectorizer, model = FoldMatrices(*corpus), TfidfVectorizer(), MODELS["LR"]
+    expected = folds.score(vectorizer, model).tolist()
+    (analysis,) = folds._counted
+    sent = pickle.dumps(folds.alone_with(analysis, folds._counted[analysis]))
+    assert corpus[0][0].encode() not in sent
+    there = pickle.loads(sent)
+    assert there.score(vectorizer, model).tolist() == expected
+    assert (
+        there.decisions(vectorizer, model).tolist() == folds.decisions(vectorizer, model).tolist()
+    )
 
 
 def test_a_fit_that_writes_into_its_matrix_harms_no_other_trial(
