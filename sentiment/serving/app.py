@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, g, request
-from markupsafe import Markup
+from flask import Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -50,10 +49,7 @@ NOT_KEPT = {"Cache-Control": "no-store"}  # of all but our own files
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")  # methods that change nothing
 PREFLIGHT_SECONDS = "600"  # that a browser may remember what another origin may do
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # of all paths, as a proxy may name it
-ERROR_PAGE = Markup(
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title>'
-    "<h1>{error}</h1><p>{where}: expected {expected}</p></html>"
-)
+
 
 
 def create_app(
@@ -180,15 +176,14 @@ class TrustedProxy:
 
 
 def _handle_errors(app: Flask) -> None:
-    """Give every error the one form: JSON for programs, a small page for people."""
+    """Give every error the one form: JSON for programs, a page for browsers."""
     api_paths = _api_paths(app)
 
     @app.errorhandler(RequestError)
     def refuse(error: RequestError) -> Response:
         response = error_response(error)
-        if request.path not in api_paths and prefers_html(request):
-            page = ERROR_PAGE.format(status=error.status, **error.as_json())
-            response.set_data(page)
+        if prefers_html(request):
+            response.set_data(render_template("error.html", status=error.status, error=error))
             response.mimetype = "text/html"
         return response
 
