@@ -392,8 +392,9 @@ class PredictionLog:
     ) -> Iterator[pd.DataFrame]:
         """Read the rows that fit all conditions, oldest first, in frames of at most `chunk` rows.
 
-        `sources` are some of `SOURCES`, and `LABELLED` for all that have feedback. `since` is included, `until` is not; both are in seconds since 1970. The columns are those
-        of `LoggedPrediction` and `true_label`, the label from feedback. `label`, `true_label` (both
+        `since` is included, `until` is not; both are in seconds since 1970. `sources` are some of
+        `SOURCES`, and `LABELLED` for all that have feedback. The columns are those of
+        `LoggedPrediction` and `true_label`, the label from feedback. `label`, `true_label` (both
         Int64) and `text` may be missing. Without rows there is no frame.
 
         Only one frame is in memory, and no transaction stays open between two. Each row that is

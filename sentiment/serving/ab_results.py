@@ -255,7 +255,7 @@ NEXT = {  # by verdict: what to do, and the command that does it
     ),
     "the split is not as configured": (
         "Find out who assigns users, then begin a new experiment.",
-        "python -m sentiment serve{option} --ab {challenger}={share:g} --ab-name {experiment}-again",
+        "python -m sentiment serve{option} --ab {challenger}={share:g} --ab-name {experiment}-2",
     ),
 }
 WAIT = "Nothing yet: let it run, and send what reviews really were.", "POST /feedback"
@@ -284,7 +284,7 @@ def render_ab(
         if running.history is not None and len(running.history):
             history = _history_view(running.history)
     fixed = {"class_names": CLASS_NAMES, "least_split_p": MISMATCH, "difference": _difference}
-    fixed |= {"here": "ab", "time": _time, "short": short, "interval_words": _interval, "tick": _tick}
+    fixed |= {"here": "ab", "time": _time, "short": short, "interval_words": _interval}
     shown = past[:PAST_SHOWN]
     return render_template(
         "ab.html", running=running, past=shown, axes=axes, history=history, next=what_next, **fixed
@@ -306,7 +306,18 @@ class Axis:
 
     low: float
     high: float
-    ticks: list[tuple[float, float]]
+    step: float
+
+    @property
+    def ticks(self) -> list[tuple[float, float]]:
+        """The round numbers within."""
+        first, last = math.ceil(self.low / self.step), math.floor(self.high / self.step)
+        return [(self.place(at * self.step), at * self.step) for at in range(first, last + 1)]
+
+    def words(self, value: float, *, sign: bool = False) -> str:
+        """Return a number of it as a score, with as many decimals as its steps have."""
+        digits = max(1, -math.floor(math.log10(self.step) + 1e-9))
+        return short(value, digits, sign=sign) if round(value, 9) else "0"
 
     def place(self, value: float) -> float:
         """Return where the value is, in per cent from the start; outside values are at the ends."""
@@ -327,9 +338,7 @@ def fitted_axis(values: Sequence[float]) -> Axis:
     power = 10.0 ** math.floor(math.log10((high - low) / TICKS))
     steps = (power * size for size in (1, 2, 5, 10, 20))
     step = next(each for each in steps if (high - low) / each <= TICKS)
-    places = range(math.ceil(low / step), math.floor(high / step) + 1)
-    axis = Axis(low, high, [])
-    return replace(axis, ticks=[(axis.place(at * step), at * step) for at in places])
+    return Axis(low, high, step)
 
 
 def _history_view(history: pd.DataFrame) -> dict[str, Any]:
@@ -352,7 +361,7 @@ def _history_view(history: pd.DataFrame) -> dict[str, Any]:
     return {
         "band": _path(band) + " Z",
         "line": _path(zip(across, places["difference"], strict=True)),
-        "ticks": [(100 - place, _tick(value, sign=True)) for place, value in axis.ticks],
+        "ticks": [(100 - place, axis.words(value, sign=True)) for place, value in axis.ticks],
         "zero": 100 - axis.place(0.0),
         "last": places["difference"][-1],
         "first_units": f"{units[0]:,}",
@@ -377,12 +386,6 @@ def _interval(interval: Interval | None) -> str:
     if interval is None:
         return NOTHING
     return f"{short(interval.value)} ({short(interval.low)} to {short(interval.high)})"
-
-
-def _tick(score: float, *, sign: bool = False) -> str:
-    """Return a round score with as few decimals as tell it."""
-    digits = next(at for at in range(1, 7) if at == 6 or abs(round(score, at) - score) < 1e-9)
-    return short(score, digits, sign=sign) if round(score, 6) else "0"
 
 
 def _path(places: Iterable[tuple[float, float]]) -> str:

@@ -1,6 +1,6 @@
 """Serve the JSON routes and `/metrics`, and describe them in `/openapi.json`.
 
-What people may want to read as well, `/model`, `/ab` and `/drift`, is a page for browsers, and `/api`
+What people may want to read as well, `/model`, `/ab` and `/drift`, is a page for browsers. `/api`
 is the description for people.
 """
 
@@ -51,8 +51,6 @@ PROBLEMS = {
     503: "No model, prediction log or tracking store answers; try again later",
 }
 PAGE_OR_JSON = ("application/json", "text/html")
-PREDICT_EXAMPLE = {"text": "Not good, broke after one game", "explain": True}
-FEEDBACK_EXAMPLE = {"request_id": "019f0c5e7a3b4c5d6e7f8091a2b3c4d5", "label": "negative"}
 View = Callable[[], Response]
 
 
@@ -67,19 +65,18 @@ class DescribedBlueprint(Blueprint):
         self,
         path: str,
         response: type | None = None,
-        asked: type | None = None,
+        asked: type[schemas.RequestBody] | None = None,
         *,
         statuses: tuple[int, ...] = (200,),
         problems: tuple[int, ...] = (),
         media: tuple[str, ...] = ("application/json",),
         guarded: bool = False,
-        example: Json | None = None,
     ) -> Callable[[View], View]:
         """Register a view, whose docstring is the summary.
 
         `response` and `asked` are the models of the two bodies. Without the first it is an object
         of no fixed form; a route with the second takes a POST. `problems` are the statuses of an
-        `Error`. `guarded` asks for the token, where the server has one. `example` is of a body.
+        `Error`. `guarded` asks for the token, where the server has one.
         """
         guarded = guarded and self.token is not None
         method = "GET" if asked is None else "POST"
@@ -109,7 +106,7 @@ class DescribedBlueprint(Blueprint):
                 "responses": given,
             }
             if asked is not None:
-                body = {"schema": schemas.ref(asked), "example": example}
+                body = {"schema": schemas.ref(asked), "example": asked.example}
                 content = {"application/json": body}
                 operation["requestBody"] = {"required": True, "content": content}
             self.paths[path] = {method.lower(): operation}
@@ -125,7 +122,7 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
 
     predicting = "/predict", schemas.PredictResponse, schemas.PredictRequest
 
-    @api.add(*predicting, problems=(*BODY_PROBLEMS, 422, 503), example=PREDICT_EXAMPLE)
+    @api.add(*predicting, problems=(*BODY_PROBLEMS, 422, 503))
     def predict() -> Response:
         """Label one review or many."""
         asked = checks.predict(schemas.read_json(request, limits))
@@ -136,14 +133,10 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
     telling = "/feedback", schemas.FeedbackResponse, schemas.FeedbackRequest
     problems = (*BODY_PROBLEMS, 404, 503)
 
-    @api.add(
-        *telling, statuses=(200, 202), problems=problems, guarded=True, example=FEEDBACK_EXAMPLE
-    )
+    @api.add(*telling, statuses=(200, 202), problems=problems, guarded=True)
     def feedback() -> Response:
         """Say what a review really is: kept with 200, or with 202 once its answer is logged."""
-        return as_json(
-            *keep_feedback(service, checks.feedback(schemas.read_json(request, limits)))
-        )
+        return as_json(*keep_feedback(service, checks.feedback(schemas.read_json(request, limits))))
 
     @api.add("/health", schemas.Health, statuses=(200, 503))
     def health() -> Response:

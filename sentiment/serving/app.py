@@ -11,9 +11,10 @@ from __future__ import annotations
 import atexit
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -51,7 +52,6 @@ PREFLIGHT_SECONDS = "600"  # that a browser may remember what another origin may
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # of all paths, as a proxy may name it
 
 
-
 def create_app(
     config: ServingConfig | Mapping[str, Any] | None = None, *, log: PredictionLog | None = None
 ) -> Flask:
@@ -74,6 +74,9 @@ def create_app(
     app.register_blueprint(create_page(service, checks))
     _handle_errors(app)
     _watch_requests(app, service.metrics)
+    if config.hosts is not None:
+        own = {_name(f"//{origin.partition('//')[2]}") for origin in config.allow_origins}
+        _guard_hosts(app, own.union(name.lower() for name in config.hosts))
     _guard_origins(app, config.allow_origins)
     if config.proxies:
         app.wsgi_app = TrustedProxy(app.wsgi_app, config.proxies)  # type: ignore[method-assign]
@@ -100,6 +103,28 @@ def _watch_requests(app: Flask, metrics: ServingMetrics) -> None:
         seconds = time.perf_counter() - g.begun
         metrics.count_request(route, request.method, response.status_code, seconds)
         return response
+
+
+def _guard_hosts(app: Flask, allowed: Collection[str]) -> None:
+    """Refuse requests to other names than these.
+
+    A page of another site can let its own name point to this machine (DNS rebinding). To a browser
+    it is the same site then, which may read what it is answered; the name gives it away.
+    """
+
+    @app.before_request
+    def check_host() -> None:
+        if _name(f"//{request.host}") not in allowed:
+            expected = f"{', '.join(sorted(allowed))}, or one named with --allow-origin"
+            raise RequestError(421, "this server has another name", "header Host", expected)
+
+
+def _name(address: str) -> str:
+    """Return the host of an address without its port; empty where there is none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _guard_origins(app: Flask, allowed: Sequence[str]) -> None:

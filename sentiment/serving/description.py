@@ -13,8 +13,8 @@ from typing import Any
 
 Json = Mapping[str, Any]
 JSON_TYPE = "application/json"
+WORDS = {"string": "text", "integer": "whole number", "boolean": "true or false"}
 DEEPEST = 3  # objects within objects; ours have two
-LONGEST_PATTERN = 20  # characters; a longer one tells a reader nothing
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,14 @@ def _kind(document: Json, value: Json) -> str:
         items = _resolved(document, _not_null(about.get("items", {})))
         many = _range(about, "minItems", "maxItems")
         return f"list{f' of {many}' if many else ''}: {_kind(document, items)}{null}"
-    name = {"string": "text", "integer": "whole number", "boolean": "true or false"}.get(
-        about.get("type", ""), about.get("type", "any value")
-    )
+    kind = str(about.get("type", "any value"))
+    name = WORDS.get(kind, kind)
     if length := _range(about, "minLength", "maxLength"):
         name += f" of {length} characters"
     if bounds := _range(about, "minimum", "maximum"):
         name += f", {bounds}"
     pattern = about.get("pattern", "")
-    if 0 < len(pattern) <= LONGEST_PATTERN:
+    if pattern and "\\" not in pattern:  # else it is about white space, and tells nothing
         name += f" like {pattern}"
     if "default" in about:
         name += f"; {json.dumps(about['default'])} if left out"

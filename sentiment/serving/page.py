@@ -289,7 +289,7 @@ def _rows(reviews: Reviews, answer: Answer) -> list[dict[str, Any]]:
     explained = answer.version.predict(_readable(reviews)[:ROWS_MARKED])
     positions, rows = count(), list[dict[str, Any]]()
     for text, problem, found in islice(_answered(reviews, explained), ROWS_MARKED):
-        row = {"marked": text, "label": "", "reason": problem, "percent": "", "position": None}
+        row = dict[str, Any](marked=text, label="", reason=problem, percent="", position=None)
         if not problem:
             row["marked"] = mark_words(text, found.contributions, answer.version.cleaner)
             row |= {"reason": found.reason, "position": next(positions), "label": _label(found)}
