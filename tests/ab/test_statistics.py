@@ -262,7 +262,7 @@ def test_a_broken_guardrail_outweighs_a_better_accuracy() -> None:
     assert found.difference is not None and found.difference.low > 0
     assert found.verdict == "challenger worse" and "accuracy +.123" in found.sentence
     other = ab_statistics.judge((10_000, 10_000), arms[::-1], 0.5)
-    assert "recall of positive falls by 0.156" in other.sentence
+    assert "recall of positive falls by .156" in other.sentence
     split = ab_statistics.judge((10_000, 9_000), arms, 0.5)
     assert split.verdict == "the split is not as configured"
 

@@ -583,7 +583,8 @@ def test_browsers_get_a_model_card_and_programs_json(start: Start) -> None:
         assert f"{role.capitalize()}: version {version['version']} {algorithm}" in words
         scores = version["scores"]
         low, value, high = (
-            f"{scores[name]:.3f}"[1:] for name in ("test_f1_low", "test_f1", "test_f1_high")
+            f"{scores[name]:.3f}".removeprefix("0")
+            for name in ("test_f1_low", "test_f1", "test_f1_high")
         )
         assert f"Macro-F1 {value} {low} to {high}" in words
         assert f"{version['threshold']:.1%}" in words and version["label_rule"] in words
