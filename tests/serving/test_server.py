@@ -28,8 +28,8 @@ from sentiment.serving.server import Listener, run_server
 BIG = 30_000_000  # bytes, far more than the system keeps for a client
 DEADLINE = 1  # seconds, in these tests
 LATE = 3.0  # a second later at most, and time for a busy machine
-GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /length HTTP/1.1\r\nHost: x\r\n"
+GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /length HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture(autouse=True)
