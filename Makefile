@@ -1,5 +1,8 @@
 # Every target makes the environment first when it is missing or the requirements changed.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first that runs and is one of the versions that the lock is for; 3.11 is the tested one
+PYTHON ?= $(or $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null \
+	&& echo $$python && break; done),python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -67,10 +70,6 @@ clean: ## remove caches and the environment; runs, models and studies stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './mlruns/*' -prune -exec rm -rf {} +
 
-$(READY): requirements.txt requirements-dev.txt requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "make: Python 3.11 is needed; name one with PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "setting up $(VENV) (about 190 packages, one to two minutes)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+$(READY): requirements.txt requirements-dev.txt requirements-dask.txt requirements.lock
+	@$(PYTHON) tools/set_up.py $(VENV)
 	@touch $@

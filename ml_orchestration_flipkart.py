@@ -3,6 +3,7 @@
     python ml_orchestration_flipkart.py                  # serve the deployment, every 5 minutes
     python ml_orchestration_flipkart.py --once           # one run now
     python ml_orchestration_flipkart.py --cron "0 3 * * *" --config published
+    python ml_orchestration_flipkart.py deploy --pool NAME  # for Prefect workers, on any machine
 
 A run checks for drift first. If nothing drifted and no data changed, there is nothing to train.
 Otherwise it loads, cleans, splits, vectorizes, trains, evaluates and logs a model on the file and
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from sentiment.cli.options import DATA, KEEP, labelling_of, parse_flow, reading_of
+from sentiment.cli.options import DATA, KEEP, KEEP_RUNS, labelling_of, parse_flow, reading_of
 from sentiment.flows import terminal
 from sentiment.masking import mask_output
 
@@ -211,6 +212,7 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     promote: bool = True,
     promote_during_ab: bool = False,
     keep: Annotated[int, Field(ge=1)] = KEEP,
+    keep_runs: Annotated[int, Field(ge=1)] = KEEP_RUNS,
     store: str | None = None,
     text_column: str | None = None,
     rating_column: str | None = None,
@@ -238,6 +240,8 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
         promote: let the gate promote; otherwise its verdict is only reported.
         promote_during_ab: promote also while an A/B test runs, which ends it.
         keep: versions to keep besides those with an alias or a past in production.
+        keep_runs: runs of each flow to keep in Prefect and MLflow; of the runs of a work pool, the
+            others are deleted by the next.
         store: folder of mlflow.db and mlruns; where the scripts are when empty.
         text_column: the file's column of review texts; found by its name when empty.
         rating_column: the file's column of ratings, 1 to 5; found by its name when empty.
@@ -284,11 +288,15 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     passage = promotion_gate(opened, outcome, prepared, hold, keep)
     run = ScheduledRun(found.lines, chosen, labelled, prepared, fitted, outcome, passage)
     leave_artifacts(opened, run)
+    if service.in_a_pool():  # a service does so by itself
+        (store_tag,) = (tag for tag in flow_run.tags if tag.startswith("store:"))
+        forget_old_runs(opened, (FLOW_NAME, DRIFT_FLOW_NAME), store_tag, keep_runs)
     return passage.sentence
 
 
 def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
     """Return the retraining and the drift check, which is paused with `--drift off`."""
+    place = service.place_of(options.store, options.project)
     check_is_off = options.drift == "off"
     zone = options.timezone or service.local_zone()
     retraining_name, check_name = Settings(options.project).deployments
@@ -299,7 +307,7 @@ def deployments(options: argparse.Namespace) -> list[RunnerDeployment]:
             schedule=Cron(cron, timezone=zone),
             paused=paused,
             parameters=parameters_of(one, options),
-            tags=service.place_of(options.store, options.project),
+            tags=place[:1] if options.pool else place,  # a worker may be on any machine
             # Each its own: a common limit would cancel every check, a retraining being due then
             concurrency_limit=service.ONE_AT_A_TIME,
         )
@@ -316,10 +324,12 @@ def parameters_of(one: Flow[Any, Any], options: argparse.Namespace) -> dict[str,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the deployments, or run once; return the exit code."""
+    """Serve the deployments, make them for a pool, or run once; return the exit code."""
     options = parse_flow(arguments)
     known: tuple[Store, str | None] | None = None
     try:
+        if options.pool:
+            service.check_server_is_named()
         service.check_cron("--cron", options.cron)
         service.check_cron("--drift-cron", options.drift_cron)
         check_alerts()
@@ -350,6 +360,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 forget()
                 return code
             os.chdir(PROJECT)  # from where the runs find this script and the package
+            if options.pool:
+                return service.deploy(server, deployments(options), options.pool, store)
             return service.serve(server, deployments(options), forget)
     except errors.UserError as error:
         print(f"ml_orchestration_flipkart: {error}", file=sys.stderr)

@@ -20,7 +20,8 @@ import gc
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,6 +55,7 @@ from sentiment.registry.lifecycle import (
     stage_challenger,
 )
 from sentiment.tracking.store import (
+    KILLED,
     Store,
     end_run,
     log_values,
@@ -132,23 +134,27 @@ def run_pass(
     store = open_store(options.store, options.project)
     worker.finish()
     storage = claims.storage if claims else open_studies(store, options)
-    this_pass = enter(store, this_pass, chosen, data, terminal, claims)
-    folds = folds_of(data, options.jobs)
-    context = PassContext(store, this_pass, data, folds, terminal, storage, worker)
+    entered = None
     try:
+        with interrupts_wait():
+            entered = enter(store, this_pass, chosen, data, terminal, claims)
+        folds = folds_of(data, options.jobs)
+        context = PassContext(store, entered, data, folds, terminal, storage, worker)
         results = search_and_register(context, register=not options.no_register)
         choice = choose_winner(results)
         version = choice.result.version
-        if this_pass.take("summary"):
+        if entered.take("summary"):
             if version is not None:
                 challenge(context, choice, version)
-            log_summary(store, this_pass, results, choice)
-            this_pass.finish("summary")
-    except KeyboardInterrupt:
-        return stop(context)
-    except BaseException:
+            log_summary(store, entered, results, choice)
+            entered.finish("summary")
+    except BaseException as error:
+        if entered is None:  # refused, or interrupted while nothing was begun
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            return stop(store, entered, worker)
         worker.end()
-        leave_pass(store, this_pass, ALGORITHMS)
+        leave_pass(store, entered, ALGORITHMS)
         raise
     print_summary(store, results, choice, terminal)
     if version is not None:
@@ -192,7 +198,8 @@ def enter(
     fixed = {"data_digest": data.digest, "cleaning": cleaning_fingerprint("negation")}  # of both
     if resumed is not None:
         resumed.require(**fixed)
-        if claims is None:
+        # of a shared pass only where all workers were stopped
+        if claims is None or store.client.get_run(resumed.run_id).info.status == KILLED:
             reopen(store, resumed.run_id)
         terminal.say(f"{'carrying on' if claims is None else 'joined'} pass {resumed.id}")
         return resumed
@@ -228,12 +235,26 @@ def log_summary(
     end_run(store, this_pass.run_id)
 
 
-def stop(context: PassContext) -> int:
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of the block: it begins what must be closed then."""
+    came: list[int] = []
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.signal(number, lambda one, _: came.append(one)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+def stop(store: Store, this_pass: ExperimentPass, worker: Worker) -> int:
     """End an interrupted pass: its open runs are KILLED, what was finished is kept."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave runs open
-    this_pass = context.this_pass
-    context.worker.end()
-    leave_pass(context.store, this_pass, ALGORITHMS)
+    worker.end()
+    leave_pass(store, this_pass, ALGORITHMS)
     how = "--resume" if this_pass.claims is None else f"--join {this_pass.id}"
     print(
         f"interrupted: pass {this_pass.id} keeps its finished trials; {how} carries it on",

@@ -23,6 +23,7 @@ MODULES = {
     "drift": "drift",
     "replay": "drift",
     "compare": "compare",
+    "complaints": "complaints",
     "card": "card",
     "verify": "registry",
 }

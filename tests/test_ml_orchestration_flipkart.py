@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import sqlalchemy as sa
 from conftest import PROJECT, write_reviews
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     FlowFilter,
@@ -34,11 +39,14 @@ from support import LEDGER
 from support.drift_reviews import made_up
 from support.drift_store import champion, write_answers
 from support.loop_reviews import in_other_words, write_labelled
+from support.prediction_logs import POSTGRES_URL
 from support.webhook import receiving
 
 import ml_orchestration_flipkart as script
+from sentiment.cli.options import parse_flow
 from sentiment.data.labels import Labelling, LabelRule
 from sentiment.data.sources import Reading
+from sentiment.errors import ServiceError
 from sentiment.flows import prefect_server
 from sentiment.flows import service as flow_service
 from sentiment.flows.drift import DRIFT_FLOW_NAME, flipkart_drift_flow
@@ -162,6 +170,7 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     for said in (
         *("promoted: the first in production", f"/runs/{run.info.run_id})", "95 % interval"),
         *("not checked: no version is in production", "the published one"),
+        "What customers complain about",
     ):
         assert said in ran.artifacts["retraining-report"]
 
@@ -473,6 +482,10 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     defaults |= {"project": None}
     assert check.parameters == {"store": str(first.store_folder), **defaults}
     assert not ours.paused and not check.paused
+    wait_for(lambda: flow_service._is_served(deployed(client, RETRAINING)))  # has asked for runs
+    with pytest.raises(ServiceError, match="a service serves 'flipkart-sentiment-logistic"):
+        store = open_store(first.store_folder)
+        flow_service.deploy(server, script.deployments(parse_flow([])), "reviews", store)
 
     of_three_one_runs(client, first, webhook)
 
@@ -534,3 +547,185 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+# --- the workers of a pool ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put back the folder and the signals that `main` changes."""
+    monkeypatch.chdir(PROJECT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_a_pool_of_another_type_is_used_as_it_is_unless_it_has_no_workers(
+    server: Server,
+    client: SyncPrefectClient,
+    store_folder: Path,
+    small_reviews: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, kind in (("images", "docker"), ("pushed", "cloud-run:push")):
+        client.create_work_pool(WorkPoolCreate(name=name, type=kind))
+    options = ["--project", "pools", "--data", str(small_reviews), "--store", str(store_folder)]
+    assert script.main(["deploy", "--pool", "pushed", *options]) == 2
+    said = capsys.readouterr().err
+    assert "cloud-run:push, which has no workers" in said and said.count("\n") == 1
+    assert script.main(["deploy", "--pool", "images", *options]) == 0
+    said = capsys.readouterr().out
+    assert "prefect worker start --pool images" in said and "on this machine" in said
+    made = client.read_deployment_by_name(f"{script.FLOW_NAME}/pools-retraining")
+    assert (made.work_pool_name, made.parameters["project"]) == ("images", "pools")
+    assert client.read_work_pool("images").type == "docker"
+
+
+def test_a_pool_needs_a_server_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with temporary_settings(restore_defaults=[PREFECT_API_URL]):
+        assert script.main(["deploy", "--pool", "reviews", "--store", str(tmp_path / "new")]) == 2
+    said = capsys.readouterr().err
+    assert "PREFECT_API_URL=" in said and said.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+@contextmanager
+def databases(*names: str) -> Iterator[list[sa.URL]]:
+    """Make databases of these names on the PostgreSQL of the tests; they are gone afterwards."""
+    given = sa.make_url(POSTGRES_URL).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(given, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    own = [f"{name}_{uuid.uuid4().hex}" for name in names]
+    with engine.connect() as connection:
+        for name in own:
+            connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING UTF8 TEMPLATE template0")
+        yield [given.set(database=name) for name in own]
+        for name in own:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def running_process(log: Path, *words: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a module of Python in a process, which is ended at the end of the block."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            env={**os.environ, **env},
+            cwd=log.parent,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        process.kill()
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def on_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Server, SyncPrefectClient]]:
+    """Prefect's server and MLflow's, each on PostgreSQL; `open_store()` opens the latter's."""
+    if not POSTGRES_URL:
+        pytest.skip("POSTGRES_URL names no PostgreSQL")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with ExitStack() as stack:
+        ours, theirs = stack.enter_context(databases("mlflow", "prefect"))
+        url = theirs.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+        monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", url)
+        mlflow = running_process(
+            tmp_path / "mlflow.log",
+            *("mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", port),
+            *("--backend-store-uri", ours.render_as_string(hide_password=False)),
+            *("--artifacts-destination", str(tmp_path / "artifacts")),
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+        )
+        stack.enter_context(mlflow)
+        stack.enter_context(temporary_settings(restore_defaults=[PREFECT_API_URL]))
+        server = stack.enter_context(server_for(tmp_path / "prefect"))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
+        yield server, stack.enter_context(get_client(sync_client=True))
+
+
+def times_running(client: SyncPrefectClient, run: FlowRun) -> int:
+    return sum(state.is_running() for state in client.read_flow_run_states(run.id))
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_two_workers_of_a_pool_never_retrain_at_once(
+    on_postgresql: tuple[Server, SyncPrefectClient],
+    tmp_path: Path,
+    small_reviews: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, client = on_postgresql
+    hour = (datetime.now(UTC).hour + 12) % 24  # nothing comes due by itself meanwhile
+    options = ["--data", str(small_reviews), "--timezone", "UTC"]
+    options += ["--cron", f"0 {hour} * * *", "--drift-cron", f"30 {hour} * * *"]
+    assert script.main(["deploy", "--pool", "reviews", *options]) == 0
+    (start,) = re.findall(r"^  (PREFECT_API_URL=.*)", capsys.readouterr().out, re.MULTILINE)
+    *named, prefect, worker, begin, _, pool = start.split()
+    assert (prefect, pool) == ("prefect", "reviews")
+    env = dict(word.split("=", 1) for word in named)
+    assert set(env) == {"PREFECT_API_URL", "PYTHONPATH", "MLFLOW_TRACKING_URI"}
+    assert client.read_work_pool("reviews").type == "process"
+    made = deployed(client, RETRAINING)
+    assert made.tags == [f"store:{PROJECT}"], "a worker is on any machine"
+
+    # one whose worker was killed; and two are asked for at once, and a check
+    dead = trigger(client)
+    client.set_flow_run_state(dead.id, Running(), force=True)
+    pair, check = [trigger(client), trigger(client)], trigger(client, DRIFT_CHECK)
+    env |= {"PREFECT_HOME": str(tmp_path), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    with ExitStack() as stack:
+        for name in ("one", "two"):
+            words = prefect, worker, begin, "--pool", pool, "--name", name
+            stack.enter_context(running_process(tmp_path / f"{name}.log", *words, **env))
+        begun = {"RUNNING", "COMPLETED"}
+        wait_for(lambda: begun & {state_of(client, run) for run in pair})
+        # who would run it besides, or close the run as left behind, is refused
+        for beside in ([], ["--once"]):
+            assert script.main([*beside, *options]) == 2
+            said = capsys.readouterr().err
+            assert "workers of the pool 'reviews'" in said and said.count("\n") == 1
+        assert sorted(outcome(client, run) for run in pair) == ["CANCELLED", "COMPLETED"]
+        assert sum(times_running(client, run) for run in pair) == 1
+        assert outcome(client, dead) == "CRASHED"
+        assert outcome(client, check) in {"COMPLETED", "FAILED"}  # it may come before a version
+        assert production_version(open_store()) == "1"
+
+        # deployed again it is the same, changed; old runs are deleted by the next
+        again = ["deploy", "--pool", "reviews", *options, "--keep-runs", "1", "--drift", "off"]
+        assert script.main(again) == 0
+        changed = deployed(client, RETRAINING)
+        assert (changed.id, changed.parameters["drift"]) == (made.id, "off")
+        assert deployed(client, DRIFT_CHECK).paused
+        last = trigger(client)
+        assert outcome(client, last) == "COMPLETED"
+        ended = FlowRunFilter.model_validate(
+            {
+                "deployment_id": {"any_": [made.id]},
+                "state": {"type": {"any_": ["COMPLETED", "CANCELLED", "CRASHED"]}},
+            }
+        )
+        left = {run.id for run in client.read_flow_runs(flow_run_filter=ended)}
+        assert last.id in left and len(left) == 2
+    assert len(retraining_runs(open_store())) == 2
+    assert {run.info.status for run in retraining_runs(open_store())} == {"FINISHED"}

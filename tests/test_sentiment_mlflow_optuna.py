@@ -31,6 +31,7 @@ from sentiment.serving.app import create_app
 from sentiment.serving.config import ServingConfig
 from sentiment.tracking.ledger import read_events
 from sentiment.tracking.store import Store, find_runs, open_store
+from sentiment.training import passes
 from sentiment.training.passes import interrupted_passes, resume_pass
 from sentiment.training.report import prepare_reviews
 
@@ -390,3 +391,32 @@ def test_two_projects_share_a_store_and_have_only_their_own(
     (last_pass,) = find_runs(plain, LEDGER, {"flipkart.kind": "experiment"})
     plain.client.update_run(last_pass.info.run_id, status="KILLED")
     assert len(interrupted_passes(plain)) == 1 and interrupted_passes(shoes) == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "function"), [(passes, "begin_run"), (script, "folds_of")], ids=["begins", "begun"]
+)
+def test_ctrl_c_while_a_pass_begins_leaves_no_run_open(
+    owner: Any,
+    function: str,
+    store_folder: Path,
+    small_reviews: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    original = getattr(owner, function)
+
+    def interrupted(*positional: Any, **named: Any) -> Any:
+        result = original(*positional, **named)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(owner, function, interrupted)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    options = ["--data", str(small_reviews), "--store", str(store_folder), "--quiet"]
+    assert script.main(options) == 130
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert "--resume carries it on" in capsys.readouterr().err
+    (run,) = find_runs(open_store(store_folder), LEDGER, {})
+    assert run.info.status == "KILLED"

@@ -370,7 +370,11 @@ def odd_form(rng: random.Random) -> bytes:
 def too_large(rng: random.Random) -> bytes:
     """A head or a body beyond every limit, sent to its end."""
     if rng.random() < 0.5:
-        return b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * rng.choice([3_000, 9_000]) + b"\r\n"
+        return (
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+            + b"a:\r\n" * rng.choice([3_000, 9_000])
+            + b"\r\n"
+        )
     size = rng.choice([1_100_000, 3_000_000])
     head = rng.choice([HEAD, URLENCODED, MULTIPART])
     expect = rng.choice([b"", b"Expect: 100-continue\r\n"])

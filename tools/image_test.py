@@ -4,7 +4,8 @@
 
 It needs podman, and to be root. Where no registry of images answers, the base image is made of
 Debian's packages by mmdebstrap, and PostgreSQL's of the same base. What this machine cannot do is
-said (`skipped: why`, exit code 0); what is wrong with the stack ends it with exit code 1.
+said (`skipped: why`, exit code 0): make the base images, run a container as `compose.yaml` wants,
+reach a package index in a build. What is wrong with the stack ends it with exit code 1.
 
 Images are made in a folder of their own and removed in the end, unless `IMAGE_TEST_FOLDER` names
 one to keep: then the next run takes a minute.
@@ -12,10 +13,12 @@ one to keep: then the next run takes a minute.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +27,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +43,13 @@ PROGRAMS = ("podman", "runc", "conmon", "catatonit", "iptables")
 # What pip needs of this machine while an image is built, and must not stay in it
 MOUNTS = ("/etc/ssl/certs", "/etc/pip.conf")
 PACKAGES = "ca-certificates,libgomp1,python3-pip,python3.11,python3.11-venv"
-SECONDS = 300  # for anything that is waited for: the machine may be loaded
+SECONDS = 900  # for anything that is waited for: the machine may be slow and loaded
+FREE_BYTES = 8_000_000_000  # the images take 4 GB, and a build as much again for a while
+ANSWERS = 150  # more than a drift check needs
 SERVICES = ("api", "flow", "prefect", "mlflow", "postgres")  # in the order they are stopped
 WHO = "select string_agg(version || ' ' || label, ',' order by position) from sentiment_predictions"
+HOW_MANY = "select count(*) from sentiment_predictions"
+DEPLOYMENTS = ("flipkart-sentiment-logistic-deployment", "flipkart-sentiment-drift-deployment")
 # crun and systemd's cgroups are not everywhere where a container runs in a machine's container
 CONTAINERS_CONF = """
 [containers]
@@ -103,7 +113,7 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run(*command: str, within: float = 1_200.0, **options: Any) -> str:
+def run(*command: str, within: float = 1_800.0, **options: Any) -> str:
     """Return what a command prints. Raises `FailedError` with the end of its output."""
     try:
         done = subprocess.run(
@@ -189,39 +199,82 @@ def make_bookworm(folder: Path) -> None:
 
 def make_images(folder: Path, commit: str) -> str:
     """Make or pull all images and return the name of PostgreSQL's."""
-    base, postgres = PYTHON, POSTGRES
-    if not pulled(base):
-        base, postgres = OWN_PYTHON, OWN_POSTGRES
-        make_bookworm(folder)
-        made = folder / "base"
-        made.mkdir(exist_ok=True)
-        (made / "Dockerfile").write_text(BASE_FILE)
-        build(base, made)
+    with ThreadPoolExecutor() as pool:
+        have_base, have_postgres = pool.map(pulled, (PYTHON, POSTGRES))
+        if not (have_base and have_postgres):
+            make_bookworm(folder)
+        base = PYTHON if have_base else OWN_PYTHON
+        if not have_base:
+            make_own(folder, OWN_PYTHON, BASE_FILE)
         can_run(base)
-        (made / "Dockerfile").write_text(POSTGRES_FILE)
-        (made / "entrypoint").write_text(POSTGRES_ENTRYPOINT)
-        (made / "entrypoint").chmod(0o755)
-        build(postgres, made)
-    can_run(base)
+        postgres = POSTGRES
+        if not have_postgres:
+            postgres = OWN_POSTGRES
+            other = pool.submit(make_own, folder, postgres, POSTGRES_FILE)
+        make_project(base, commit)
+        if not have_postgres:
+            other.result()
+    return postgres
+
+
+def make_own(folder: Path, tag: str, file: str) -> None:
+    """Make a base image for this test. Raises `SkippedError`: it is no part of the stack."""
+    made = Path(tempfile.mkdtemp(dir=folder))
+    (made / "Dockerfile").write_text(file)
+    (made / "entrypoint").write_text(POSTGRES_ENTRYPOINT)
+    (made / "entrypoint").chmod(0o755)
+    try:
+        build(tag, made)
+    except FailedError as error:
+        raise SkippedError(f"{tag} cannot be made here: {str(error)[-300:]}") from None
+    finally:
+        shutil.rmtree(made)
+
+
+def make_project(base: str, commit: str) -> None:
+    """Build the image of the project; twice, since a download may break off."""
     began = time.monotonic()
     mounts = [f"--volume={path}:{path}:ro" for path in MOUNTS if Path(path).exists()]
     # what is used once need not be kept step by step, a gigabyte each
     kept = "true" if os.environ.get("IMAGE_TEST_FOLDER") else "false"
     arguments = [f"--build-arg=BASE={base}", f"--build-arg=COMMIT={commit}"]
-    build(IMAGE, PROJECT, *mounts, f"--layers={kept}", *arguments)
+    options = (*mounts, f"--layers={kept}", *arguments)
+    try:
+        build(IMAGE, PROJECT, *options)
+    except FailedError as error:
+        download = ("-m", "pip", "download", "--no-deps", "--dest=/tmp/probe", "packaging")
+        try:
+            run("podman", "run", "--rm", "--network=host", *mounts, base, "python3.11", *download)
+        except FailedError as no_index:
+            why = f"no package index is reached in a build: {str(no_index)[-300:]}"
+            raise SkippedError(why) from None
+        say(f"once more, since this failed: {error}")
+        build(IMAGE, PROJECT, *options)
     size = int(run("podman", "image", "inspect", "--format={{.Size}}", IMAGE))
     say(f"image: {size / 1e9:.2f} GB, built in {time.monotonic() - began:.0f} s")
-    return postgres
 
 
 def can_run(image: str) -> None:
-    """Raise `SkippedError` unless a container runs here with all that compose.yaml asks for."""
+    """Raise `SkippedError` unless containers run here with all that compose.yaml asks for.
+
+    That is: no rights, limits of memory, a port, and a network where one finds another by name.
+    """
     options = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--init", "--memory=256m")
-    safe = "--security-opt=no-new-privileges"
+    safe = ("--security-opt=no-new-privileges", "--network=probe")
     try:
-        run("podman", "run", "--rm", *options, safe, "--publish=127.0.0.1::80", image, "true")
+        run("podman", "network", "create", "probe")
+        one = ("--detach", "--name=first", "--publish=127.0.0.1::80", *options, *safe)
+        run("podman", "run", *one, image, "sleep", str(SECONDS))
+        run("podman", "run", "--rm", *options, *safe, image, "getent", "hosts", "first")
     except FailedError as error:
-        raise SkippedError(f"podman cannot run a container here: {str(error)[-300:]}") from None
+        raise SkippedError(f"podman cannot run containers here: {str(error)[-300:]}") from None
+    finally:
+        podman_tries("network", "rm", "--force", "probe")
+
+
+def podman_tries(*words: str) -> None:
+    """Run a command of podman that may fail: there may be nothing to remove."""
+    subprocess.run(["podman", *words], capture_output=True, check=False)
 
 
 # --- the stack -------------------------------------------------------------------------------
@@ -257,13 +310,18 @@ class Stack:
     def healthy(self, *services: str) -> None:
         """Wait until the services' own health checks say that they are healthy."""
         for name in services:
-            probe = ("podman", "healthcheck", "run", container(name))
-            wait_for(f"health of {name}", lambda probe=probe: run(*probe) is not None)  # type: ignore[misc]
+            probe = partial(run, "podman", "healthcheck", "run", container(name))
+            wait_for(f"health of {name}", lambda probe=probe: probe() is not None)  # type: ignore[misc]
             say(f"  checked: {name} is healthy")
 
     def sentiment(self, *words: str) -> str:
         """Run a command of the project beside the flow."""
         return run("podman", "exec", container("flow"), *("python", "-m", "sentiment"), *words)
+
+    def sql(self, query: str) -> str:
+        """Return what PostgreSQL answers to a query of the predictions."""
+        words = ("psql", "--username=sentiment", "--no-align", "--tuples-only", "--command")
+        return run("podman", "exec", container("postgres"), *words, query, "predictions")
 
     def ask(self, port: str, path: str, body: object = None, token: str = "") -> Any:
         """Return the JSON that a service answers, or the status of a refusal."""
@@ -274,7 +332,7 @@ class Stack:
         address = f"http://127.0.0.1:{self.ports[port]}{path}"
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(address, data, headers), timeout=60
+                urllib.request.Request(address, data, headers), timeout=120
             ) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
@@ -300,7 +358,8 @@ def use(stack: Stack, commit: str) -> None:
     """Train, promote, serve, predict, retrain, promote another, stop. Raises `FailedError`."""
     stack.up("postgres", "mlflow", "prefect")
     stack.healthy("postgres", "mlflow", "prefect")
-    told = stack.compose("--profile", "experiment", "run", "--rm", "-T", "experiment")
+    few = ("-e", "SENTIMENT_TRIALS=2")
+    told = stack.compose("--profile", "experiment", "run", "--rm", "-T", *few, "experiment")
     check("the experiment promotes a version", "is in production" in told, True)
     stack.up("flow", "api")
     stack.healthy("api")
@@ -322,15 +381,18 @@ def use(stack: Stack, commit: str) -> None:
     check("labels over HTTP", labels, ["negative", "positive"])
     served = answer["version"]
     check("the version in production answers", served, production)
-    psql = ("podman", "exec", container("postgres"), *("psql", "-U", "sentiment", "-tAc"))
     wanted = f"{served} 0,{served} 1"
-    wait_for("the log", lambda: run(*psql, WHO, "predictions") == wanted)
-    check("the log in PostgreSQL has them", run(*psql, WHO, "predictions"), wanted)
+    wait_for("the log", lambda: stack.sql(WHO) == wanted)
+    check("the log in PostgreSQL has them", stack.sql(WHO), wanted)
     check("the token guards", stack.ask("API_PORT", "/ab"), 401)
     check("the token from its file opens", stack.ask("API_PORT", "/ab", token=stack.token), 404)
 
+    with (PROJECT / "data.csv").open(encoding="utf-8", newline="") as file:
+        reviews = [row["Review text"] for row in islice(csv.DictReader(file), ANSWERS)]
+    stack.ask("API_PORT", "/predict", {"texts": reviews})
+    wait_for("all answers in the log", lambda: stack.sql(HOW_MANY) == str(2 + ANSWERS))
     retrains(stack)
-    drift = wait_for("/drift", lambda: stack.ask("API_PORT", "/drift", token=stack.token))
+    drift = stack.ask("API_PORT", "/drift", token=stack.token)
     check("/drift has the check that another container made", drift["version"], served)
     other = next(number for number in "123" if number != served)
     promoting = ("promote", other, "--to", "production", "--force", "--reason", "a test")
@@ -350,23 +412,24 @@ def use(stack: Stack, commit: str) -> None:
 
 def retrains(stack: Stack) -> None:
     """Let the deployments run once, as if they came due, and wait until they are done."""
-    for name in ("flipkart-sentiment-logistic-deployment", "flipkart-sentiment-drift-deployment"):
-        found = {"deployments": {"name": {"any_": [name]}}}
-        deployment = wait_for(
-            name,
-            lambda found=found: stack.ask("PREFECT_PORT", "/api/deployments/filter", found),  # type: ignore[misc]
-        )[0]["id"]
+
+    def found(what: str, filters: object) -> Any:
+        return stack.ask("PREFECT_PORT", f"/api/{what}/filter", filters)
+
+    started = {}
+    for name in DEPLOYMENTS:
+        named = {"deployments": {"name": {"any_": [name]}}}
+        deployment = wait_for(name, partial(found, "deployments", named))[0]["id"]
         stack.ask("PREFECT_PORT", f"/api/deployments/{deployment}/create_flow_run", {})
+        started[name] = deployment
+    for name, deployment in started.items():
         ended = {
             "flow_runs": {
                 "deployment_id": {"any_": [deployment]},
                 "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}},
             }
         }
-        runs = wait_for(
-            f"a run of {name}",
-            lambda ended=ended: stack.ask("PREFECT_PORT", "/api/flow_runs/filter", ended),  # type: ignore[misc]
-        )
+        runs = wait_for(f"a run of {name}", partial(found, "flow_runs", ended))
         check(f"a run of {name}", runs[0]["state_type"], "COMPLETED")
 
 
@@ -376,16 +439,21 @@ def workshop() -> Iterator[Path]:
     kept = os.environ.get("IMAGE_TEST_FOLDER")
     folder = Path(kept or tempfile.mkdtemp(prefix="image_test_", dir="/var/tmp"))
     folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < FREE_BYTES:
+        raise SkippedError(f"{folder}: less than {FREE_BYTES / 1e9:.0f} GB are free")
     (folder / "containers.conf").write_text(CONTAINERS_CONF)
     (folder / "storage.conf").write_text(STORAGE_CONF.format(folder))
     os.environ["CONTAINERS_CONF"] = str(folder / "containers.conf")
     os.environ["CONTAINERS_STORAGE_CONF"] = str(folder / "storage.conf")
+    if kept:  # what a test that was killed has left
+        podman_tries("rm", "--all", "--force")
+        podman_tries("volume", "rm", "--all", "--force")
     try:
         yield folder
     finally:
         if not kept:
-            for words in (("rm", "--all", "--force"), ("rmi", "--all", "--force")):
-                subprocess.run(["podman", *words], capture_output=True, check=False)
+            podman_tries("rm", "--all", "--force")
+            podman_tries("rmi", "--all", "--force")
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -400,7 +468,7 @@ def test(commit: str) -> None:
         stack = Stack(folder, make_images(folder, commit))
         try:
             use(stack, commit)
-        except FailedError:
+        except Exception:
             for service in SERVICES:
                 logs = subprocess.run(
                     ["podman", "logs", "--tail=30", container(service)],
@@ -412,7 +480,10 @@ def test(commit: str) -> None:
             raise
         finally:
             stack.down()
-        check("no volume is left", run("podman", "volume", "ls", "--quiet"), "")
+        network = ("network", "ls", "--filter=name=sentiment_")
+        kinds = (("ps", "--all"), ("volume", "ls"), network)
+        left = [run("podman", *words, "--quiet") for words in kinds]
+        check("no container, volume or network is left", left, ["", "", ""])
 
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/libexec/podman"])
@@ -421,6 +492,7 @@ PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/libexec/p
 def main(_: Sequence[str] | None = None) -> int:
     """Return 0 when all is well or nothing could be tried, else 1."""
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it is taken down
     git = ["git", "rev-parse", "HEAD"]
     said = subprocess.run(git, cwd=PROJECT, capture_output=True, text=True, check=False)
     try:

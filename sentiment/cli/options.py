@@ -346,8 +346,8 @@ def name(text: str) -> str:
     return text
 
 
-def pass_name(text: str) -> str:
-    """Return the name of a shared pass, which also names its studies and runs."""
+def plain_name(text: str) -> str:
+    """Return the name of a shared pass, which also names its studies and runs, or of a pool."""
     expected = "a name of letters, digits, . - and _, 100 at most"
     _expect(expected, text, NAME.fullmatch(text) and len(text) <= 100)
     return text
@@ -486,7 +486,7 @@ def parse_experiment(
     about = "carry on the newest interrupted pass, or the one named, with its own settings"
     value("--resume", "PASS", about, nargs="?", const="")
     about = "share a pass of this name with other workers: the first begins it, the last registers"
-    value("--join", "PASS", about, pass_name)
+    value("--join", "PASS", about, plain_name)
     about = "trials drawn at once: so many workers share a search (default: 1)"
     value("--batch", "N", about, count)
     value("--jobs", "N", "folds fitted at once (default: one a processor)", count)
@@ -518,6 +518,10 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="Exit codes: 0 done, 1 the one run failed, 2 bad input, 130 interrupted.",
     )
     value = parser.value
+    about = "make the deployments for the workers of a pool, then exit"
+    parser.add_argument("command", nargs="?", choices=("deploy",), metavar="deploy", help=about)
+    about = "the work pool of deploy; one of type process is made if it is missing"
+    value("--pool", "NAME", about, plain_name)
     parser.switch("--once", "run once now, then exit")
     value("--cron", "CRON", "schedule of the retraining (default: */5 * * * *)", default=CRON)
     about = "schedule of the drift check (default: 0 * * * *)"
@@ -550,6 +554,11 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.project()
     options = parser.parse_args(arguments)
     _check_labelling(options, parser)
+    _forget(options, ("pool",) if options.command is None else ("once",))
+    if (options.command is None) != (options.pool is None):
+        parser.error("deploy and --pool NAME go together")
+    if options.command is not None and options.once:
+        parser.error("deploy runs nothing; leave --once out")
     return options
 
 
@@ -588,6 +597,8 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         )
     )
     _replay_options(command("replay", "Train on a file's first months, check the rest for drift"))
+    about = "Say what customers complain about: themes of the negative reviews, with trends"
+    _complaints_options(command("complaints", about))
     about = "Compare two algorithms, configurations or versions by paired splits"
     _compare_options(command("compare", about))
     add = command("card", "Print the model card of a run").add_argument
@@ -599,8 +610,8 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _serve_options(parser: Parser) -> None:
     parser.epilog = (
-        "SENTIMENT_API_TOKEN, where set, guards /feedback, /model, /ab, /drift, /metrics and the "
-        "details of /health."
+        "SENTIMENT_API_TOKEN, where set, guards /feedback, /model, /ab, /drift, /complaints, "
+        "/metrics and the details of /health."
     )
     value, switch = parser.value, parser.switch
     switch("--quiet", "print errors only")
@@ -689,6 +700,18 @@ def _replay_options(parser: Parser) -> None:
     parser.switch("--quiet", "print the verdicts only")
 
 
+def _complaints_options(parser: Parser) -> None:
+    parser.value("--data", "FILE", "reviews (default: data.csv)", Path, Path(DATA))
+    parser.columns()
+    about = "column of months or dates (default: found by its name)"
+    parser.value("--month-column", "NAME", about)
+    parser.labelling()
+    parser.reading()
+    parser.value("--html", "FILE", "write the page, with examples, to this file too", Path)
+    parser.switch("--json", "print everything but the examples as JSON and nothing else")
+    parser.switch("--quiet", "print one line only")
+
+
 def _forget(options: argparse.Namespace, names: Iterable[str]) -> None:
     """Leave out those of the options that nobody gave: the environment said them, for others."""
     for dest in options.from_environment & set(names):
@@ -733,7 +756,7 @@ def _check_labelling(options: argparse.Namespace, parser: Parser) -> None:
 
 def _check(options: argparse.Namespace, parser: Parser) -> None:
     """Complain of options that do not go together."""
-    if options.command in {"promote", "drift", "replay", "compare"}:
+    if options.command in {"promote", "drift", "replay", "compare", "complaints"}:
         _check_labelling(options, parser)
     if options.command == "promote" and options.force:
         if not options.reason.strip():

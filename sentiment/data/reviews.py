@@ -15,7 +15,9 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +75,7 @@ _RATING_NAMES = (
 RATINGS = Column("ratings", _RATING_NAMES, TEXT_OR_NUMBER, "--rating-column")
 LABELS = Column("labels", (), ANY, "--label-column")
 TEXTS = Column("reviews", _TEXT_NAMES, TEXT, "--text-column")
+MONTH_FORMATS = ("%b %Y", "%B %Y", "%Y-%m")  # besides dates as in ISO 8601
 HOLDOUT_SHARE = 0.3
 SPLIT_SEED = 42  # the published split; a search seed does not move it
 TextHashes = npt.NDArray[np.uint64]  # distinct, as of `text_hashes`
@@ -161,7 +164,7 @@ def load_reviews(
     rows_read = without_text = without_rating = left_out = marked = 0
     judged = LabelCells(labelling)
     read_as = ""
-    for part, table in _tables(source, reading):
+    for part, table in tables_of(source, reading):
         columns = table.find(TEXTS, text_column), find_judgement(table, labelling, rating_column)
         torn_here, wrong_here = Unreadable(PLACES_SHOWN), Unreadable(PLACES_SHOWN)
         for chunk in table.chunks(columns):
@@ -225,7 +228,7 @@ def load_reviews(
     return loaded
 
 
-def _tables(source: Path, reading: Reading) -> Iterator[tuple[str, Table]]:
+def tables_of(source: Path, reading: Reading) -> Iterator[tuple[str, Table]]:
     """Open the file, or the parts of the folder one after the other; a file's own name is "".
 
     Raises `ReviewDataError`.
@@ -311,6 +314,22 @@ def _wrong_ratings(chunk: Chunk, written: Sequence[Any], stars: Sequence[int]) -
         for at, rating in enumerate(stars)
         if rating == WRONG_RATING and at not in chunk.problems
     }
+
+
+def month_number(written: object) -> int | None:
+    """Return the months since year 0; None for anything but a month or a date.
+
+    A month is written as in `Feb 2021`, `February 2021` or `2021-02`, a date as in ISO 8601.
+    """
+    text = str(written).strip()
+    for month_format in MONTH_FORMATS:
+        with suppress(ValueError):
+            date = datetime.strptime(text, month_format)
+            return 12 * date.year + date.month - 1
+    with suppress(ValueError):
+        date = datetime.fromisoformat(text)
+        return 12 * date.year + date.month - 1
+    return None
 
 
 def to_labels(stars: Sequence[int] | pd.Series, rule: LabelRule) -> Labels:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,14 @@ import numpy as np
 import pandas as pd
 
 from sentiment.data.labels import OTHER, LabelCells
-from sentiment.data.reviews import TEXTS, LoadedReviews, find_judgement, texts_of, to_labels
+from sentiment.data.reviews import (
+    TEXTS,
+    LoadedReviews,
+    find_judgement,
+    month_number,
+    texts_of,
+    to_labels,
+)
 from sentiment.data.tables import ANY, PLACES_SHOWN, Column, Unreadable, cells, open_table
 from sentiment.drift import MIN_WINDOW
 from sentiment.drift.compare import compare_reviews
@@ -41,7 +47,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIRST = 1_000  # reviews to train on, at least; whole months
-MONTHS = ("%b %Y", "%B %Y", "%Y-%m")  # formats of a month, besides dates as in ISO 8601
 TABLE, FIGURE = "replay.csv", "figures/replay.png"  # artifacts
 # Colour and mark of each verdict: readers who cannot tell the colours apart have the marks
 VERDICT_STYLES = {
@@ -219,22 +224,6 @@ def read_months(reviews: FileWindow, column: str) -> tuple[pd.DataFrame, dict[st
     described = ", ".join([described, *judged.notes()])
     read_as = "; ".join(filter(None, (described, table.warning())))
     return frame.drop(columns="readable").reset_index(drop=True), dropped, read_as
-
-
-def month_number(written: object) -> int | None:
-    """Return the months since year 0; None for anything but a month or a date.
-
-    A month is written as in `Feb 2021`, `February 2021` or `2021-02`, a date as in ISO 8601.
-    """
-    text = str(written).strip()
-    for month_format in MONTHS:
-        with suppress(ValueError):
-            date = datetime.strptime(text, month_format)
-            return 12 * date.year + date.month - 1
-    with suppress(ValueError):
-        date = datetime.fromisoformat(text)
-        return 12 * date.year + date.month - 1
-    return None
 
 
 def _train(store: Store, reviews: FileWindow, rows: pd.DataFrame) -> tuple[Any, Reference, str]:

@@ -17,6 +17,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging.loggers import flow_run_logger
 
+from sentiment.complaints.page import markdown
+from sentiment.complaints.reviews import reviews_of_frame
+from sentiment.complaints.themes import find_complaints
 from sentiment.data.labels import CLASS_NAMES
 from sentiment.environment import variable
 from sentiment.errors import ServiceError, VariableError
@@ -92,6 +95,9 @@ def report(store: Store, run: ScheduledRun) -> str:
             f"| {name} | {score.value:.4f} | {score.low:.4f}–{score.high:.4f} |"
             for name, score in scores.items()
         ]
+        # themes and counts alone: Prefect's store is another place than the reviews'
+        complaints = markdown(find_complaints(reviews_of_frame(labelled.loaded)))
+        lines += ["\n### What customers complain about\n", complaints]
     return "\n".join([*lines, "\n### Verdict\n", run.passage.sentence])
 
 

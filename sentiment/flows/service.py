@@ -1,7 +1,10 @@
-"""Run flows: how tasks are retried, one run now, or scheduled runs until a signal ends the service.
+"""Run flows: how tasks are retried, one run now, a service with a schedule, or a pool of workers.
 
 In a service Prefect's runner works in a thread and executes each run in a process of its own.
 Ctrl-C and SIGTERM let a run in progress end first; a second one cancels it.
+
+In a work pool the runs are made by Prefect's workers, on any machine. No lock tells there which
+runs are alive: whoever has the deployment's one place knows that no other run of it is.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import hashlib
 import math
 import os
 import platform
+import shlex
 import signal
 import sys
 import tempfile
@@ -18,7 +22,7 @@ import threading
 import time
 import zoneinfo
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,23 +37,29 @@ from prefect._vendor.croniter.croniter import croniter
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import objects
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
-from prefect.client.schemas.objects import StateType, TaskRun
+from prefect.client.schemas.objects import DeploymentStatus, FlowRun, StateType, TaskRun, WorkPool
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import DeploymentApplyError
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.logging.handlers import APILogWorker
 from prefect.runner import Runner
+from prefect.runtime import deployment as deployment_of_run
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 from prefect.tasks import exponential_backoff
 
-from sentiment import errors
+from sentiment import errors, masking
 from sentiment.errors import ServiceError, UserError
-from sentiment.flows.prefect_server import STOP_SECONDS, Server, end_with
+from sentiment.flows.prefect_server import STOP_SECONDS, UI_VARIABLE, Server, end_with
 from sentiment.flows.report import alert
 from sentiment.flows.terminal import say
-from sentiment.masking import line
-from sentiment.tracking.store import PROJECT, Settings
+from sentiment.masking import line, mask
+from sentiment.tracking.store import PROJECT, Settings, Store
+from sentiment.tracking.store import UI_VARIABLE as MLFLOW_UI_VARIABLE
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -83,6 +93,27 @@ def end_with_service(*_: object) -> None:
         end_with(int(os.environ[SERVICE]))
 
 
+def close_predecessors(_flow: Flow[Any, Any], run: FlowRun, _state: State[Any]) -> None:
+    """Hook of a run that starts: close what runs of its deployment left behind in a work pool.
+
+    This run has the one place of its deployment. So another that is under way has lost it: its
+    worker was killed, or Prefect ends it at the next look, since it did not give signs of life.
+    Where somebody has changed the number of places, nothing is known of the others.
+    """
+    if in_a_pool() and run.deployment_id is not None:
+        others = {"deployment_id": {"any_": [run.deployment_id]}, "id": {"not_any_": [run.id]}}
+        with get_client(sync_client=True) as client:
+            places = client.read_deployment(run.deployment_id).global_concurrency_limit
+            if places is not None and places.limit == ONE_AT_A_TIME.limit:
+                _close_left_over(client, others)
+
+
+def in_a_pool() -> bool:
+    """Return whether this is the process of a run that a worker of a work pool made."""
+    # the server is asked for the former, so it comes last
+    return SERVICE not in os.environ and deployment_of_run.id is not None
+
+
 # The options of every task and flow. No result is stored, or hashed for a cache: frames and
 # matrices are passed on in memory only.
 STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -94,7 +125,7 @@ RETRIED: dict[str, Any] = {
 }
 FLOW: dict[str, Any] = {
     "log_prints": True,
-    "on_running": [end_with_service],
+    "on_running": [end_with_service, close_predecessors],
     "on_failure": [alert],
     "on_crashed": [alert],
 }
@@ -154,7 +185,8 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
 def place_of(store: str | Path | None, project: str | None = None) -> list[str]:
     """Return the tags of the flow runs of a project: its folder, and the machine that runs them.
 
-    Who holds the lock there knows that no other run with these tags is alive.
+    Who holds the lock there knows that no other run with these tags is alive. Runs of a work pool
+    have the first only, since workers are on any machine and take no lock.
     """
     return [f"store:{Settings(project).home(Path(store or PROJECT))}", f"host:{platform.node()}"]
 
@@ -162,12 +194,17 @@ def place_of(store: str | Path | None, project: str | None = None) -> list[str]:
 def run_once(server: Server, flow: Flow[Any, Any], parameters: Mapping[str, Any]) -> int:
     """Run the flow in this process, visible on the server; return 0 if it succeeded, else 1.
 
-    Raises `UserError` where the flow does: that needs no traceback.
+    Raises `UserError` where the flow does: that needs no traceback; and `ServiceError` where the
+    workers of a pool run it on this store, since they would not know of this run.
     """
     began = time.perf_counter()
     place = place_of(parameters["store"], parameters.get("project"))
     try:
         with get_client(sync_client=True) as client, refusals():
+            for name in Settings(parameters.get("project")).deployments:
+                found = _find(client, f"{flow.name}/{name}")
+                if found is not None and found.parameters.get("store") == parameters["store"]:
+                    _refuse_a_pools(found)
             _close_left_over(client, {"tags": {"all_": place}})
         with tags(*place):
             flow(**parameters)
@@ -188,7 +225,7 @@ def serve(
     """Serve the deployments until SIGTERM or Ctrl-C, let runs in progress end, and return 0.
 
     `hourly` is called at the start and each hour. A paused deployment can only be run by hand.
-    Raises `ServiceError` if the first is served already, or if the Prefect server refuses.
+    Raises `ServiceError` if the first is served already, one is a pool's, or the server refuses.
     """
     os.environ[SERVICE] = str(os.getpid())
     stopping = threading.Event()
@@ -204,9 +241,7 @@ def serve(
         runner = _RunnerThread(client, deployments)
         try:
             for deployment in deployments:
-                for one in () if deployment.paused else deployment.schedules or ():
-                    assert isinstance(one.schedule, CronSchedule)
-                    when = f"cron {one.schedule.cron} ({one.schedule.timezone})"
+                for when in _crons(deployment):
                     say(f"serving '{deployment.name}' on {when}; Prefect UI: {server.ui_url}")
             called = -math.inf
             while not stopping.wait(LOOK_SECONDS):
@@ -230,6 +265,100 @@ def serve(
     return 0
 
 
+def check_server_is_named() -> None:
+    """Raise `ServiceError` unless Prefect's settings name a server, which workers can reach."""
+    if not PREFECT_API_URL.value():
+        raise ServiceError(
+            "deploy needs a Prefect server that the workers reach: start one (prefect server "
+            "start) and name it, as PREFECT_API_URL=http://HOST:4200/api"
+        )
+
+
+def deploy(server: Server, deployments: Sequence[RunnerDeployment], pool: str, store: Store) -> int:
+    """Make or update the deployments for the workers of a pool, and say how to start one; return 0.
+
+    The pool is made, of type `process`, if it is missing. The runs import the flows as modules, so
+    the project may be in another place on each machine. The current folder must be the project.
+    Raises `ServiceError` if a service serves one, the pool has no workers, or the server refuses.
+    """
+    with get_client(sync_client=True) as client, refusals():
+        kind = _pool_of(client, pool).type
+        for deployment in deployments:
+            found = _find(client, deployment.full_name)
+            if found is not None and _is_served(found):
+                raise ServiceError(
+                    f"a service serves '{deployment.name}', or did so less than a minute ago: end "
+                    "it, then deploy again"
+                )
+        for deployment in deployments:
+            file, _, function = str(deployment.entrypoint).partition(":")
+            deployment.entrypoint = ".".join((*Path(file).with_suffix("").parts, function))
+            deployment.apply(work_pool_name=pool)
+            for when in _crons(deployment):
+                what = f"deployed '{deployment.name}' to the pool '{pool}' ({kind}) on {when}"
+                say(f"{what}; Prefect UI: {server.ui_url}")
+    named = {"PREFECT_API_URL": server.api_url, "PYTHONPATH": str(PROJECT)}
+    where = f"on this machine, which has the store in {store.folder}"
+    if store.artifacts is None:
+        where, named["MLFLOW_TRACKING_URI"] = "on each machine that is to run them", store.uri
+    words = " ".join(f"{name}={shlex.quote(mask(value))}" for name, value in named.items())
+    say(f"{where}, with this project and its requirements.txt, start:")
+    say(f"  {words} prefect worker start --pool {pool}")
+    known = (*masking.KNOWN, UI_VARIABLE, MLFLOW_UI_VARIABLE)
+    if more := [name for name in known if os.environ.get(name) and name not in named]:
+        say(f"  and in its environment, as here: {', '.join(more)}")
+    return 0
+
+
+def _pool_of(client: SyncPrefectClient, name: str) -> WorkPool:
+    """Return the work pool, which is made if it is missing. Raises `ServiceError`."""
+    from prefect.workers.process import ProcessWorker  # its import takes long
+
+    try:
+        pool = client.read_work_pool(name)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        new = WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
+        with suppress(ObjectAlreadyExists):  # made by another just now
+            client.create_work_pool(new)
+        pool = client.read_work_pool(name)
+    if pool.is_push_pool or pool.is_managed_pool:
+        raise ServiceError(
+            f"--pool {name}: of type {pool.type}, which has no workers; name one of type process, "
+            "or one that is not there yet"
+        )
+    return pool
+
+
+def _find(client: SyncPrefectClient, full_name: str) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(full_name)
+    except ObjectNotFound:
+        return None
+
+
+def _is_served(deployment: DeploymentResponse) -> bool:
+    """Return whether a service asks for the runs of a deployment; it pauses it as it ends."""
+    ready = deployment.status == DeploymentStatus.READY and not deployment.paused
+    return ready and deployment.work_pool_name is None
+
+
+def _refuse_a_pools(deployment: DeploymentResponse) -> None:
+    """Raise `ServiceError` if the runs of a deployment are those of a pool's workers."""
+    if deployment.work_pool_name is not None:
+        raise ServiceError(
+            f"'{deployment.name}' is run by the workers of the pool '{deployment.work_pool_name}': "
+            "start a run in Prefect's UI, or delete the deployment there first"
+        )
+
+
+def _crons(deployment: RunnerDeployment) -> Iterator[str]:
+    """Yield the schedules in words; none of a paused deployment, which is run by hand only."""
+    for one in () if deployment.paused else deployment.schedules or ():
+        assert isinstance(one.schedule, CronSchedule)
+        yield f"cron {one.schedule.cron} ({one.schedule.timezone})"
+
+
 class _Runner(Runner):
     """Prefect's runner, but stopping it lets runs in progress end."""
 
@@ -244,9 +373,12 @@ class _RunnerThread(threading.Thread):
         super().__init__(daemon=True)
         self.runner = _Runner(pause_on_shutdown=False)
         with refusals():
+            there = {one.name: _find(client, one.full_name) for one in deployments}
+            for found in filter(None, there.values()):
+                _refuse_a_pools(found)
             for deployment in deployments:
                 _close_left_over(client, {"tags": {"all_": deployment.tags}})
-                missed = _tidy_up(client, deployment)
+                missed = _tidy_up(client, there[deployment.name])
                 number = self.runner.add_deployment(deployment)
                 assert isinstance(number, UUID)  # a coroutine only in asynchronous code
                 if missed and not deployment.paused:
@@ -283,7 +415,7 @@ def refusals() -> Iterator[None]:
     """Raise what the Prefect server refuses within the block as a `ServiceError`."""
     try:
         yield
-    except HTTPError as error:
+    except (HTTPError, DeploymentApplyError) as error:
         said = str(error).partition("\n")[0]
         raise ServiceError(f"the Prefect server refuses: {line(said)}") from None
 
@@ -306,16 +438,15 @@ def _close_left_over(client: SyncPrefectClient, whose: Mapping[str, object]) -> 
         client.set_task_run_state(step.id, killed, force=True)
 
 
-def _tidy_up(client: SyncPrefectClient, deployment: RunnerDeployment) -> bool:
+def _tidy_up(client: SyncPrefectClient, deployment: DeploymentResponse | None) -> bool:
     """Close what an earlier service left behind, and return whether runs came due since.
 
     A dead run would hold the one place for ever, and hours of downtime would be caught up with:
     so the runs that came due are cancelled, and the caller makes one in their stead.
     """
-    try:
-        number = client.read_deployment_by_name(f"{deployment.flow_name}/{deployment.name}").id
-    except ObjectNotFound:
+    if deployment is None:
         return False
+    number = deployment.id
     # also those of a service of another store, or on another machine: this one takes its place
     _close_left_over(client, {"deployment_id": {"any_": [number]}})
     missed = 0

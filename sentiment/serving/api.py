@@ -23,6 +23,7 @@ from sentiment.errors import TrackingError
 from sentiment.metrics import HOLDOUT_SCORES, short
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import render_ab
+from sentiment.serving.complaints import render_complaints
 from sentiment.serving.description import operations
 from sentiment.serving.metrics import CONTENT_TYPE
 from sentiment.serving.schemas import Json, RequestChecks, RequestError
@@ -38,6 +39,10 @@ DRIFT_OF_OTHER = Markup(
     "and says nothing about version {now}; run <code>python -m sentiment drift</code>.</p>"
 )
 NO_EXPERIMENT = "a server started with --ab challenger=0.2 or --shadow challenger"
+NO_TEXTS = (
+    "answers of the version in production to the API, with their texts; for a file: python -m "
+    "sentiment complaints --data FILE"
+)
 BODY_PROBLEMS = (400, 403, 408, 413, 415)
 PROBLEMS = {
     400: "The request is not as it should be",
@@ -115,7 +120,7 @@ class DescribedBlueprint(Blueprint):
         return register
 
 
-def create_api(service: Service, checks: RequestChecks) -> Blueprint:
+def create_api(service: Service, checks: RequestChecks) -> Blueprint:  # noqa: PLR0915
     """Return the blueprint with all JSON routes and `/metrics`."""
     config, limits = service.config, checks.limits
     api = DescribedBlueprint(config.token)
@@ -185,6 +190,11 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:
         answers_now = None if arms is None else arms.champion.version
         return _last_check(service, answers_now, as_page=prefers_html(request))
 
+    @api.add("/complaints", problems=(404, 503), media=PAGE_OR_JSON, guarded=True)
+    def complaints() -> Response:
+        """Say what the newest negative reviews complain about; a page with examples in browsers."""
+        return _complaints(service)
+
     @api.add("/metrics", media=("text/plain",), guarded=True)
     def metrics() -> Response:
         """Return the metrics of all worker processes in Prometheus' text format."""
@@ -224,6 +234,17 @@ def keep_feedback(
         request_id=given.request_id, position=given.position, label=CLASS_NAMES[label]
     )
     return kept, 202 if outcome == "later" else 200
+
+
+def _complaints(service: Service) -> Response:
+    """Return what the newest answers of the version in production complain about."""
+    arms = service.arms()
+    found = service.complaints.read(arms.champion.version)
+    if not found.reviews:
+        raise RequestError(404, "no review is in the log", "/complaints", NO_TEXTS)
+    if not prefers_html(request):
+        return as_json(found.as_dict())
+    return Response(render_complaints(found), mimetype="text/html")
 
 
 def _last_check(service: Service, answers_now: str | None, *, as_page: bool) -> Response:

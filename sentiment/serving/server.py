@@ -360,9 +360,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Waitress' own, which refuses all that is no HTTP."""
 
     error: Any = None
-    path = (
-        ""  # waitress names it when the client has left, before there is one if the head is wrong
-    )
+    path = ""  # waitress names it if the client has left, before there is one if the head is wrong
     followed = False  # by another request before it was answered
 
     def received(self, data: bytes) -> int:

@@ -24,6 +24,7 @@ from sentiment.model.predictor import LoadedVersion, Prediction, one_line
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
 from sentiment.predictions.writer import Feedback, FeedbackWriter, LogWriter, Outcome
 from sentiment.serving.ab_results import Comparisons
+from sentiment.serving.complaints import LoggedComplaints
 from sentiment.serving.config import ServingConfig
 from sentiment.serving.metrics import ServingMetrics
 from sentiment.serving.versions import NOT_LOADED, Arms, VersionWatcher
@@ -79,6 +80,7 @@ class Service:
             experiment=config.experiment,
         )
         self.comparisons = Comparisons(log, config)
+        self.complaints = LoggedComplaints(log)
         self._key, self._count = secrets.token_bytes(32), itertools.count()  # for request ids
         self._closing = threading.Event()
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)

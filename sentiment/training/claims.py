@@ -16,6 +16,8 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cache
 from secrets import token_hex
 
 import optuna
@@ -27,6 +29,28 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 POLL = 0.2  # seconds between two looks at what the other workers have done
 ID, TASK = "id", "task"
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A task that a worker took, as another process of it can ask about it."""
+
+    url: str  # of the storage
+    id: int
+
+    def held(self) -> bool:
+        """Read from the storage whether the task is still this worker's: it was not taken for dead.
+
+        A ticket that is not RUNNING any more was given up in its name, and never comes back.
+        """
+        return _reading(self.url).get_trial(self.id).state == TrialState.RUNNING
+
+
+@cache
+def _reading(url: str) -> RDBStorage:
+    # its tables are there; Optuna fills in what stands in braces
+    url = url.replace("{", "{{").replace("}", "}}")
+    return RDBStorage(url, skip_compatibility_check=True, skip_table_creation=True)
 
 
 class Claims:
@@ -110,6 +134,14 @@ class Claims:
             if self.take(task):
                 return True
             time.sleep(POLL)
+
+    def ticket(self, task: str) -> Ticket:
+        """Return the ticket of the task that this worker took and has not ended."""
+        return Ticket(self.storage.url, self._held[task])
+
+    def holds(self, task: str) -> bool:
+        """Read from the storage whether the task that this worker took is still its own."""
+        return self.storage.get_trial(self._held[task]).state == TrialState.RUNNING
 
     def finish(self, task: str) -> None:
         """Say that the held task is done."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from sentiment.data.reviews import SplitMethod
     from sentiment.model.algorithms import SearchSpace
-    from sentiment.training.claims import Claims
+    from sentiment.training.claims import Claims, Ticket
 
 PASS, KIND, TRIAL = TAG + "pass", TAG + "kind", TAG + "trial"
 SETTINGS = TAG + "settings"  # a tag, since only tags are written in one step with the run
@@ -112,6 +112,14 @@ class ExperimentPass:
         """Tell whether this process is to do what is done once; waits until another has done it."""
         return self.claims is None or self.claims.wait(task)
 
+    def holds(self, task: str) -> bool:
+        """Tell whether what this process took is still its own, and not taken for a dead one's."""
+        return self.claims is None or self.claims.holds(task)
+
+    def ticket(self, task: str) -> Ticket | None:
+        """Return the ticket of what this process took; None where nobody else can have it."""
+        return None if self.claims is None else self.claims.ticket(task)
+
     def finish(self, task: str, _: object = None) -> None:
         """Say that what this process was to do is done; the worker may call it with a result."""
         if self.claims is not None:
@@ -172,8 +180,6 @@ def join_pass(store: Store, claims: Claims, asked: Mapping[str, object]) -> Expe
     if mine:  # a worker died before it could say so
         log_values(store, joined.run_id, params=asdict(settings))
         joined.finish(BEGIN)
-    if run.info.status == KILLED:  # all its workers were stopped
-        reopen(store, run.info.run_id)
     return joined
 
 

@@ -41,7 +41,7 @@ from sentiment.tracking.store import (
     git_commit,
     log_values,
 )
-from sentiment.training.claims import POLL
+from sentiment.training.claims import POLL, Ticket
 from sentiment.training.figures import Drawing, draw
 from sentiment.training.folds import FoldMatrices
 from sentiment.training.passes import (
@@ -190,7 +190,8 @@ def _search(
     model = None
     if not finished:
         study = run_study(context, algorithm, parent)
-        fitted = _log_best(context, algorithm, parent, study)
+        fitted, folds = _refit(context, algorithm, study)
+        _log_best(context, parent, study, fitted, folds)
         model = fitted, drawings(fitted, context.data, study)
     job = this_pass.settings, parent, model, register
     context.worker.begin(finish_model, *job, then=then)
@@ -252,17 +253,34 @@ def _do_task(context: PassContext, algorithm: str, parent: str, study: PassStudy
                 tags = {**this_pass.tags(TRIAL_KIND), TRIAL: str(number)}
                 begun = find_runs(context.store, algorithm, tags)
                 run_id = begun[0].info.run_id if begun else None
-            then = partial(this_pass.finish, task)
-            _run_trial(context, algorithm, parent, study, number, run_id, then)
+            _run_trial(context, algorithm, parent, study, number, run_id)
             return task
     if due or not claims.take(task := f"{algorithm}/model"):
         return None
     finished = _scored(context, algorithm, parent, study)
-    fitted = _log_best(context, algorithm, parent, finished)
+    fitted, folds = _refit(context, algorithm, finished)
+    if not this_pass.holds(task):
+        this_pass.finish(task)  # which says so in the log
+        return task
+    _log_best(context, parent, finished, fitted, folds)
     model = fitted, drawings(fitted, context.data, finished)
-    job = this_pass.settings, parent, model, True
-    context.worker.begin(finish_model, *job, then=partial(this_pass.finish, task))
+    job = while_held, this_pass.ticket(task), finish_model, this_pass.settings, parent, model, True
+    context.worker.begin(*job, then=partial(this_pass.finish, task))
     return task
+
+
+def while_held(
+    store: Store, ticket: Ticket | None, function: Callable[..., object], *arguments: object
+) -> bool:
+    """Call what writes a task, unless that was given to another worker; tell whether it was called.
+
+    The worker's process asks for itself, just before it writes: both processes may have been
+    suspended for so long that they were taken for dead.
+    """
+    held = ticket is None or ticket.held()
+    if held:
+        function(store, *arguments)
+    return held
 
 
 def _begin_parents(context: PassContext) -> dict[str, str]:
@@ -340,19 +358,26 @@ def _run_trial(
     study: PassStudy,
     number: int,
     run_id: str | None,
-    then: Callable[[object], object] = lambda _: None,
 ) -> None:
-    """Score a trial; the worker writes its run by and by, then it is stored and `then` called."""
+    """Score a trial; the worker writes its run by and by, then it is stored, and the task done.
+
+    Nothing of it is written where this worker was taken for dead: another one does it.
+    """
+    this_pass, task = context.this_pass, f"{algorithm}/{number}"
     trial, folds = _score_trial(context, algorithm, *study.ask(number))
+    if not this_pass.holds(task):
+        this_pass.finish(task)  # which says so in the log
+        return
     study.end(number, trial)
 
-    def written(result: object) -> None:
-        study.store(trial)
-        then(result)
+    def written(held: bool) -> None:
+        if held:
+            study.store(trial)
+        this_pass.finish(task)
 
-    this_pass = context.this_pass
     logged = this_pass.settings, this_pass.tags(TRIAL_KIND), algorithm, parent, trial, folds, run_id
-    context.worker.begin(log_trial, *logged, then=written)
+    ticket = this_pass.ticket(task)
+    context.worker.begin(while_held, ticket, log_trial, *logged, then=written)
 
 
 def _scored(context: PassContext, algorithm: str, parent: str, study: PassStudy) -> Study:
@@ -439,27 +464,32 @@ def log_trial(  # noqa: PLR0913, PLR0917  # all of it is sent to another process
     end_run(store, run_id, FAILED if trial.value is None else FINISHED)
 
 
-def _log_best(context: PassContext, algorithm: str, parent: str, study: Study) -> FittedModel:
-    """Refit the best trial, score it, and write scores and tables on the parent run."""
-    store, data, settings = context.store, context.data, context.this_pass.settings
-    best = study.best_trial
-    candidate = build_candidate(algorithm, best.params, settings.search_space)
+def _refit(context: PassContext, algorithm: str, study: Study) -> tuple[FittedModel, Floats]:
+    """Refit the best trial and score it; return it, and the scores of its folds."""
+    settings = context.this_pass.settings
+    candidate = build_candidate(algorithm, study.best_trial.params, settings.search_space)
     decision = DecisionRule(settings.recall_negative)
-    fitted = fit_and_evaluate(algorithm, candidate, data, context.folds, decision)
+    fitted = fit_and_evaluate(algorithm, candidate, context.data, context.folds, decision)
+    return fitted, context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
+
+
+def _log_best(
+    context: PassContext, parent: str, study: Study, fitted: FittedModel, folds: Floats
+) -> None:
+    """Write scores and tables of the refitted best trial on the parent run."""
+    store, data = context.store, context.data
     _log_history(store, parent, study)
-    scores = context.folds.score(candidate.vectorizer, candidate.model, candidate.cleaner)
     log_values(
         store,
         parent,
         metrics={
             "fit_time": sum(_seconds(trial) for trial in study.trials),
-            **_fold_metrics(scores),
+            **_fold_metrics(folds),
         },
-        tags={TAG + "best_trial": str(best.number)},
+        tags={TAG + "best_trial": str(study.best_trial.number)},
     )
     log_scores(store, parent, fitted, data)
     log_tables(store, parent, fitted, data)
-    return fitted
 
 
 def _log_history(store: Store, parent: str, study: Study) -> None:

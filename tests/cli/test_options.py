@@ -226,6 +226,22 @@ def test_wrong_options_say_what_was_expected(
     assert said in refused(parse, arguments, capsys)
 
 
+def test_deploy_and_its_pool_go_together(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments in (["deploy"], ["--pool", "reviews"], ["--once", "--pool", "reviews"]):
+        assert "go together" in refused(parse_flow, arguments, capsys)
+    assert "--once" in refused(parse_flow, ["deploy", "--pool", "reviews", "--once"], capsys)
+    assert "not a name" in refused(parse_flow, ["deploy", "--pool", "a/b"], capsys)
+    assert "invalid choice" in refused(parse_flow, ["serve"], capsys)
+    # a variable is for those whom it concerns
+    monkeypatch.setenv("SENTIMENT_POOL", "reviews")
+    monkeypatch.setenv("SENTIMENT_ONCE", "true")
+    served, deployed = parse_flow([]), parse_flow(["deploy"])
+    assert served.pool is None and served.once
+    assert deployed.pool == "reviews" and not deployed.once
+
+
 @pytest.mark.parametrize(("program", "parse", "words"), PARSERS, ids=NAMES)
 def test_the_project_is_the_option_or_else_the_environment(
     program: str,

@@ -14,11 +14,12 @@ import pytest
 from support import LEDGER
 from support.drift_reviews import kettles, made_up
 
+from sentiment.data.reviews import month_number
 from sentiment.drift.latest import KIND
 from sentiment.drift.window import FileWindow
 from sentiment.errors import ReviewDataError, WindowError
 from sentiment.flows import replay as drift_replay
-from sentiment.flows.replay import Replay, log_replay, month_number, read_months, replay
+from sentiment.flows.replay import Replay, log_replay, read_months, replay
 from sentiment.metrics import Ints
 from sentiment.tracking.store import Store, find_runs, open_store
 

@@ -480,6 +480,22 @@ def test_no_body_is_the_servers_fault_and_all_refusals_have_one_form(
         is_error(response, response.status_code)
 
 
+def test_complaints_are_of_what_was_answered(start: Start) -> None:
+    client = start(token=TOKEN)
+    as_owner = {"Authorization": f"Bearer {TOKEN}"}
+    is_error(client.get("/complaints"), 401)
+    is_error(client.get("/complaints", headers=as_owner), 404)
+    bad = [UNKNOWN_TEXT, *(f"{BAD_TEXT} <i>{at}" for at in range(20))]
+    client.post("/predict", json={"texts": [*bad, *[f"{GOOD_TEXT} {at}" for at in range(40)]]})
+    wait_until(lambda: client.get("/complaints", headers=as_owner).status_code == 200)
+    found = client.get("/complaints", headers=as_owner).get_json()
+    assert (found["reviews"], found["negative"]) == (61, 20)
+    assert found["themes"][0]["reviews"] == 20 and bad[1] not in json.dumps(found)
+    page = client.get("/complaints", headers={**as_owner, "Accept": "text/html"})
+    Checker(page.text)
+    assert "&lt;i&gt;" in page.text and "Review sentiment" in page.text
+
+
 def test_the_last_drift_check_says_whose_and_how_old_it_is(
     store: Store, tmp_path: Path, start: Start
 ) -> None:

@@ -99,7 +99,7 @@ def test_the_empty_page_has_a_form_and_no_answer(client: FlaskClient) -> None:
     page = page_of(client.get("/"))
     assert 'name="text"' in page and 'name="file"' in page and "verdict" not in page
     assert 'value="one" checked' in page
-    assert re.findall(r'<a href="/(\w+)">', page) == ["ab", "drift", "model", "api"]
+    assert re.findall(r'<a href="/(\w+)">', page) == ["ab", "drift", "complaints", "model", "api"]
 
 
 @pytest.mark.parametrize("label", MIXED)

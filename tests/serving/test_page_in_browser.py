@@ -234,7 +234,7 @@ def test_the_keyboard_is_enough(open_page: Open) -> None:
     page = open_page()
     focused = "document.activeElement.id || document.activeElement.textContent.trim()"
     seen = []
-    for _ in range(8):
+    for _ in range(9):
         page.keyboard.press("Tab")
         ring = page.evaluate(
             "(e => getComputedStyle(e.matches('[type=radio]') ? e.nextElementSibling : e)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import image_test
 import pytest
 
@@ -25,3 +27,26 @@ def test_a_fault_is_a_failure_with_the_commands_output(
     assert "exit code 3" in said and "what it was" in said
     with pytest.raises(image_test.FailedError, match="version: '2', expected '1'"):
         image_test.check("version", "2", "1")
+
+
+@pytest.mark.parametrize(
+    ("broken", "raised"),
+    [
+        ("run", image_test.SkippedError),  # no container runs here
+        ("network", image_test.SkippedError),
+        ("build run", image_test.SkippedError),  # nor does pip reach an index
+        ("build", image_test.FailedError),  # pip does: so it is our Dockerfile
+    ],
+)
+def test_what_the_machine_cannot_do_is_told_from_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, raised: type[Exception]
+) -> None:
+    podman = tmp_path / "podman"
+    podman.write_text(f'#!/bin/sh\ncase " {broken} " in *" $1 "*) echo broken; exit 125;; esac\n')
+    podman.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(raised, match="broken"):
+        if "build" in broken:
+            image_test.make_project("base", "unknown")
+        else:
+            image_test.can_run("base")

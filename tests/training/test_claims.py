@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import write_reviews
+from optuna.trial import TrialState
 from support import LEDGER
 from support.prediction_logs import KINDS, POSTGRES_URL, database_url
 
@@ -26,6 +27,7 @@ from sentiment.tracking.store import Store, find_runs, open_store
 from sentiment.training import studies
 from sentiment.training.claims import Claims, open_claims
 from sentiment.training.studies import open_storage
+from sentiment.training.worker import Worker
 
 FORK = multiprocessing.get_context("fork")
 MODELS, TRIALS, BATCH = ("NaiveBayes", "LogisticRegression"), 5, 3
@@ -106,6 +108,8 @@ def test_a_worker_that_was_taken_for_dead_and_wakes_up_changes_nothing(
     sleeper.look()
     assert not sleeper.take("a"), "it is at it"
     assert third.wait("a")
+    assert not sleeper.holds("a") and not sleeper.ticket("a").held()
+    assert third.holds("a") and third.ticket("a").held()
     sleeper.finish("a")  # is told so in the log
     third.look()
     assert not third.done("a")
@@ -259,6 +263,57 @@ def test_workers_killed_on_the_way_are_replaced_and_strangers_are_refused(
     # late ones look at the result
     assert script.main([*place, *shared]) == 0 and "FINAL SUMMARY" in capsys.readouterr().out
     assert outcome(open_store(store_folder)) == alone
+
+
+def written(store: Store) -> dict[str, Any]:
+    """When each run of a trial or a model ended, and when its metrics were written."""
+    runs = find_runs(store, MODELS[0], {})
+    assert Counter(run.data.tags.get("flipkart.trial") for run in runs) == {"0": 1, None: 1}
+    return {
+        run.info.run_id: (run.info.end_time, {it.key: it.timestamp for it in run.data._metric_objs})
+        for run in runs
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asleep",
+    [
+        "sentiment.training.studies.PassStudy.end",  # what comes next is given to the process
+        "sentiment.training.search._refit",
+        "sentiment.training.search.drawings",
+    ],
+)
+def test_a_worker_that_wakes_up_when_another_has_done_its_task_writes_nothing(
+    asleep: str, store_folder: Path, small_reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = arguments(small_reviews, store_folder, "--join", "night")
+    options += ["--trials", "1", "--models", MODELS[0]]
+    store, worker = open_store(store_folder), Worker()
+    opened: list[Claims] = []
+    found: list[dict[str, Any]] = []
+    path, _, name = asleep.rpartition(".")
+    owner: Any = resolve_name(path)
+    original, begin = getattr(owner, name), Claims.__init__
+
+    def begun(self: Claims, *positional: Any) -> None:
+        begin(self, *positional)
+        opened.append(self)
+
+    def sleepy(*positional: Any) -> Any:
+        result = original(*positional)
+        if len(opened) == 1:
+            worker.finish()
+            (ticket,) = opened[0]._held.values()
+            opened[0].storage.set_trial_state_values(ticket, TrialState.FAIL)  # as after a silence
+            assert script.main(options) == 0
+            found.append(written(store))
+        return result
+
+    monkeypatch.setattr(Claims, "__init__", begun)
+    monkeypatch.setattr(owner, name, sleepy)
+    assert script.main(options, worker) == 0
+    assert found == [written(store)]
 
 
 @pytest.mark.slow
