@@ -8,6 +8,7 @@ rows with replacement, some hundred times cheaper.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -26,6 +27,14 @@ Metric = Callable[[Floats], Floats]
 RESAMPLES = 2_000  # leaves a Monte Carlo error of about .0005 on the ends of a .82 ± .02 interval
 BRIER_RESAMPLES = 1_000  # of the rows themselves, which takes longer
 CONFIDENCE = 0.95
+HOLDOUT_SCORES = {  # as people read them → as runs have them
+    "macro-F1": "test_f1",
+    "macro-F1, texts not in training": "test_f1_unseen",
+    "accuracy": "test_accuracy",
+    "recall of negative": "test_recall_negative",
+    "recall of negative, out of fold": "cv_recall_negative",
+    "Brier score of the probabilities": "test_brier",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,12 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def short(score: float, digits: int = 3, *, sign: bool = False) -> str:
+    """Return a score as pages show it, `.831` or `−.042`; a difference has a `sign`."""
+    text = f"{round(score, digits) + 0.0:{'+' if sign else ''}.{digits}f}"
+    return re.sub(r"^(\D?)0", r"\1", text).replace("-", "−")
 
 
 def confusion(y_true: Labels, y_pred: Labels, classes: int = 2) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
@@ -194,3 +196,20 @@ def test_nothing_held_out_leaves_the_interval_of_a_plain_t_test() -> None:
     plain = ttest_1samp(values, 0).confidence_interval(0.95)
     found = evaluation.corrected_interval(values, 0.0)
     assert [found.low, found.high] == pytest.approx([plain.low, plain.high], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("score", "options", "said"),
+    [
+        (0.8312, {}, ".831"),
+        (1.0, {}, "1.000"),
+        (0.0, {}, ".000"),
+        (-0.0421, {}, "−.042"),
+        (-0.0001, {"sign": True}, "+.000"),
+        (0.025, {"sign": True}, "+.025"),
+        (-1.0, {"sign": True}, "−1.000"),
+        (0.83, {"digits": 1}, ".8"),
+    ],
+)
+def test_scores_are_shown_without_the_zero(score: float, options: Any, said: str) -> None:
+    assert evaluation.short(score, **options) == said

@@ -54,7 +54,7 @@ def by_scoring(file: Path) -> Read:
 def by_page(file: Path) -> Read:
     checks: Any = SimpleNamespace(limits=SimpleNamespace(max_body=2**20))
     uploaded = FileStorage(io.BytesIO(file.read_bytes()), file.name)
-    return [None if problem else text for text, problem in _rows_of_file(uploaded, "", checks)]
+    return [None if problem else text for text, problem in _rows_of_file(uploaded, "", checks, [])]
 
 
 def by_training(file: Path) -> Counter[tuple[str, int]]:

@@ -48,8 +48,8 @@ PATIENCE = 25.0  # seconds for an answer; the server's own deadline is earlier
 AT_ONCE = 50  # generated requests that are under way together
 CROWD = 1_300  # connections, where a worker has 1,000
 RAMP = 2.0  # seconds in which the clients of an attack arrive
-HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-FORM = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: "
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+FORM = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
 URLENCODED = FORM + b"application/x-www-form-urlencoded\r\n"
 MULTIPART = FORM + b"multipart/form-data; boundary=b\r\n"
 # The answer is more than the buffers between server and client hold, if those are small
@@ -151,7 +151,7 @@ async def silent(client: Client) -> None:
 async def idle(client: Client) -> None:
     """One good request, and nothing after it."""
     await client.connect()
-    await client.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    await client.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     while True:
         await client.receive()
 
@@ -307,7 +307,7 @@ def odd_headers(rng: random.Random) -> bytes:
     )
     method = rng.choice([b"GET", b"HEAD", b"OPTIONS", b"POST", b"TRACE", b"PUT", b"get", b"G\x00T"])
     version = rng.choice([b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0", b" HTTP/9.9"])
-    return method + b" " + target + version + b"\r\nHost: x\r\n" + header + b"\r\n\r\n"
+    return method + b" " + target + version + b"\r\nHost: localhost\r\n" + header + b"\r\n\r\n"
 
 
 def odd_json(rng: random.Random) -> bytes:
@@ -333,7 +333,7 @@ def odd_json(rng: random.Random) -> bytes:
     )
     path = rng.choice([b"/predict", b"/feedback"])
     kind = rng.choice([b"application/json", b"text/plain", b"application/json; charset=x", b"\xff"])
-    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Type: " + kind + b"\r\n"
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + kind + b"\r\n"
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
@@ -370,7 +370,11 @@ def odd_form(rng: random.Random) -> bytes:
 def too_large(rng: random.Random) -> bytes:
     """A head or a body beyond every limit, sent to its end."""
     if rng.random() < 0.5:
-        return b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * rng.choice([3_000, 9_000]) + b"\r\n"
+        return (
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+            + b"a:\r\n" * rng.choice([3_000, 9_000])
+            + b"\r\n"
+        )
     size = rng.choice([1_100_000, 3_000_000])
     head = rng.choice([HEAD, URLENCODED, MULTIPART])
     expect = rng.choice([b"", b"Expect: 100-continue\r\n"])
@@ -384,7 +388,7 @@ def mutated(rng: random.Random) -> bytes:
         [
             HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body,
             HEAD + b"Transfer-Encoding: chunked\r\n\r\n10\r\n" + body + b"\r\n0\r\n\r\n",
-            b"GET /model HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n",
+            b"GET /model HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n",
             URLENCODED + b"Content-Length: 9\r\n\r\ntext=good",
         ]
     )

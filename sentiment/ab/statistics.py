@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sentiment.data.labels import CLASS_NAMES
-from sentiment.metrics import Bools, Floats, Interval
+from sentiment.metrics import Bools, Floats, Interval, short
 from sentiment.registry.gate import MAX_RECALL_FALL
 
 ALPHA = 0.05  # chance that the verdict ever names a difference that is not there
@@ -236,33 +236,28 @@ def _guardrail(class_name: str, correct: Floats, counted: Floats) -> Guardrail:
 
 def _fall(rail: Guardrail) -> str:
     assert rail.difference is not None
-    fall = f"recall of {rail.class_name} falls by {-rail.difference.value:.3f}"
+    fall = f"recall of {rail.class_name} falls by {short(-rail.difference.value)}"
     return f"{fall}, {_interval(rail.difference)}"
 
 
 def _interval(of: Interval) -> str:
-    return f"always-valid {LEVEL} interval {_signed(of.low)}…{_signed(of.high)}"
+    return f"always-valid {LEVEL} interval {short(of.low, sign=True)}…{short(of.high, sign=True)}"
 
 
 def _outlook(counted: Floats, needed: tuple[int, int]) -> str:
     likely = f"{POWER:.0%} probability"
     more = [max(0, all_in_all - int(now)) for all_in_all, now in zip(needed, counted, strict=True)]
     if not any(more):
-        return f"a difference of {EFFECT:g} would have been detected by now with {likely}"
+        return f"a difference of {short(EFFECT, 2)} would have been detected by now with {likely}"
     champion, challenger = (f"{float(f'{number:.2g}'):,.0f}" for number in more)  # two digits
     return (
         f"about {champion} more labelled users with the champion and {challenger} with the "
-        f"challenger would detect a difference of {EFFECT:g} with {likely}"
+        f"challenger would detect a difference of {short(EFFECT, 2)} with {likely}"
     )
 
 
 def _with_interval(of: Interval) -> str:
-    return f"{_signed(of.value)}, {_interval(of)}"
-
-
-def _signed(number: float) -> str:
-    """Format as `+0.031` or `−0.004`."""
-    return f"{round(number, 3) + 0.0:+.3f}".replace("-", "−")
+    return f"{short(of.value, sign=True)}, {_interval(of)}"
 
 
 def _half_width(variance: Floats, alpha: float, effect: float) -> Floats:

@@ -24,7 +24,7 @@ from sentiment.drift.runs import run_check
 from sentiment.drift.signals import SIGNALS
 from sentiment.drift.window import FileWindow, LogWindow
 from sentiment.errors import EXIT_DRIFTED, WindowError
-from sentiment.metrics import Interval
+from sentiment.metrics import Interval, short
 from sentiment.predictions.log import COUNTED_SOURCES, SOURCES
 from sentiment.registry.lifecycle import rule_in_production
 from sentiment.tracking.store import open_existing_store, open_store, run_url, store_errors
@@ -147,12 +147,16 @@ def show_replay(done: Replay, terminal: Terminal) -> None:
         ]
         for name, title in (("true", "true macro-F1"), ("estimated", "estimated"))
     }
+    beyond = [
+        ", ".join(SIGNALS[name].title for name in str(each).split())
+        for each in done.table["beyond"]
+    ]
     names = {"measured": "by true labels", "beyond": "beyond their limits"}
     table = pd.concat(
         [
             done.table[["window", "reviews", "verdict"]],
             pd.DataFrame(scores),
-            done.table[[*names]].rename(columns=names),
+            done.table[[*names]].assign(beyond=beyond).rename(columns=names),
         ],
         axis=1,
     )
@@ -163,4 +167,4 @@ def show_replay(done: Replay, terminal: Terminal) -> None:
 def _interval(interval: Interval) -> str:
     if np.isnan(interval.value):
         return ""
-    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
+    return f"{short(interval.value)} ({short(interval.low)}–{short(interval.high)})"

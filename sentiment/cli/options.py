@@ -575,7 +575,7 @@ def _drift_options(parser: Parser) -> None:
     parser.log_url()
     value("--since", "TIME", "a date and time, or a span such as 7d or 12h", since)
     value("--window", "N", f"newest reviews ({NEWEST}; with --since: all)", count)
-    about = "answers of the API, of the page, or all (default: api)"
+    about = "answers of the API, of the page, or all (default: api, and what has a label)"
     value("--source", None, about, choices=("api", "page", "all"))
     parser.min_reviews()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")

@@ -68,8 +68,19 @@ def serving_config(options: Namespace) -> ServingConfig:
         retention_days=options.retention,
         allow_origins=options.allow_origin,
         trust_proxies=options.trust_proxy,
+        hosts=_own_names(options),
         limits=Limits(options.max_body, options.max_texts, options.max_characters),
     )
+
+
+def _own_names(options: Namespace) -> tuple[str, ...] | None:
+    """Return by which names this server is asked; None for any.
+
+    One on loopback has few names, unless a proxy passes on its own.
+    """
+    if options.host not in LOOPBACK or options.trust_proxy:
+        return None
+    return (*LOOPBACK, options.host)
 
 
 def _serving(app: Flask) -> str:

@@ -52,6 +52,7 @@ from sentiment.drift.signals import (
     term_chi_square,
 )
 from sentiment.metrics import Interval, Ints, confusion
+from text_cleaning import readable
 
 LISTED = 10  # words of each kind in a report
 MIN_NAMED = 5  # reviews that must have an unknown word before a report names it
@@ -226,7 +227,9 @@ def _moved_terms(terms: tuple[str, ...], before: Tally, now: Tally) -> tuple[Mov
     names = (*terms, OTHER_WORD, UNKNOWN_WORD)
     order = np.argsort(-chi_square[tested], kind="stable")[:LISTED]
     return tuple(
-        MovedTerm(names[term], float(share_before[term]), float(share_now[term]), float(p_value))
+        MovedTerm(
+            readable(names[term]), float(share_before[term]), float(share_now[term]), float(p_value)
+        )
         for term, p_value in zip(tested[order], corrected[order], strict=True)
         if p_value <= FALSE_DISCOVERIES
     )
@@ -236,5 +239,7 @@ def _new_words(window: WindowFeatures) -> tuple[NewWord, ...]:
     """Return the commonest words that the model does not know; rare ones are not named."""
     common = window.text.new_words.most_common(LISTED) if window.text else []
     return tuple(
-        NewWord(word, reviews / len(window)) for word, reviews in common if reviews >= MIN_NAMED
+        NewWord(readable(word), reviews / len(window))
+        for word, reviews in common
+        if reviews >= MIN_NAMED
     )

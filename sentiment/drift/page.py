@@ -16,8 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sentiment.drift.performance import TITLES, Performance
-from sentiment.drift.report import Distribution, DriftCheck, Signal, time_in_words
-from sentiment.drift.signals import SIGNALS
+from sentiment.drift.report import Distribution, DriftCheck, Signal, as_past, time_in_words
+from sentiment.drift.signals import SIGNALS, relative
+from sentiment.metrics import short
 
 TEMPLATE, STYLE = "drift_report.html", "drift_report.css"  # beside this module
 HEADLINES = {
@@ -61,6 +62,7 @@ def render_page(check: DriftCheck) -> str:
         intervals=_intervals(report.performance),
         distributions=[_bars(distribution) for distribution in check.distributions],
         checked_at=time_in_words(check.checked_at),
+        trend=_trend(check),
     )
 
 
@@ -69,11 +71,28 @@ def place(signal: Signal, value: float) -> float:
 
     A value on the other side of the reference is drawn at 0.
     """
-    start = signal.reference or 0.0
-    whole, part = signal.limit - start, value - start
-    if whole == 0:
-        return 100.0 if part else 0.0
-    return round(100 * max(0.0, min(part / whole, FARTHEST)) / FARTHEST, 2)
+    return _drawn(relative(value, signal.limit, signal.reference))
+
+
+def _drawn(distance: float) -> float:
+    return round(100 * max(0.0, min(distance, FARTHEST)) / FARTHEST, 2)
+
+
+def _trend(check: DriftCheck) -> list[dict[str, Any]]:
+    """Return the last checks and this one as the page draws them; none where it is the first."""
+    if not check.before or not check.report.signals:
+        return []
+    checks = [*check.before, as_past(check)]
+    return [
+        {
+            "check": each,
+            "x": round(100 * (at + 0.5) / len(checks), 2),
+            "y": 100 - _drawn(each.distance),
+            "when": time_in_words(each.at),
+            "estimated": "" if each.estimated is None else short(each.estimated),
+        }
+        for at, each in enumerate(checks)
+    ]
 
 
 def _intervals(performance: Performance) -> dict[str, Any] | None:
@@ -85,12 +104,14 @@ def _intervals(performance: Performance) -> dict[str, Any] | None:
     high = min(1.0, int(10 * max(interval.high for interval in scores.values()) + 1) / 10)
     steps = round(10 * (high - low))
     return {
-        "ticks": [(100 * at / steps, f"{low + at / 10:.1f}") for at in range(steps + 1)],
+        "ticks": [(100 * at / steps, short(low + at / 10, 1)) for at in range(steps + 1)],
         "rows": [
             {
                 "name": TITLES[name],
                 "kind": "before" if name == "reference_f1" else "now",
-                "words": f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})",
+                "words": "{} ({} to {})".format(
+                    *map(short, (interval.value, interval.low, interval.high))
+                ),
                 "places": [
                     round(100 * (value - low) / (high - low), 2)
                     for value in (interval.low, interval.value, interval.high)

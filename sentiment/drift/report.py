@@ -18,13 +18,14 @@ import numpy as np
 from sentiment.drift.features import SCORE_STEPS, WindowFeatures, counted_values
 from sentiment.drift.performance import Performance
 from sentiment.drift.reference import Reference
-from sentiment.drift.signals import MEASURED, SIGNALS, Group
-from sentiment.metrics import Ints
+from sentiment.drift.signals import MEASURED, SIGNALS, Group, mirrored, relative
+from sentiment.metrics import Ints, short
 
 State = Literal["steady", "watch", "drifted"]
 Verdict = Literal["steady", "watch", "drifted", "not enough yet"]
 STATES: tuple[State, ...] = ("steady", "watch", "drifted")
 GROUPS: tuple[Group, ...] = ("input", "score", "performance")
+LEAST_SHARE = 0.001  # that one decimal of a percentage tells from none
 NAMED = 5  # words named in a sentence
 ADVICE = {  # by verdict, and where it is `drifted` by what is known of the score
     "not enough yet": "wait for more reviews, or compare a longer window",
@@ -87,12 +88,37 @@ class Signal:
             f"({reference}{name} {self.format(limit)} for {self.reviews:,} reviews)"
         )
 
+    @property
+    def chance(self) -> str:
+        """Return the values that chance alone explains, as they follow "by chance"."""
+        kind, limit = SIGNALS[self.name], self.format(self.limit)
+        if kind.bad != "both" or self.reference is None:
+            return f"up to {limit}" if self.above else f"down to {limit}"
+        other = self.format(mirrored(self.limit, self.reference))
+        return f"{other} to {limit}" if self.above else f"{limit} to {other}"
+
     def format(self, value: float) -> str:
         """Return a value of this signal for people: shares in per cent, others in their units."""
         scale = SIGNALS[self.name].scale
-        if scale == "share":
-            return f"{value:.1%}"
-        return f"{value:.1f}" if scale == "chi2" else f"{value:.3f}"
+        if scale == "share":  # what is not 0 does not read as 0
+            return f"{value:.{1 if value >= LEAST_SHARE or value == 0 else 2}%}"
+        return f"{value:.1f}" if scale == "chi2" else short(value)
+
+
+@dataclass(frozen=True)
+class PastCheck:
+    """An earlier check of the same version and source.
+
+    `farthest` is the title of the signal that was the farthest from the reference, `distance` how
+    far it was: 1 is its limit.
+    """
+
+    at: datetime
+    verdict: str
+    reviews: int
+    farthest: str
+    distance: float
+    estimated: float | None  # macro-F1
 
 
 @dataclass(frozen=True)
@@ -211,6 +237,29 @@ class DriftReport:
         )
 
 
+def as_past(check: DriftCheck) -> PastCheck:
+    """Return what later checks show of this one, which has signals."""
+    report = check.report
+    values = {each.name: (each.value, each.limit, each.reference) for each in report.signals}
+    estimated = report.performance.estimated
+    verdict, score = report.verdict, None if estimated is None else estimated.value
+    return past_check(check.checked_at, verdict, report.reviews, values, score)
+
+
+def past_check(
+    at: datetime,
+    verdict: str,
+    reviews: int,
+    values: Mapping[str, tuple[float, float, float | None]],
+    estimated: float | None,
+) -> PastCheck:
+    """Return an earlier check; `values` are value, limit and reference of each signal."""
+    distances = {name: relative(*each) for name, each in values.items()}
+    farthest = max(distances, key=distances.__getitem__)
+    title = SIGNALS[farthest].title
+    return PastCheck(at, verdict, reviews, title, distances[farthest], estimated)
+
+
 def _worst(signals: Iterable[Signal]) -> State:
     return STATES[max((STATES.index(signal.state) for signal in signals), default=0)]
 
@@ -244,6 +293,7 @@ class DriftCheck:
     distributions: tuple[Distribution, ...]
     checked_at: datetime
     run_id: str = ""
+    before: tuple[PastCheck, ...] = ()  # the newest last; the page draws them, JSON leaves them out
 
     @property
     def period(self) -> str:

@@ -25,7 +25,8 @@ from sentiment.drift.features import WindowFeatures
 from sentiment.drift.latest import DRIFT, KIND, PAGE, REPORT, write_latest
 from sentiment.drift.page import render_page
 from sentiment.drift.reference import read_reference
-from sentiment.drift.report import STATES, DriftCheck, distributions
+from sentiment.drift.report import STATES, DriftCheck, PastCheck, distributions, past_check
+from sentiment.drift.signals import SIGNALS
 from sentiment.drift.window import FileWindow, LogWindow, Period, window_of_file, window_of_log
 from sentiment.errors import ServingError, UnknownVersionError
 from sentiment.model.predictor import load_version
@@ -53,6 +54,7 @@ VERDICT, VERSION, SOURCE = TAG + "verdict", TAG + "version", TAG + "source"
 PERIOD = TAG + "period"  # tag of a scheduled check on new answers: times of the first and the last
 # Writing a run takes a few seconds; after so many, its process must have been killed
 ABANDONED = 600.0
+SHOWN = 19  # earlier checks on the page
 MOST = 0.5  # of the different texts of a window
 
 
@@ -114,6 +116,7 @@ def run_check(
         distributions=distributions(reference, window.features),
         checked_at=datetime.now(UTC),
     )
+    check = replace(check, before=past_checks(store, check.version, check.source))
     if not store.writable:
         return check
     if keep(check):
@@ -169,8 +172,35 @@ def last_period(store: Store, version: str, source: str) -> Period | None:
     return None
 
 
-def _checks(store: Store, version: str, source: str, also: str = "") -> list[Run]:
-    """Return the two newest runs of checks of a version and source that had a verdict."""
+def past_checks(store: Store, version: str, source: str) -> tuple[PastCheck, ...]:
+    """Return the last `SHOWN` checks of a version and source that had a verdict, the newest last.
+
+    One look into the store: what is shown of them are metrics of their runs.
+    """
+    found = []
+    for run in reversed(_checks(store, version, source, newest=SHOWN)):
+        given = run.data.metrics
+        values = {
+            name: (
+                given[f"drift.{name}"],
+                given[f"drift.{name}_limit"],
+                given.get(f"drift.{name}_reference"),
+            )
+            for name in SIGNALS
+            if f"drift.{name}_limit" in given
+        }
+        if values:
+            at = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+            reviews = int(given.get("drift.reviews", 0))
+            estimated = given.get("drift.estimated_f1")
+            found.append(past_check(at, run.data.tags[VERDICT], reviews, values, estimated))
+    return tuple(found)
+
+
+def _checks(
+    store: Store, version: str, source: str, also: str = "", *, newest: int = 2
+) -> list[Run]:
+    """Return the newest runs of checks of a version and source that had a verdict."""
     tags = {KIND: DRIFT, VERSION: version, SOURCE: _source_tag(source)}
     conditions = [f'tags.`{key}` = "{value}"' for key, value in tags.items()]
     conditions += [f"tags.`{VERDICT}` != 'not enough yet'", f"attributes.status = '{FINISHED}'"]
@@ -178,7 +208,7 @@ def _checks(store: Store, version: str, source: str, also: str = "") -> list[Run
         [experiment_id(store, store.settings.ledger)],
         " and ".join([*conditions, also] if also else conditions),
         order_by=["attributes.start_time DESC"],
-        max_results=2,
+        max_results=newest,
     )
     return found
 

@@ -162,6 +162,23 @@ def limit_value(scale: Scale, limit: float, reference: float, size: float, *, ab
     return limit / {"ks": float(np.sqrt(size)), "psi": size, "chi2": 1.0}[scale]
 
 
+def mirrored(limit: float, reference: float) -> float:
+    """Return the limit on a share that is as far from the reference on its other side."""
+    before, there = (float(_angle(np.asarray(share))) for share in (reference, limit))
+    return float(np.sin(np.clip(2 * before - there, 0, np.pi) / 2) ** 2)
+
+
+def relative(value: float, limit: float, reference: float | None) -> float:
+    """Return how far a value is from the reference towards its limit, which is 1.
+
+    On the other side of the reference it is below 0.
+    """
+    start = reference or 0.0
+    if limit == start:
+        return float("inf") if value != start else 0.0
+    return (value - start) / (limit - start)
+
+
 def _angle(share: Floats) -> Floats:
     """Return 2 arcsin √share, whose variance does not depend on the share.
 

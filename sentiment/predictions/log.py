@@ -54,9 +54,11 @@ LARGEST = 2**31 - 1  # of PostgreSQL's integer
 ARMS = ("champion", "challenger")  # a shadow's answers are shown to nobody
 # Where a review came from; that a shadow answered it is told by the arm
 SOURCES = {"api": "to the API", "page": "to the page"}
-# What drift and A/B look at. A file that somebody uploads to the page says nothing of the reviews
-# that customers write: one upload of the training file filled the window of the drift check.
-COUNTED_SOURCES = ("api",)
+LABELLED = "labelled"  # from anywhere, and somebody has said what it really was
+# What drift looks at. A file that somebody uploads to the page says nothing of the reviews that
+# customers write: one upload of the training file filled the window of the drift check. A review
+# that somebody read and judged is another matter, wherever it was read.
+COUNTED_SOURCES = ("api", LABELLED)
 AB, SHADOW = "ab", "shadow"  # kinds of comparison
 # A server that is down for some hours is repaired and goes on with its A/B test. One that nobody
 # has missed for a day will not come back, and must not keep new versions out for ever.
@@ -200,6 +202,16 @@ sa.Index(  # several workers begin the same comparison, and only one row is made
 OF_ITS_REVIEW = (FEEDBACK.c.request_id == PREDICTIONS.c.request_id) & (
     FEEDBACK.c.position == PREDICTIONS.c.position
 )
+
+
+def _of(sources: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that an answer is of these sources."""
+    named = PREDICTIONS.c.source.in_([name for name in sources if name != LABELLED])
+    if LABELLED not in sources:
+        return named
+    given = FEEDBACK.alias()
+    its = (given.c[name] == PREDICTIONS.c[name] for name in ("request_id", "position"))
+    return named | sa.exists().where(*its).correlate(PREDICTIONS)
 
 
 def default_log_url(folder: Path) -> str:
@@ -380,8 +392,9 @@ class PredictionLog:
     ) -> Iterator[pd.DataFrame]:
         """Read the rows that fit all conditions, oldest first, in frames of at most `chunk` rows.
 
-        `since` is included, `until` is not; both are in seconds since 1970. The columns are those
-        of `LoggedPrediction` and `true_label`, the label from feedback. `label`, `true_label` (both
+        `since` is included, `until` is not; both are in seconds since 1970. `sources` are some of
+        `SOURCES`, and `LABELLED` for all that have feedback. The columns are those of
+        `LoggedPrediction` and `true_label`, the label from feedback. `label`, `true_label` (both
         Int64) and `text` may be missing. Without rows there is no frame.
 
         Only one frame is in memory, and no transaction stays open between two. Each row that is
@@ -395,9 +408,10 @@ class PredictionLog:
         for name, value in {"version": version, "experiment": experiment}.items():
             if value is not None:
                 page = page.where(PREDICTIONS.c[name] == _string(value))
-        for name, values in {"arm": arms, "source": sources}.items():
-            if values is not None:
-                page = page.where(PREDICTIONS.c[name].in_(values))
+        if arms is not None:
+            page = page.where(PREDICTIONS.c.arm.in_(arms))
+        if sources is not None:
+            page = page.where(_of(sources))
         if until is not None:
             page = page.where(PREDICTIONS.c.at < until)
         next_page = page if since is None else page.where(PREDICTIONS.c.at >= since)
@@ -439,7 +453,7 @@ class PredictionLog:
         if newest is None:
             return since, 0
         table, order = PREDICTIONS.c, (PREDICTIONS.c.at.desc(), PREDICTIONS.c.id.desc())
-        answers = (table.version == version) & table.arm.in_(ARMS) & table.source.in_(sources)
+        answers = (table.version == version) & table.arm.in_(ARMS) & _of(sources)
         nth = sa.select(table.at, table.id).where(answers).order_by(*order).offset(newest - 1)
         with self._transaction() as connection:
             first = connection.execute(nth.limit(1)).first()
@@ -454,16 +468,17 @@ class PredictionLog:
     ) -> list[str]:
         """Return a sentence about the other answers since then; empty without any."""
         table = PREDICTIONS.c
-        groups = table.version, table.arm, table.source
-        counted = sa.select(*groups, sa.func.count().label("rows")).group_by(*groups)
+        answers = sa.select(table.version, table.arm, table.source, _of(sources).label("counts"))
         if since is not None:
-            counted = counted.where(table.at >= since)
+            answers = answers.where(table.at >= since)
+        groups = answers.subquery().c
+        counted = sa.select(*groups, sa.func.count().label("rows")).group_by(*groups)
         left: Counter[str] = Counter()
         with self._transaction() as connection:
             for row in connection.execute(counted):
                 if row.arm not in ARMS:
                     left["of a shadow"] += row.rows
-                elif row.source not in sources:
+                elif not row.counts:
                     left[SOURCES[row.source]] += row.rows
                 elif row.version != version:
                     left[f"of version {row.version}"] += row.rows
@@ -475,7 +490,7 @@ class PredictionLog:
     ) -> WindowError:
         """Return the error that says what there is instead of answers of this version and time."""
         table = PREDICTIONS.c
-        answers = (table.version == version) & table.arm.in_(ARMS) & table.source.in_(sources)
+        answers = (table.version == version) & table.arm.in_(ARMS) & _of(sources)
         own = sa.select(sa.func.max(table.at)).where(answers)
         to = "" if set(sources) == set(SOURCES) else f" {SOURCES[sources[0]]}"
         with self._transaction() as connection:

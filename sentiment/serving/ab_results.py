@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-from flask import render_template, request
+from flask import render_template
 
 from sentiment.ab import comparison as ab_test
 from sentiment.ab.comparison import ARMS, CHAMPION, SHADOW, Comparison, ShadowAgreement
 from sentiment.ab.statistics import MISMATCH
 from sentiment.data.labels import CLASS_NAMES
-from sentiment.metrics import Interval
-from sentiment.predictions.log import AB, COUNTED_SOURCES, LoggedComparison, PredictionLog
+from sentiment.metrics import Interval, short
+from sentiment.predictions.log import AB, LoggedComparison, PredictionLog
 from sentiment.serving.config import ServingConfig
 from sentiment.serving.versions import Arms, VersionWatcher
 
@@ -40,6 +40,7 @@ MAX_ROWS = 500_000
 AB_COLUMNS = ["unit", "arm", "version", "label", "true_label", "at"]
 SHADOW_COLUMNS = [*AB_COLUMNS, "request_id", "position", "probability", "text"]
 TICKS = 5  # at most as many on an axis
+MARGIN = 0.04  # of an axis, beyond the outermost values
 NOTHING = "–"  # where a figure cannot be given yet
 
 
@@ -49,7 +50,7 @@ class RunningComparison:
 
     With arms that share the answers `comparison` and `history` are set, with a shadow `agreement`
     and `disagreements`. `note` says what makes the two hard to compare. `complete` is false where
-    there were more than `MAX_ROWS` rows.
+    there were more than `MAX_ROWS` rows. `algorithms` are those of champion and challenger.
     """
 
     experiment: str
@@ -62,6 +63,7 @@ class RunningComparison:
     agreement: ShadowAgreement | None = None
     disagreements: pd.DataFrame | None = None
     note: str = ""
+    algorithms: tuple[str, str] = ("", "")
 
     @property
     def sentence(self) -> str:
@@ -114,7 +116,9 @@ class Comparisons:
                 or time.monotonic() > self._fresh_until
             ):
                 begun = time.monotonic()
-                last = replace(self._read(wanted), note=_rules_differ(arms))
+                algorithms = arms.champion.algorithm, arms.challenger.algorithm
+                last = self._read(wanted)
+                last = replace(last, note=_rules_differ(arms), algorithms=algorithms)
                 self._last = last
                 now = time.monotonic()
                 self._fresh_until = now + max(FRESH_SECONDS, FRESH_FACTOR * (now - begun))
@@ -197,16 +201,18 @@ class Comparisons:
         return "the server was started with another share or name of the comparison"
 
     def _read(self, wanted: LoggedComparison) -> RunningComparison:
-        """Read the rows of this name and these versions, which came in through the API.
+        """Read the rows of this name and these versions.
 
-        A name may be given to several comparisons, one after another.
+        A name may be given to several comparisons, one after another. Those of the page count too:
+        its requests are shared out among the arms as all others are, and one is one user, however
+        long its list.
         """
         shadow = wanted.kind == SHADOW
         columns = SHADOW_COLUMNS if shadow else AB_COLUMNS
         arms = (CHAMPION, SHADOW) if shadow else ARMS
         versions = dict(zip(arms, (wanted.champion, wanted.challenger), strict=True))
         frames, count = [pd.DataFrame(columns=columns)], 0
-        rows = self._log.read(experiment=wanted.experiment, arms=arms, sources=COUNTED_SOURCES)
+        rows = self._log.read(experiment=wanted.experiment, arms=arms)
         for frame in rows:
             own = frame[frame["version"] == frame["arm"].map(versions)]
             frames.append(own[columns].astype({"label": "Int8", "true_label": "Int8"}))
@@ -238,31 +244,80 @@ def _rules_differ(arms: Arms) -> str:
 # --- the page --------------------------------------------------------------------------------
 
 
-def render_ab(running: RunningComparison | None, past: Sequence[LoggedComparison] = ()) -> str:
-    """Return the running comparison, if any, and past ones as an HTML page; within a request."""
-    axis = history = None
-    if running is not None and running.comparison is not None:
-        arms = (running.comparison.champion, running.comparison.challenger)
-        intervals = [part for arm in arms for part in (arm.accuracy, arm.f1_macro) if part]
-        if intervals:
-            axis = round_axis([end for part in intervals for end in (part.low, part.high)])
-    if running is not None and running.history is not None and len(running.history):
-        history = _history_view(running.history)
-    fixed = {"class_names": CLASS_NAMES, "least_split_p": MISMATCH, "points": _points}
-    fixed |= {"root": request.script_root, "tested": True, "here": "ab", "time": _time}
+NEXT = {  # by verdict: what to do, and the command that does it
+    "challenger better": (
+        "Promote the challenger. The gate compares both on labelled reviews once more.",
+        "python -m sentiment promote {challenger} --to production{option}",
+    ),
+    "challenger worse": (
+        "End the test: start the server again without it.",
+        "python -m sentiment serve{option}",
+    ),
+    "the split is not as configured": (
+        "Find out who assigns users, then begin a new experiment.",
+        "python -m sentiment serve{option} --ab {challenger}={share:g} --ab-name {experiment}-2",
+    ),
+}
+WAIT = "Nothing yet: let it run, and send what reviews really were.", "POST /feedback"
+SHADOWED = (
+    "To see how users fare with it, give it a share of the answers.",
+    "python -m sentiment serve{option} --ab {challenger}=0.2",
+)
+
+
+def render_ab(
+    running: RunningComparison | None, past: Sequence[LoggedComparison] = (), *, option: str = ""
+) -> str:
+    """Return the running comparison, if any, and past ones as an HTML page; within a request.
+
+    `option` is what a command needs to be about this project.
+    """
+    axes, history, what_next = {}, None, None
+    if running is not None:
+        what_next = _next_step(running, option)
+        if running.comparison is not None:
+            arms = (running.comparison.champion, running.comparison.challenger)
+            for name in ("accuracy", "f1_macro"):
+                intervals = [part for arm in arms if (part := getattr(arm, name))]
+                ends = [end for part in intervals for end in (part.low, part.high)]
+                axes[name] = fitted_axis(ends) if ends else None
+        if running.history is not None and len(running.history):
+            history = _history_view(running.history)
+    fixed = {"class_names": CLASS_NAMES, "least_split_p": MISMATCH, "difference": _difference}
+    fixed |= {"here": "ab", "time": _time, "short": short, "interval_words": _interval}
     shown = past[:PAST_SHOWN]
     return render_template(
-        "ab.html", running=running, past=shown, axis=axis, history=history, **fixed
+        "ab.html", running=running, past=shown, axes=axes, history=history, next=what_next, **fixed
     )
+
+
+def _next_step(running: RunningComparison, option: str) -> tuple[str, str]:
+    """Return what to do next, and the command."""
+    comparison = running.comparison
+    words, command = SHADOWED if comparison is None else NEXT.get(comparison.verdict, WAIT)
+    share = 0.5 if comparison is None else comparison.share
+    given = {"challenger": running.challenger, "share": share, "experiment": running.experiment}
+    return words, command.format(option=option, **given)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis over round numbers; `ticks` are (place in per cent from its start, number)."""
+    """An axis with round numbers; `ticks` are (place in per cent from its start, number)."""
 
     low: float
     high: float
-    ticks: list[tuple[float, float]]
+    step: float
+
+    @property
+    def ticks(self) -> list[tuple[float, float]]:
+        """The round numbers within."""
+        first, last = math.ceil(self.low / self.step), math.floor(self.high / self.step)
+        return [(self.place(at * self.step), at * self.step) for at in range(first, last + 1)]
+
+    def words(self, value: float, *, sign: bool = False) -> str:
+        """Return a number of it as a score, with as many decimals as its steps have."""
+        digits = max(1, -math.floor(math.log10(self.step) + 1e-9))
+        return short(value, digits, sign=sign) if round(value, 9) else "0"
 
     def place(self, value: float) -> float:
         """Return where the value is, in per cent from the start; outside values are at the ends."""
@@ -270,21 +325,20 @@ class Axis:
         return 100 * min(max(share, 0.0), 1.0)
 
 
-def round_axis(values: Sequence[float]) -> Axis:
-    """Return the smallest axis that holds all values, over round numbers.
+def fitted_axis(values: Sequence[float]) -> Axis:
+    """Return an axis that the values fill but for a margin, with `TICKS` round numbers at most.
 
-    Its step is 1, 2 or 5 times a power of ten. It takes at least one value; when all are the same,
-    the axis has one step around it.
+    Their step is 1, 2 or 5 times a power of ten. It takes at least one value; around values that
+    are all the same it is one unit of them wide.
     """
     low, high = min(values), max(values)
-    span = high - low or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / TICKS))
-    most = TICKS - 2 + 1e-9  # 0.3 / 0.1 is a little more than 3, and 0.7 / 0.1 less than 7
-    step = next(power * size for size in (1, 2, 5, 10, 20) if span / (power * size) <= most)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
-    ticks = [(100 * (at - first) / (last - first), at * step) for at in range(first, last + 1)]
-    return Axis(first * step, last * step, ticks)
+    if high == low:
+        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
+    power = 10.0 ** math.floor(math.log10((high - low) / TICKS))
+    steps = (power * size for size in (1, 2, 5, 10, 20))
+    step = next(each for each in steps if (high - low) / each <= TICKS)
+    return Axis(low, high, step)
 
 
 def _history_view(history: pd.DataFrame) -> dict[str, Any]:
@@ -293,7 +347,7 @@ def _history_view(history: pd.DataFrame) -> dict[str, Any]:
         history = history.loc[history.index.repeat(2)]
     # the first intervals are so wide that the later ones would look like a line: they are cut
     later = history.iloc[len(history) // 4 :]
-    axis = round_axis([0.0, *later["low"], *later["high"]])
+    axis = fitted_axis([0.0, *later["low"], *later["high"]])
     places = {
         name: [100 - axis.place(value) for value in history[name]]
         for name in ("difference", "low", "high")
@@ -307,31 +361,31 @@ def _history_view(history: pd.DataFrame) -> dict[str, Any]:
     return {
         "band": _path(band) + " Z",
         "line": _path(zip(across, places["difference"], strict=True)),
-        "ticks": [(100 - place, _tick(value)) for place, value in axis.ticks],
+        "ticks": [(100 - place, axis.words(value, sign=True)) for place, value in axis.ticks],
         "zero": 100 - axis.place(0.0),
         "last": places["difference"][-1],
         "first_units": f"{units[0]:,}",
         "last_units": f"{units[-1]:,}",
         "period": began if began == ended else f"{began} to {ended}",
-        "sentence": f"Challenger less champion after {units[-1]:,} users: {_points(last)}",
+        "sentence": f"Challenger minus champion after {units[-1]:,} users: {_difference(last)}",
     }
 
 
-def _points(interval: Interval | None) -> str:
-    """Return a difference of shares in percentage points, with its interval."""
+def _difference(interval: Interval | None) -> str:
+    """Return a difference of scores with its interval."""
     if interval is None:
         return NOTHING
-    low, value, high = (_point(end) for end in (interval.low, interval.value, interval.high))
-    return f"{value} points ({low} to {high})"
+    low, value, high = (
+        short(end, sign=True) for end in (interval.low, interval.value, interval.high)
+    )
+    return f"{value} ({low} to {high})"
 
 
-def _point(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def _tick(share: float) -> str:
-    points = round(100 * share, 6)
-    return f"{points:+g}".replace("-", "−") if points else "0"
+def _interval(interval: Interval | None) -> str:
+    """Return a score with its interval."""
+    if interval is None:
+        return NOTHING
+    return f"{short(interval.value)} ({short(interval.low)} to {short(interval.high)})"
 
 
 def _path(places: Iterable[tuple[float, float]]) -> str:

@@ -1,4 +1,8 @@
-"""Serve the JSON routes and `/metrics`, and describe them in `/openapi.json`."""
+"""Serve the JSON routes and `/metrics`, and describe them in `/openapi.json`.
+
+What people may want to read as well, `/model`, `/ab` and `/drift`, is a page for browsers. `/api`
+is the description for people.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,17 @@ from functools import wraps
 from typing import Any
 
 import orjson
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Request, Response, render_template, request
 from markupsafe import Markup
 from pydantic import BaseModel
 
 from sentiment.data.labels import CLASS_NAMES, GUIDES
 from sentiment.errors import TrackingError
+from sentiment.metrics import HOLDOUT_SCORES, short
 from sentiment.serving import schemas
 from sentiment.serving.ab_results import render_ab
 from sentiment.serving.complaints import render_complaints
+from sentiment.serving.description import operations
 from sentiment.serving.metrics import CONTENT_TYPE
 from sentiment.serving.schemas import Json, RequestChecks, RequestError
 from sentiment.serving.service import Answer, Service, digest
@@ -64,7 +70,7 @@ class DescribedBlueprint(Blueprint):
         self,
         path: str,
         response: type | None = None,
-        asked: type | None = None,
+        asked: type[schemas.RequestBody] | None = None,
         *,
         statuses: tuple[int, ...] = (200,),
         problems: tuple[int, ...] = (),
@@ -105,8 +111,9 @@ class DescribedBlueprint(Blueprint):
                 "responses": given,
             }
             if asked is not None:
-                body = {"application/json": {"schema": schemas.ref(asked)}}
-                operation["requestBody"] = {"required": True, "content": body}
+                body = {"schema": schemas.ref(asked), "example": asked.example}
+                content = {"application/json": body}
+                operation["requestBody"] = {"required": True, "content": content}
             self.paths[path] = {method.lower(): operation}
             return self.route(path, methods=[method])(checked)
 
@@ -126,7 +133,7 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:  # noqa: P
         asked = checks.predict(schemas.read_json(request, limits))
         unit = digest(asked.user_id) if asked.user_id else None
         answer = service.answer(asked.reviews, unit, asked.explain)
-        return _json(answer_as_json(answer, explain=asked.explain))
+        return as_json(answer_as_json(answer, explain=asked.explain))
 
     telling = "/feedback", schemas.FeedbackResponse, schemas.FeedbackRequest
     problems = (*BODY_PROBLEMS, 404, 503)
@@ -134,18 +141,7 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:  # noqa: P
     @api.add(*telling, statuses=(200, 202), problems=problems, guarded=True)
     def feedback() -> Response:
         """Say what a review really is: kept with 200, or with 202 once its answer is logged."""
-        given = checks.feedback(schemas.read_json(request, limits))
-        arms = service.watcher.arms
-        rule = GUIDES if arms is None else arms.champion.rule
-        label, rating = given.true_label(rule), given.rating or None
-        outcome = service.add_feedback(given.request_id, given.position, label, rating)
-        if outcome == "unknown":
-            where, expected = "request_id and position", "those of a review in an answer"
-            raise RequestError(404, "no such review was answered here", where, expected)
-        kept = schemas.FeedbackResponse(
-            request_id=given.request_id, position=given.position, label=CLASS_NAMES[label]
-        )
-        return _json(kept, 202 if outcome == "later" else 200)
+        return as_json(*keep_feedback(service, checks.feedback(schemas.read_json(request, limits))))
 
     @api.add("/health", schemas.Health, statuses=(200, 503))
     def health() -> Response:
@@ -160,12 +156,19 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:  # noqa: P
                 "dropped": writer.dropped,
                 "failed": writer.failed,
             }
-        return _json(state, 503 if arms is None else 200)
+        return as_json(state, 503 if arms is None else 200)
 
-    @api.add("/model", schemas.Model, problems=(503,), guarded=True)
+    @api.add("/model", schemas.Model, problems=(503,), media=PAGE_OR_JSON, guarded=True)
     def model() -> Response:
-        """Describe the versions that answer."""
-        return _json(schemas.Model.model_validate(service.arms()))
+        """Describe the versions that answer; a page in browsers."""
+        arms = service.arms()
+        if not prefers_html(request):
+            return as_json(schemas.Model.model_validate(arms))
+        what = {"name": config.settings.registered_model, "option": config.settings.option}
+        page = render_template(
+            "model.html", arms=arms, scores=HOLDOUT_SCORES, short=short, here="model", **what
+        )
+        return Response(page, mimetype="text/html")
 
     @api.add("/ab", problems=(404, 503), media=PAGE_OR_JSON, guarded=True)
     def ab() -> Response:
@@ -175,9 +178,10 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:  # noqa: P
         if running is None and not past:
             raise RequestError(404, "no comparison was ever made here", "/ab", NO_EXPERIMENT)
         if prefers_html(request):
-            return Response(render_ab(running, past), mimetype="text/html")
+            page = render_ab(running, past, option=config.settings.option)
+            return Response(page, mimetype="text/html")
         found = {"experiment": None} if running is None else running.as_dict()
-        return _json({**found, "past": [asdict(one) for one in past]})
+        return as_json({**found, "past": [asdict(one) for one in past]})
 
     @api.add("/drift", problems=(404, 503), media=PAGE_OR_JSON, guarded=True)
     def drift() -> Response:
@@ -199,10 +203,37 @@ def create_api(service: Service, checks: RequestChecks) -> Blueprint:  # noqa: P
     @api.add("/openapi.json")
     def openapi() -> Response:
         """Return this document."""
-        return _json({**described, "servers": [{"url": f"{request.script_root}/"}]})
+        return as_json({**described, "servers": [{"url": f"{request.script_root}/"}]})
+
+    @api.get("/api")
+    def for_people() -> Response:
+        """Return this document as a page."""
+        what = {"info": described["info"], "operations": operations(described, request.url_root)}
+        page = render_template("api.html", here="api", token=config.token is not None, **what)
+        return Response(page, mimetype="text/html")
 
     described = openapi_document(api.paths, checks, config.settings.registered_model)
     return api
+
+
+def keep_feedback(
+    service: Service, given: schemas.FeedbackRequest
+) -> tuple[schemas.FeedbackResponse, int]:
+    """Keep what a review really was; return what is kept, and the status: 202 is later.
+
+    Raises `RequestError` (400, 404) and `PredictionLogError`.
+    """
+    arms = service.watcher.arms
+    rule = GUIDES if arms is None else arms.champion.rule
+    label, rating = given.true_label(rule), given.rating or None
+    outcome = service.add_feedback(given.request_id, given.position, label, rating)
+    if outcome == "unknown":
+        where, expected = "request_id and position", "those of a review in an answer"
+        raise RequestError(404, "no such review was answered here", where, expected)
+    kept = schemas.FeedbackResponse(
+        request_id=given.request_id, position=given.position, label=CLASS_NAMES[label]
+    )
+    return kept, 202 if outcome == "later" else 200
 
 
 def _complaints(service: Service) -> Response:
@@ -212,9 +243,8 @@ def _complaints(service: Service) -> Response:
     if not found.reviews:
         raise RequestError(404, "no review is in the log", "/complaints", NO_TEXTS)
     if not prefers_html(request):
-        return _json(found.as_dict())
-    tested = bool(arms.experiment or service.comparisons.known)
-    return Response(render_complaints(found, tested=tested), mimetype="text/html")
+        return as_json(found.as_dict())
+    return Response(render_complaints(found), mimetype="text/html")
 
 
 def _last_check(service: Service, answers_now: str | None, *, as_page: bool) -> Response:
@@ -233,11 +263,14 @@ def _last_check(service: Service, answers_now: str | None, *, as_page: bool) -> 
         broken = "the last drift check cannot be read"
         raise RequestError(503, broken, "/drift", NO_CHECK) from None
     if not as_page:
-        return _json({**report, "age_seconds": round(age), "answers_now": answers_now})
+        return as_json({**report, "age_seconds": round(age), "answers_now": answers_now})
+    menu = Markup(render_template("menu.html", here="drift"))
     notice = DRIFT_AGE.format(version=checked, age=_age(age))
     if answers_now not in (None, checked):
         notice = DRIFT_OF_OTHER.format(checked=checked, now=answers_now) + notice
-    return Response(page.replace("<main>", f"<main>{notice}", 1), mimetype="text/html")
+    # its file may be kept and sent, and has no menu; here it is one of the pages
+    page = page.replace("<main>", f'{menu}<main id="content">{notice}', 1)
+    return Response(page, mimetype="text/html")
 
 
 def _age(seconds: float) -> str:
@@ -328,13 +361,14 @@ def prefers_html(request: Request) -> bool:
 
 def error_response(error: RequestError) -> Response:
     """Return the one form of all errors."""
-    response = _json(error.as_json(), error.status)
+    response = as_json(error.as_json(), error.status)
     if error.status == 401:
         response.headers.extend([("WWW-Authenticate", way) for way in CHALLENGES])
     return response
 
 
-def _json(value: Any, status: int = 200) -> Response:
+def as_json(value: Any, status: int = 200) -> Response:
+    """Return a response of JSON."""
     if isinstance(value, BaseModel):
         return Response(value.model_dump_json(), status, mimetype="application/json")
     # a tenth of the time of Python's own; numbers read back are the same to the last bit

@@ -11,12 +11,12 @@ from __future__ import annotations
 import atexit
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, request
-from markupsafe import Markup
+from flask import Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -50,10 +50,6 @@ NOT_KEPT = {"Cache-Control": "no-store"}  # of all but our own files
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")  # methods that change nothing
 PREFLIGHT_SECONDS = "600"  # that a browser may remember what another origin may do
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # of all paths, as a proxy may name it
-ERROR_PAGE = Markup(
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title>'
-    "<h1>{error}</h1><p>{where}: expected {expected}</p></html>"
-)
 
 
 def create_app(
@@ -78,6 +74,9 @@ def create_app(
     app.register_blueprint(create_page(service, checks))
     _handle_errors(app)
     _watch_requests(app, service.metrics)
+    if config.hosts is not None:
+        own = {_name(f"//{origin.partition('//')[2]}") for origin in config.allow_origins}
+        _guard_hosts(app, own.union(name.lower() for name in config.hosts))
     _guard_origins(app, config.allow_origins)
     if config.proxies:
         app.wsgi_app = TrustedProxy(app.wsgi_app, config.proxies)  # type: ignore[method-assign]
@@ -104,6 +103,28 @@ def _watch_requests(app: Flask, metrics: ServingMetrics) -> None:
         seconds = time.perf_counter() - g.begun
         metrics.count_request(route, request.method, response.status_code, seconds)
         return response
+
+
+def _guard_hosts(app: Flask, allowed: Collection[str]) -> None:
+    """Refuse requests to other names than these.
+
+    A page of another site can let its own name point to this machine (DNS rebinding). To a browser
+    it is the same site then, which may read what it is answered; the name gives it away.
+    """
+
+    @app.before_request
+    def check_host() -> None:
+        if _name(f"//{request.host}") not in allowed:
+            expected = f"{', '.join(sorted(allowed))}, or one named with --allow-origin"
+            raise RequestError(421, "this server has another name", "header Host", expected)
+
+
+def _name(address: str) -> str:
+    """Return the host of an address without its port; empty where there is none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _guard_origins(app: Flask, allowed: Sequence[str]) -> None:
@@ -180,15 +201,14 @@ class TrustedProxy:
 
 
 def _handle_errors(app: Flask) -> None:
-    """Give every error the one form: JSON for programs, a small page for people."""
+    """Give every error the one form: JSON for programs, a page for browsers."""
     api_paths = _api_paths(app)
 
     @app.errorhandler(RequestError)
     def refuse(error: RequestError) -> Response:
         response = error_response(error)
-        if request.path not in api_paths and prefers_html(request):
-            page = ERROR_PAGE.format(status=error.status, **error.as_json())
-            response.set_data(page)
+        if prefers_html(request):
+            response.set_data(render_template("error.html", status=error.status, error=error))
             response.mimetype = "text/html"
         return response
 

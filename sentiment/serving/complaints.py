@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 
-from flask import render_template, request
+from flask import render_template
 
 from sentiment.complaints.page import PAGE, page_view
 from sentiment.complaints.reviews import reviews_of_log
@@ -47,7 +47,7 @@ class LoggedComplaints:
             return self._last
 
 
-def render_complaints(complaints: Complaints, *, tested: bool) -> str:
+def render_complaints(complaints: Complaints) -> str:
     """Return the page; within a request."""
-    fixed = {"layout": "layout.html", "root": request.script_root, "here": "complaints"}
-    return render_template(PAGE, **fixed, tested=tested, **page_view(complaints))
+    fixed = {"layout": "layout.html", "here": "complaints"}
+    return render_template(PAGE, **fixed, **page_view(complaints))

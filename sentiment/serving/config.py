@@ -61,7 +61,8 @@ class ServingConfig:
     `experiment` the name of the comparison in the log, by default made of the two versions.
     `log_url` is by default a SQLite file beside the store. Pages of `allow_origins`, such as
     https://shop.example, may use the API. `X-Forwarded-` headers count from `trust_proxies`,
-    addresses or networks. `project` and `token` come from the environment.
+    addresses or networks. Requests to other names than `hosts` and those of `allow_origins` are
+    refused; None takes any. `project` and `token` come from the environment.
     """
 
     store: str | None = None
@@ -76,6 +77,7 @@ class ServingConfig:
     limits: Limits = field(default_factory=Limits)
     allow_origins: Sequence[str] = ()
     trust_proxies: Sequence[str] = ()
+    hosts: Sequence[str] | None = None
     token: str | None = field(default_factory=lambda: variable(TOKEN_VARIABLE), repr=False)
 
     def __post_init__(self) -> None:

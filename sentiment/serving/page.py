@@ -1,7 +1,8 @@
 """Serve the page at `/`: its form (pasted text or a file) and the answers, in HTML and as a CSV.
 
 Everything is rendered here: no inline script or style, nothing from another host, and it works
-without JavaScript.
+without JavaScript. Under each answer are two buttons that say what the review really was. Who may
+press them may also send feedback to the API: with a token set, those alone who give it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from flask import Blueprint, Request, Response, render_template, request
@@ -29,6 +30,7 @@ from sentiment.data.targets import without_formula
 from sentiment.errors import ReviewDataError
 from sentiment.model.explanation import Contribution, Range
 from sentiment.model.predictor import Prediction
+from sentiment.serving.api import as_json, check_token, has_token, keep_feedback, prefers_html
 from sentiment.serving.schemas import RequestChecks, RequestError
 from sentiment.serving.service import Answer, NotReadyError, Service
 from text_cleaning import TextCleaner, clean_text, negation_words
@@ -37,7 +39,9 @@ ONE, LINES = "one", "lines"  # what the pasted text is: one review, or one a lin
 SENT = "What was sent"
 FILE_HINT = "name it beside the file"
 TERMS_SHOWN = 8
-ROWS_SHOWN = 200  # of many reviews; more is for a spreadsheet
+ROWS_A_PAGE = 50  # of many reviews; without JavaScript the rest is in the download
+ROWS_MARKED = 200  # have their words marked, which takes five times as long as the answers
+EXAMPLES = ("Superb quality, worth every rupee", "Not good, broke after one game", "ok ok")
 SCORED_COLUMNS = ("review", "label", "probability", "known_words", "reason", "version")
 # Shares of the review's heaviest word from which a word is marked faintly, clearly and strongly
 STRENGTHS = (0.05, 1 / 3, 2 / 3)
@@ -47,22 +51,22 @@ MARK = Markup('<mark class="{} strength-{}" title="{}">{}</mark>')
 Reviews = Sequence[tuple[str, str]]  # each with what is wrong with it, or ""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # stray bytes and broken pairs
+_POSITION = re.compile("[0-9]{1,9}", re.ASCII)
 _WORD = re.compile(r"\S+")
 _CORE = re.compile(r"\w(?:.*\w)?", re.DOTALL)  # without the punctuation around it
 
 
 def create_page(service: Service, checks: RequestChecks) -> Blueprint:
-    """Return the blueprint with `GET /` and `POST /`.
+    """Return the blueprint with `GET /` and `POST /`, and `POST /right` for the buttons.
 
     What is wrong with the input is said on the page, with a status of 4xx or 503, and the input
     stays in the form.
     """
     blueprint = Blueprint("page", __name__)
+    token = service.config.token
 
     def shown(form: FormInput, status: int = 200, **what: Any) -> Response:
-        arms = service.watcher.arms
-        tested = arms is not None and bool(arms.experiment or service.comparisons.known)
-        page = {"root": request.script_root, "tested": tested, "form": form, **what}
+        page = {"form": form, "examples": EXAMPLES, "may_label": has_token(request, token), **what}
         return Response(render_template("page.html", **page), status)
 
     @blueprint.get("/")
@@ -74,7 +78,7 @@ def create_page(service: Service, checks: RequestChecks) -> Blueprint:
         form = FormInput()
         try:
             form = read_input(request, checks)
-            reviews = read_reviews(form, checks)
+            reviews, taken = read_reviews(form, checks)
             explain = not form.is_many
             answer = service.answer(_readable(reviews), explain=explain, source="page")
         except (RequestError, NotReadyError) as error:
@@ -87,7 +91,22 @@ def create_page(service: Service, checks: RequestChecks) -> Blueprint:
             what = {"headline": "Not answered", "problem": problem, "lost_file": lost}
             return shown(form, status, **what)
         view = _many_view(reviews, answer) if form.is_many else _single_view(reviews, answer)
-        return shown(form, answered=answer, **view)
+        return shown(form, answered=answer, taken=taken, **view)
+
+    @blueprint.post("/right")
+    def right() -> Response:
+        """Keep what one of the two buttons says: `said` is `3:negative`, of the fourth review."""
+        check_token(request, token)
+        position, _, label = request.form.get("said", "").partition(":")
+        given = {
+            "request_id": _storable(request.form.get("request_id", "")),
+            "position": int(position) if _POSITION.fullmatch(position) else -1,
+            "label": _storable(label),
+        }
+        kept, status = keep_feedback(service, checks.feedback(given))
+        if not prefers_html(request):
+            return as_json(kept, status)
+        return Response(render_template("kept.html", kept=kept, later=status == 202), status)
 
     return blueprint
 
@@ -134,16 +153,17 @@ def _storable(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def read_reviews(form: FormInput, checks: RequestChecks) -> Reviews:
-    """Return the reviews of the file, or of the text when no file was chosen.
+def read_reviews(form: FormInput, checks: RequestChecks) -> tuple[Reviews, str]:
+    """Return the reviews of the file, or of the text when no file was chosen; and how it was read.
 
     Of many, one that breaks a limit is kept with the reason. Raises `RequestError`: 400 when none
     can be read, 422 when there are too many or a single one is too long.
     """
     if not form.is_many:
-        return [(checks.text(form.text, "The text"), "")]
+        return [(checks.text(form.text, "The text"), "")], ""
     lines = [(line, "") for line in form.text.split("\n") if line.strip()]
-    given = lines if form.file is None else _rows_of_file(form.file, form.column, checks)
+    taken = list[str]()
+    given = lines if form.file is None else _rows_of_file(form.file, form.column, checks, taken)
     most, reviews = checks.limits.max_texts, list[tuple[str, str]]()
     for text, problem in given:
         if len(reviews) == most:
@@ -155,16 +175,18 @@ def read_reviews(form: FormInput, checks: RequestChecks) -> Reviews:
         first = f" ({reviews[0][1]})" if reviews else ""
         fault = f"has no review that can be read{first}"
         raise RequestError(400, fault, SENT, "one review or more")
-    return reviews
+    return reviews, "".join(taken)
 
 
 def _rows_of_file(
-    file: FileStorage, column: str, checks: RequestChecks
+    file: FileStorage, column: str, checks: RequestChecks, taken: list[str]
 ) -> Iterator[tuple[str, str]]:
+    """Yield each row's text and what is wrong with it; put into `taken` how the file was read."""
     most = checks.limits.max_body
     try:
         table = read_table(file.stream, file.filename or "", most_bytes=most)
         at = table.find(TEXTS, column.strip() or None, FILE_HINT)
+        taken.append(_storable(f"{table.described(('texts', at))}, of {len(table.names)} columns"))
         for chunk in table.chunks([at]):
             texts = texts_of(chunk)  # and marks the rows without text
             for row, (text, cell) in enumerate(zip(texts, chunk.columns[0], strict=True)):
@@ -201,8 +223,11 @@ def _answered(
 def _single_view(reviews: Reviews, answer: Answer) -> dict[str, Any]:
     """Return what the page shows of one review."""
     ((text, _),), (prediction,) = reviews, answer.predictions
-    percent, threshold = percents(prediction.probability, answer.version.threshold)
-    label = _label(prediction)
+    version, label = answer.version, _label(prediction)
+    percent, threshold = percents(prediction.probability, version.threshold)
+    start = "before any word"
+    if version.intercept > 0 and version.prior > 0.5:
+        start = "most reviews are positive"
     return {
         "headline": f"{label.capitalize()}, {percent}" if label else "No known words",
         "single": prediction,
@@ -212,6 +237,7 @@ def _single_view(reviews: Reviews, answer: Answer) -> dict[str, Any]:
         "threshold": threshold,
         "marked": mark_words(text, prediction.contributions, answer.version.cleaner),
         "terms": prediction.contributions[:TERMS_SHOWN],
+        "start": start,
         "signed": signed,
     }
 
@@ -226,6 +252,7 @@ def _many_view(reviews: Reviews, answer: Answer) -> dict[str, Any]:
         "headline": f"{total:,} {'review' if total == 1 else 'reviews'}: "
         + ", ".join(f"{count:,} {name}" for name, count in counts.items()),
         "many": _rows(reviews, answer),
+        "rows_a_page": ROWS_A_PAGE,
         "total": total,
         "counts": counts | {"neither": neither},
         "unknown": labels[""],
@@ -255,19 +282,21 @@ def _percent(share: float, digits: int) -> str:
 
 
 def _rows(reviews: Reviews, answer: Answer) -> list[dict[str, Any]]:
-    """Return the first rows as the page shows them, explained by the version that answered."""
-    explained = answer.version.predict(_readable(reviews)[:ROWS_SHOWN])
-    return [
-        {"marked": text, "label": "", "reason": problem, "percent": ""}
-        if problem
-        else {
-            "marked": mark_words(text, found.contributions, answer.version.cleaner),
-            "label": _label(found),
-            "reason": found.reason,
-            "percent": percents(found.probability, answer.version.threshold)[0],
-        }
-        for text, problem, found in islice(_answered(reviews, explained), ROWS_SHOWN)
-    ]
+    """Return the first rows as the page shows them, explained by the version that answered.
+
+    `position` is that of the review in the answer; one that could not be read has none.
+    """
+    explained = answer.version.predict(_readable(reviews)[:ROWS_MARKED])
+    positions, rows = count(), list[dict[str, Any]]()
+    for text, problem, found in islice(_answered(reviews, explained), ROWS_MARKED):
+        row = dict[str, Any](marked=text, label="", reason=problem, percent="", position=None)
+        if not problem:
+            row["marked"] = mark_words(text, found.contributions, answer.version.cleaner)
+            row |= {"reason": found.reason, "position": next(positions), "label": _label(found)}
+            if row["label"]:
+                row["percent"] = percents(found.probability, answer.version.threshold)[0]
+        rows.append(row)
+    return rows
 
 
 def _label(prediction: Prediction) -> str:

@@ -98,7 +98,7 @@ UserId = Annotated[
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 
 
-class _Request(BaseModel):
+class RequestBody(BaseModel):
     """A JSON object in which exactly one of two keys is given; the other stays empty."""
 
     model_config = ConfigDict(
@@ -109,6 +109,7 @@ class _Request(BaseModel):
         ),
     )
     alternatives: ClassVar[tuple[str, str]]
+    example: ClassVar[Json]
 
     @model_validator(mode="after")
     def _check_alternatives(self) -> Self:
@@ -120,10 +121,11 @@ class _Request(BaseModel):
         return self
 
 
-class PredictRequest(_Request):
+class PredictRequest(RequestBody):
     """The body of `POST /predict`."""
 
     alternatives = ("text", "texts")
+    example: ClassVar[Json] = {"text": "Not good, broke after one game", "explain": True}
     # `default_factory` keeps an empty default, which no request may hold, out of the document
     text: Text = Field(default_factory=str, description="A review as it was written")
     texts: Annotated[list[Text], Field(min_length=1), FailFast()] = Field(default_factory=list)
@@ -139,10 +141,14 @@ class PredictRequest(_Request):
         return self.texts or [self.text]
 
 
-class FeedbackRequest(_Request):
+class FeedbackRequest(RequestBody):
     """The body of `POST /feedback`."""
 
     alternatives = ("label", "rating")
+    example: ClassVar[Json] = {
+        "request_id": "019f0c5e7a3b4c5d6e7f8091a2b3c4d5",
+        "label": "negative",
+    }
     request_id: RequestId
     position: WholeNumber = Field(
         default=0, ge=0, lt=2**31, description="Place of the review in its request, from 0"

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 
 from flask import Flask
 from waitress import create_server
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
@@ -51,8 +52,7 @@ FILES = 3  # a connection may have: itself, a long body, a long answer
 OTHER_FILES = 100
 HEAD_BYTES = 16 * 2**10  # twice what servers usually take
 # A body that is too large is still read so far: a client that is sending does not listen, and would
-# find the connection broken instead of the answer. No further, since it lies on the disk meanwhile,
-# and all connections may send one
+# find the connection broken instead of the answer. What is read in vain is not kept (`_Body`)
 READ_ON = 16 * 2**20
 BACKLOG = 1024
 # Python's own 5 ms between threads let a review wait for a batch at each of its steps
@@ -341,6 +341,21 @@ class _UriTooLong(BadRequest):  # type: ignore[misc]
     code, reason = 414, "URI Too Long"
 
 
+class _Body(OverflowableBuffer):  # type: ignore[misc]
+    """The body of a request, of which one byte more is kept than it may have: the app refuses it.
+
+    The rest would lie on the disk meanwhile, and all connections may send one.
+    """
+
+    def __init__(self, overflow: int, most: int) -> None:
+        super().__init__(overflow)
+        self._kept = most + 1
+
+    def append(self, s: bytes) -> None:
+        """Keep the next bytes."""
+        super().append(s[: max(0, self._kept - len(self))])
+
+
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Waitress' own, which refuses all that is no HTTP."""
 
@@ -371,6 +386,9 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(header_plus)
         except ValueError as error:  # `http://[` as the address, or a number of 5,000 digits
             raise ParsingError(str(error)) from None
+        if self.body_rcv is not None:
+            most = self.adj.max_request_body_size - READ_ON
+            self.body_rcv.buf = _Body(self.adj.inbuf_overflow, most)
 
 
 class _Task(WSGITask):  # type: ignore[misc]

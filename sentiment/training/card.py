@@ -13,20 +13,13 @@ import pandas as pd
 from sentiment.data.labels import GUIDES, LABEL_RULE
 from sentiment.errors import TrackingError
 from sentiment.masking import line
+from sentiment.metrics import HOLDOUT_SCORES
 from sentiment.model.behaviour import Case
 from sentiment.model.calibration import DECISION_RULE, OWN
 from sentiment.tracking.store import TAG, Store, scores_of
 
 CARD = "model_card.md"
 IN_BRIEF = ("What it does", "How good it is", "What it is not for")
-SCORES = {
-    "macro-F1": "test_f1",
-    "macro-F1, texts not in training": "test_f1_unseen",
-    "accuracy": "test_accuracy",
-    "recall of negative": "test_recall_negative",
-    "recall of negative, out of fold": "cv_recall_negative",
-    "Brier score of the probabilities": "test_brier",
-}
 
 
 def model_card(store: Store, run_id: str) -> str:
@@ -57,7 +50,7 @@ def model_card(store: Store, run_id: str) -> str:
     parameters = _rows([key, params[key]] for key in sorted(params) if key != "model")
     scores = _rows(
         [label, f"{metrics[key]:.4f}", f"{metrics[key + '_low']:.4f}–{metrics[key + '_high']:.4f}"]
-        for label, key in SCORES.items()
+        for label, key in HOLDOUT_SCORES.items()
     )
     classes = _rows(
         [name, *(f"{score:.4f}" for score in scores), f"{reviews:,}"]

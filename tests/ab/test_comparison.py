@@ -140,11 +140,11 @@ def test_scores_by_hand() -> None:
 
 def test_a_clear_winner_is_named_whatever_the_share() -> None:
     better = compare_arms(both_arms((320, 1600), (20, 400)), share=0.2)
-    assert better.sentence.startswith("challenger better: accuracy +0.150, always-valid 97.5% ")
+    assert better.sentence.startswith("challenger better: accuracy +.150, always-valid 97.5% ")
     assert better.level == 0.975 and not any(rail.falls for rail in better.guardrails)
     worse = compare_arms(both_arms((80, 1600), (80, 400)), share=0.2)
     assert worse.sentence.startswith("challenger worse: recall of ")
-    assert "accuracy −0.150, always-valid 97.5% " in worse.sentence
+    assert "accuracy −.150, always-valid 97.5% " in worse.sentence
     split = compare_arms(both_arms((320, 1600), (20, 400)), share=0.5)
     assert split.verdict == "the split is not as configured"
 

@@ -12,7 +12,7 @@ import simulate_ab
 from scipy.integrate import quad
 
 from sentiment.ab import statistics as ab_statistics
-from sentiment.metrics import Floats
+from sentiment.metrics import Floats, short
 
 EVERY_TENTH = np.arange(100, 5_001, 10)  # labelled users at 491 looks, from the first possible on
 
@@ -207,9 +207,12 @@ def test_a_split_of_few_users_or_of_none_to_an_arm() -> None:
 def test_verdicts() -> None:
     better = ab_statistics.judge((1000, 1000), (even(800, 1000), even(890, 1000)), 0.5)
     assert better.verdict == "challenger better" and better.difference is not None
-    assert f"+0.090, always-valid 97.5% interval +{better.difference.low:.3f}…" in better.sentence
+    assert (
+        f"+.090, always-valid 97.5% interval {short(better.difference.low, sign=True)}…"
+        in better.sentence
+    )
     worse = ab_statistics.judge((1000, 1000), (even(890, 1000), even(830, 1000)), 0.5)
-    assert worse.verdict == "challenger worse" and "accuracy −0.060, always-valid" in worse.sentence
+    assert worse.verdict == "challenger worse" and "accuracy −.060, always-valid" in worse.sentence
     assert not any(rail.falls for rail in worse.guardrails)  # 500 users a class are too few
     unsure = ab_statistics.judge((1000, 1000), (even(850, 1000), even(850, 1000)), 0.5)
     # half the interval: variance 2 · .848606 · .151394 / 1004 = .00025592, mixture .03² = .0009;
@@ -217,9 +220,9 @@ def test_verdicts() -> None:
     # with 80 %: at a variance of .00005253 half the interval and .8416 standard errors,
     # .02390 + .00610, make .03; 2 · .12847 / .00005253 = 4,890 an arm
     assert unsure.verdict == "no difference shown yet"
-    assert "−0.054…+0.054" in unsure.sentence and unsure.sentence.count("3,900") == 2
+    assert "−.054…+.054" in unsure.sentence and unsure.sentence.count("3,900") == 2
     long = ab_statistics.judge((9000, 9000), (even(7650, 9000), even(7650, 9000)), 0.5)
-    assert "a difference of 0.03 would have been detected" in long.sentence
+    assert "a difference of .03 would have been detected" in long.sentence
 
 
 def test_a_guardrail_by_hand() -> None:
@@ -238,8 +241,8 @@ def test_a_guardrail_by_hand() -> None:
     assert negative.difference.high == pytest.approx(-0.1 + 0.059380, abs=2e-6)
     assert positive.difference is not None and positive.difference.value > 0
     assert found.verdict == "challenger worse"
-    assert "recall of negative falls by 0.100, always-valid 97.5%" in found.sentence
-    assert "accuracy +0.000" in found.sentence and "positive" not in found.sentence
+    assert "recall of negative falls by .100, always-valid 97.5%" in found.sentence
+    assert "accuracy +.000" in found.sentence and "positive" not in found.sentence
 
 
 def test_what_was_seen_on_the_real_reviews_is_called_worse() -> None:
@@ -250,16 +253,16 @@ def test_what_was_seen_on_the_real_reviews_is_called_worse() -> None:
     ]
     found = ab_statistics.judge((25_000, 25_000), confusions, 0.5)
     assert found.difference is not None and found.difference.low < 0.001 < found.difference.high
-    assert found.sentence.startswith("challenger worse: recall of negative falls by 0.228, always")
+    assert found.sentence.startswith("challenger worse: recall of negative falls by .228, always")
 
 
 def test_a_broken_guardrail_outweighs_a_better_accuracy() -> None:
     arms = matrix((870, 1000), (7200, 9000)), matrix((700, 1000), (8600, 9000))
     found = ab_statistics.judge((10_000, 10_000), arms, 0.5)
     assert found.difference is not None and found.difference.low > 0
-    assert found.verdict == "challenger worse" and "accuracy +0.123" in found.sentence
+    assert found.verdict == "challenger worse" and "accuracy +.123" in found.sentence
     other = ab_statistics.judge((10_000, 10_000), arms[::-1], 0.5)
-    assert "recall of positive falls by 0.156" in other.sentence
+    assert "recall of positive falls by .156" in other.sentence
     split = ab_statistics.judge((10_000, 9_000), arms, 0.5)
     assert split.verdict == "the split is not as configured"
 

@@ -62,7 +62,7 @@ def test_a_page_says_the_verdict_why_and_what_to_do(verdict: str) -> None:
     assert "2026-02-28 09:00 UTC to 2026-03-01 12:30 UTC" in text
     assert f"{report.reviews} reviews, with 1,500 of the reference" in text
     assert "Left out: answers of a shadow (4)." in text
-    assert ("How far each signal is from its limit" in text) == (report is not TOO_FEW)
+    assert ("How far each signal is from the reference" in text) == (report is not TOO_FEW)
 
 
 def test_all_values_are_on_the_page() -> None:
@@ -70,11 +70,11 @@ def test_all_values_are_on_the_page() -> None:
         Reader(render_page(check_of(DRIFTED, run_id="abc", reviews=9_000))).text.split()
     )
     for said in (
-        "11.0% from 10.0%, limit 14.0%",
-        "74.0% from 80.0%, limit 72.0%",
-        "0.700 from 0.820, limit 0.760",
-        "0.700 (0.610 to 0.780)",
-        "0.800 (0.760 to 0.840)",
+        "11.0% from 10.0%, by chance up to 14.0%",
+        "74.0% from 80.0%, by chance 72.0% to 86.9%",
+        ".700 from .820, by chance down to .760",
+        ".700 (.610 to .780)",
+        ".800 (.760 to .840)",
         "Reviews with emoji: the texts of some of these reviews were not kept.",
         "kettl 0.0% 25.0%",
         "spout 12.5%",

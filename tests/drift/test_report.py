@@ -67,10 +67,10 @@ def test_a_state_by_hand(value: float, state: str) -> None:
         (share("positive_share", 0.06), ["6.0%", "10.0%", "watch limit 7.0%"]),
         (
             Signal("characters_ks", "input", 0.142, None, 0.08, 0.09, True, 1_200),
-            ["0.142", "limit 0.090", "1,200"],
+            [".142", "limit .090", "1,200"],
         ),
         (Signal("terms", "input", 20.77, None, 15.0, 17.5, True, 500), ["20.8", "limit 17.5"]),
-        (f1("measured_f1", 0.7), ["0.700", "0.830", "limit 0.790", "400"]),
+        (f1("measured_f1", 0.7), [".700", ".830", "limit .790", "400"]),
     ],
 )
 def test_a_sentence_has_the_value_and_what_it_is_compared_with(

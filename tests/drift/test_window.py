@@ -31,7 +31,7 @@ from sentiment.drift.window import (
 )
 from sentiment.errors import PredictionLogError, ReviewDataError, WindowError
 from sentiment.model.predictor import LoadedVersion
-from sentiment.predictions.log import PredictionLog, open_log
+from sentiment.predictions.log import COUNTED_SOURCES, PredictionLog, open_log
 from text_cleaning import undo_scraping
 
 pytestmark = pytest.mark.xdist_group("drift")
@@ -107,7 +107,6 @@ def test_what_is_sent_to_the_page_is_kept_out_of_the_window(
     write_answers(log, version, ["good box"] * 4)
     late = ["a late bad box"] * 9
     requests = write_answers(log, version, late, name="p", begin=NOON + 50, source="page")
-    log.add_feedback(requests[0], 0, 1, None, NOON)
     for newest in (None, 3, 9):  # the newest answers of all are the page's
         window = of_log(url, version, newest=newest)
         assert window.features.words.tolist() == [2] * min(newest or 4, 4)
@@ -115,6 +114,13 @@ def test_what_is_sent_to_the_page_is_kept_out_of_the_window(
         assert window.notes == ("left out: answers to the page (9)",)
     with pytest.raises(WindowError, match=r"since .*the newest is"):
         of_log(url, version, since=NOON + 50)
+    # one whose reader said what it was is as good as an answer of the API
+    log.add_feedback(requests[3], 0, 1, None, NOON)
+    window = of_log(url, version, newest=3)
+    assert window.features.words.tolist() == [2, 2, 3] and window.true.tolist() == [-1, -1, 1]
+    assert window.times is not None and window.times[1] == clock(NOON + 53)
+    assert window.notes == ("left out: answers to the page (8)",)
+    assert of_log(url, version, since=NOON + 50).reviews == 1
 
 
 def test_a_window_is_of_the_newest_even_where_many_came_at_once(
@@ -151,7 +157,8 @@ def test_a_window_of_the_page_or_of_all_is_named_so(
     for sources, expected, name, notes in (
         (("page",), 9, "prediction log (page)", ("left out: answers to the API (4)",)),
         (("api", "page"), 13, "prediction log (all)", ()),
-        (("api",), 4, "prediction log", ("left out: answers to the page (9)",)),
+        (("api",), 4, "prediction log (api)", ("left out: answers to the page (9)",)),
+        (COUNTED_SOURCES, 4, "prediction log", ("left out: answers to the page (9)",)),
     ):
         window = window_of_log(LogWindow(sources=sources), url, version)
         assert (window.reviews, window.source, window.notes) == (expected, name, notes)

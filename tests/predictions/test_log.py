@@ -35,6 +35,7 @@ from support.prediction_logs import (
 from sentiment.errors import PredictionLogError
 from sentiment.predictions import log as prediction_log
 from sentiment.predictions.log import (
+    LABELLED,
     LoggedComparison,
     PredictionLog,
     open_log,
@@ -129,6 +130,11 @@ def test_only_the_rows_that_fit_are_read(log: PredictionLog) -> None:
     log.write([replace(ROW, request_id="p", at=9.0, source="page")])
     assert requests(log, sources=["api"]) == "abcde" and requests(log, sources=["page"]) == "p"
     assert requests(log, sources=["api", "page"], since=3) == "dep"
+    assert requests(log, sources=["api", LABELLED]) == "abcde"
+    assert requests(log, sources=[LABELLED]) == ""
+    assert log.add_feedback("p", 0, 1, None, 9.0)
+    assert requests(log, sources=["api", LABELLED]) == "abcdep"
+    assert requests(log, sources=[LABELLED]) == "p"
     assert requests(log, version="3", arms=["champion"], since=0.5, experiment="") == "d"
     assert list(log.read(version="5")) == []
 

@@ -33,8 +33,8 @@ from sentiment.serving import ab_results as running_comparison
 from sentiment.serving.ab_results import (
     Comparisons,
     RunningComparison,
+    fitted_axis,
     render_ab,
-    round_axis,
 )
 from sentiment.serving.config import ServingConfig
 
@@ -56,7 +56,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def versions(champion: str = "1", challenger: str | None = "2", experiment: str = "1-vs-2") -> Any:
     made = [
-        number and SimpleNamespace(version=number, since=None, rule=GUIDES)
+        number and SimpleNamespace(version=number, since=None, rule=GUIDES, algorithm=f"A{number}")
         for number in (champion, challenger)
     ]
     return SimpleNamespace(
@@ -92,17 +92,20 @@ def test_only_the_arms_of_the_running_experiment_count(log: PredictionLog) -> No
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["experiment"] == "1-vs-2"
 
 
-def test_rows_of_one_name_and_other_versions_or_of_the_page_are_not_mixed_in(
+def test_rows_of_one_name_and_other_versions_are_not_mixed_in(
     log: PredictionLog,
 ) -> None:
-    """Version 2 was promoted under the name; it is the champion of the next test."""
+    """Version 2 was promoted under the name; it is the champion of the next test.
+
+    Answers of the page count as those of the API do.
+    """
     named: Any = {"experiment": "spring"}
     old = [row(at, ("champion", "challenger")[at % 2], **named) for at in range(20)]
     new = [row(100 + at, "champion", version="2", **named) for at in range(6)]
     new += [row(200 + at, "challenger", version="3", **named) for at in range(4)]
     page = [row(300 + at, "champion", version="2", source="page", **named) for at in range(9)]
     log.write(old + new + page)
-    for pair, answers in ((("1", "2"), (10, 10)), (("2", "3"), (6, 4)), (("1", "3"), (10, 4))):
+    for pair, answers in ((("1", "2"), (10, 10)), (("2", "3"), (15, 4)), (("1", "3"), (10, 4))):
         found = reader_of(log, 0.5, experiment="spring").read(versions(*pair, "spring"))
         assert found is not None and found.comparison is not None
         counts = found.comparison.champion.answers, found.comparison.challenger.answers
@@ -117,7 +120,7 @@ def test_a_challenger_that_gives_up_a_class_is_called_worse(tmp_path: Path) -> N
         found = reader_of(log, 0.5).read(versions())
     assert found is not None and found.comparison is not None
     assert found.rows == found.comparison.challenger.labelled * 2 == 5_000
-    assert found.sentence.startswith("challenger worse: recall of negative falls by 0.200, always")
+    assert found.sentence.startswith("challenger worse: recall of negative falls by .200, always")
     assert found.comparison.champion.accuracy == found.comparison.challenger.accuracy
 
 
@@ -374,20 +377,24 @@ def test_the_record_is_kept_once_the_log_is_back(
 @pytest.mark.parametrize(
     ("values", "ticks"),
     [
-        ([0.71, 0.89], [0.7, 0.8, 0.9]),
-        ([-0.031, 0.052, 0.0], [-0.05, 0.0, 0.05, 0.1]),
+        ([0.71, 0.89], [0.75, 0.8, 0.85]),
+        ([-0.031, 0.052, 0.0], [-0.02, 0.0, 0.02, 0.04]),
         ([0.5], [0.4, 0.6]),
-        ([0.0], [0.0, 0.5]),
-        ([0.812, 0.838], [0.81, 0.82, 0.83, 0.84]),
+        ([0.0], [-0.5, 0.0, 0.5]),
+        ([0.812, 0.838], [0.82, 0.83]),
     ],
 )
-def test_an_axis_has_round_ticks_around_its_values(values: list[float], ticks: list[float]) -> None:
-    axis = round_axis(values)
+def test_an_axis_fits_its_values_and_has_round_ticks(
+    values: list[float], ticks: list[float]
+) -> None:
+    axis = fitted_axis(values)
     assert [tick for _, tick in axis.ticks] == pytest.approx(ticks)
-    assert (axis.low, axis.high) == pytest.approx((ticks[0], ticks[-1]))
-    places = [place for place, _ in axis.ticks]
-    assert places == pytest.approx([100 * at / (len(ticks) - 1) for at in range(len(ticks))])
-    assert all(axis.low <= value <= axis.high for value in values)
+    if len(values) > 1:  # a margin of 4 % of what they span
+        span = max(values) - min(values)
+        ends = min(values) - 0.04 * span, max(values) + 0.04 * span
+        assert (axis.low, axis.high) == pytest.approx(ends)
+    for place, tick in axis.ticks:
+        assert place == pytest.approx(100 * (tick - axis.low) / (axis.high - axis.low))
     assert axis.place(axis.low + (axis.high - axis.low) / 4) == pytest.approx(25)
     assert (axis.place(-1.0), axis.place(2.0)) == (0, 100)
 
@@ -412,7 +419,7 @@ def running(answers: pd.DataFrame, **more: Any) -> RunningComparison:
     return RunningComparison(
         "1-vs-<3>", "1", "3", len(answers), True,
         comparison=ab_test.compare_arms(answers, share=0.5),
-        history=ab_test.history(answers), **more,
+        history=ab_test.history(answers), algorithms=("NaiveBayes", "LinearSVM"), **more,
     )  # fmt: skip
 
 
@@ -434,23 +441,28 @@ def test_the_two_arms_are_shown_with_intervals_and_verdict(app: Flask) -> None:
     found = running(answers)
     page = ab_page(app, found)
     words = words_of(page)
-    assert "Challenger better Accuracy +0.2" in words
+    assert "Challenger better Accuracy +.2" in words
     assert "Experiment 1-vs-<3>" in words and "<3>" not in page
-    assert "Champion version 1 Challenger version 3 Answers 1,000 1,000" in words
+    assert (
+        "Champion version 1 NaiveBayes Challenger version 3 LinearSVM Answers 1,000 1,000" in words
+    )
     assert "With a true label 1,000 (100%) 1,000 (100%)" in words
     # Wilson's intervals of 700 and 900 of 1,000, from a table
-    assert "Champion 70.0% (67.1% to 72.8%)" in words
-    assert "Challenger 90.0% (88.0% to 91.7%)" in words
+    assert "Champion .700 (.671 to .728)" in words
+    assert "Challenger .900 (.880 to .917)" in words
     assert "97.5% intervals of accuracy and recalls, valid however" in words
-    assert "Accuracy +20.0 points (+" in words
+    assert "Accuracy +.200 (+." in words
     assert (
         "50.0% of 2,000 users came to the challenger, 50.0% should have: p = 1.0000, as conf"
         in words
     )
-    # 67.1 % and 91.7 % are on an axis from 60 % to 100 %
+    assert "python -m sentiment promote 3 --to production" in words
+    # Wilson's ends, .6709 and .9171, are 4 % of what lies between from those of the axis
     dots = re.findall(r'<circle class="(\w+)" cx="([\d.]+)%" cy="8"', page)
     assert [name for name, _ in dots] == ["champion", "challenger"] * 2
-    assert [float(place) for _, place in dots[:2]] == pytest.approx([25, 75])
+    assert [float(place) for _, place in dots[:2]] == pytest.approx(
+        [100 * (0.04 + (at - 0.6709) / 0.2462) / 1.08 for at in (0.7, 0.9)], abs=0.1
+    )
 
 
 def test_guardrails_and_past_comparisons_are_shown(app: Flask) -> None:
@@ -463,11 +475,12 @@ def test_guardrails_and_past_comparisons_are_shown(app: Flask) -> None:
     shadow = replace(past, experiment="1-vs-4", kind="shadow", challenger="4", ended=None)
     page = ab_page(app, running(answers), past, shadow)
     words = words_of(page)
-    assert "Challenger worse Recall of negative falls by 0.080" in words
+    assert "Challenger worse Recall of negative falls by .080" in words
     for name in ("negative", "positive"):
         its = words[words.index(f"Recall of {name} champion") :]
-        assert its.split("champion ")[1].startswith("98.0% of 500, challenger 90.0% of 500")
-        assert "falls −8.0 points (−" in its
+        assert its.split("champion ")[1].startswith(".980 of 500, challenger .900 of 500")
+        assert "falls −.080 (−." in its
+    assert "python -m sentiment serve" in words
     assert words.count("falls") == 4  # twice in the sentence, twice below
     assert "Other comparisons spring <1> : A/B test, version 1 against 2 with 20% of" in words
     assert "users Challenger better: accuracy +0.031. From 1970-01-01 00:00 UTC to 1970-01" in words
@@ -478,7 +491,7 @@ def test_guardrails_and_past_comparisons_are_shown(app: Flask) -> None:
     assert "Past comparisons" in alone and "answers read" not in alone
     assert "does not run on this server" in words_of(ab_page(app, None, shadow))
     few = words_of(ab_page(app, running(answers.head(60))))
-    assert "negative champion 100.0% of 15, challenger 100.0% of 15 – " in few
+    assert "negative champion 1.000 of 15, challenger 1.000 of 15 – " in few
 
 
 def test_the_history_is_a_line_within_a_band(app: Flask) -> None:
@@ -493,16 +506,20 @@ def test_the_history_is_a_line_within_a_band(app: Flask) -> None:
         }
     )
     page = ab_page(app, replace(running(answers), history=history))
-    # the axis goes from −10 to +20 points
-    assert (
-        'd="M0.00 33.33 L50.00 0.00 L100.00 33.33 L100.00 66.67 L50.00 66.67 L0.00 100.00 Z"'
-        in page
-    )
-    assert 'd="M0.00 66.67 L50.00 33.33 L100.00 50.00"' in page
+    # from −.1 to +.2, and 4 % of that on either side
+    (band,) = re.findall(r'class="band" d="M([^"]*) Z"', page)
+    (line,) = re.findall(r'class="line" d="M([^"]*)"', page)
+
+    def value_at(place: str) -> float:
+        return 0.212 - 0.324 * float(place.split()[1]) / 100
+
+    assert [value_at(each) for each in line.split(" L")] == pytest.approx([0, 0.1, 0.05], abs=1e-4)
+    values = [value_at(each) for each in band.split(" L")]
+    assert values == pytest.approx([0.1, 0.2, 0.1, 0, 0, -0.1], abs=1e-4)
     words = words_of(page)
     assert "100 users 2,100 users" in words
     assert "1970-01-01 00:00 UTC to 1970-01-03 00:00 UTC" in words
-    assert "after 2,100 users: +5.0 points (+0.0 to +10.0)" in page
+    assert "after 2,100 users: +.050 (+.000 to +.100)" in page
     ab_page(app, replace(running(answers), history=history.head(1)))
 
 

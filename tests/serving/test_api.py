@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import sqlite3
@@ -21,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import REGISTERED_MODEL
 from support.drift_checks import BY_VERDICT, check_of
-from support.html import Checker
+from support.html import Checker, words_of
 from support.serving import (
     BAD_TEXT,
     GOOD_TEXT,
@@ -515,7 +516,8 @@ def test_the_last_drift_check_says_whose_and_how_old_it_is(
         assert report["age_seconds"] == pytest.approx(3 * 3_600 + 300, abs=30)
         page = client.get("/drift", headers={"Accept": "text/html"})
         assert f"version {version} was made 3 hours ago" in page.text
-        warned = re.search(r'<main><p class="other" role="alert">([^<]*)', page.text)
+        assert '<a href="/drift" aria-current="page">' in page.text  # among the others
+        warned = re.search(r'<main id="content"><p class="other" role="alert">([^<]*)', page.text)
         if version == "1":
             assert warned is None
         else:
@@ -564,3 +566,53 @@ def test_a_tracking_server_that_never_answered_is_no_fault_of_the_server(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     is_error(start(store=None).get("/drift"), 503)
+
+
+def test_people_read_of_the_api_what_programs_do(start: Start) -> None:
+    client = start(token="a secret")
+    document = client.get("/openapi.json").get_json()
+    page = client.get("/api", headers={"Accept": "text/html"}).text
+    Checker(page)
+    words = words_of(page)
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            guarded = "asks for the token" if operation["security"] else "open"
+            assert f"{method.upper()} {path} {guarded} {operation['summary']}" in words
+            assert f"curl http://localhost{path}" in words
+    for name in ("predictions[].words[].term", "user_id", "champion.scores", "log.queued"):
+        assert f'<span class="code">{name}</span>' in page
+    example = re.search("-d '([^']+)'", html.unescape(page))
+    assert example is not None
+    answer = client.post("/predict", json=json.loads(example[1])).get_json()
+    assert answer["predictions"][0]["words"]
+
+
+def test_browsers_get_a_model_card_and_programs_json(start: Start) -> None:
+    client = start(ab=("challenger", 0.2))
+    found = client.get("/model").get_json()
+    response = client.get("/model", headers={"Accept": "text/html"})
+    assert response.mimetype == "text/html" and 'href="/model" aria-current' in response.text
+    Checker(response.text)
+    words = words_of(response.text)
+    for role, algorithm in (("champion", "LogisticRegression"), ("challenger", "NaiveBayes")):
+        version = found[role]
+        assert f"{role.capitalize()}: version {version['version']} {algorithm}" in words
+        scores = version["scores"]
+        low, value, high = (
+            f"{scores[name]:.3f}".removeprefix("0")
+            for name in ("test_f1_low", "test_f1", "test_f1_high")
+        )
+        assert f"Macro-F1 {value} {low} to {high}" in words
+        assert f"{version['threshold']:.1%}" in words and version["label_rule"] in words
+
+
+def test_browsers_get_every_error_as_a_page(start: Start) -> None:
+    client = start(token="a secret")
+    for path, status in (("/nothing", 404), ("/model", 401), ("/feedback", 405)):
+        response = client.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+        assert (response.status_code, response.mimetype) == (status, "text/html")
+        Checker(response.text)
+        assert f"Error {status}" in words_of(response.text)
+        assert client.get(path).mimetype == "application/json"
+    page = client.get("/ab", headers={"Accept": "text/html"}, auth=("x", "a secret"))
+    assert page.status_code == 404 and "--ab challenger=0.2" in words_of(page.text)

@@ -166,7 +166,8 @@ def test_people_get_a_small_page_for_what_is_not_there_and_nothing_is_run_in_it(
     assert "<script>" not in page.text and "&lt;script&gt;" in page.text
     assert client.get("/nope").mimetype == "application/json"
     api = client.get("/predict", headers={"Accept": "text/html"})
-    assert (api.status_code, api.mimetype) == (405, "application/json")
+    assert (api.status_code, api.mimetype) == (405, "text/html")
+    assert client.get("/predict").mimetype == "application/json"
 
 
 def test_an_error_of_ours_is_one_line_to_the_client(
@@ -282,3 +283,16 @@ def test_closing_writes_what_waits_and_ends_the_threads(start: Start, tmp_path: 
         (count,) = database.execute("SELECT count(*) FROM sentiment_predictions").fetchone()
     assert count == 20
     wait_until(lambda: not any(each.is_alive() for each in ours))
+
+
+def test_a_server_on_loopback_answers_to_its_own_names_alone(start: Start) -> None:
+    """Else the page of a stranger, whose name points to this machine, could read the answers."""
+    names = ("localhost", "127.0.0.1", "::1", "Box")
+    client = start(hosts=names, allow_origins=["https://shop.example"])
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:80", "box", "BOX:1", "shop.example"):
+        assert client.get("/health", headers={"Host": host}).status_code == 200, host
+    for host in ("evil.example", "evil.example:8000", "localhost.evil.example", "[::2]", ""):
+        response = client.get("/health", headers={"Host": host})
+        assert response.status_code == 421, host
+        assert "--allow-origin" in response.get_json()["expected"]
+    assert start().get("/health", headers={"Host": "any.example"}).status_code == 200

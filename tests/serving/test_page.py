@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -24,7 +25,8 @@ from werkzeug.test import TestResponse
 from sentiment.model.explanation import Contribution
 from sentiment.serving.config import Limits
 from sentiment.serving.page import (
-    ROWS_SHOWN,
+    ROWS_A_PAGE,
+    ROWS_MARKED,
     SCORED_COLUMNS,
     mark_words,
     percents,
@@ -97,8 +99,7 @@ def test_the_empty_page_has_a_form_and_no_answer(client: FlaskClient) -> None:
     page = page_of(client.get("/"))
     assert 'name="text"' in page and 'name="file"' in page and "verdict" not in page
     assert 'value="one" checked' in page
-    assert "/ab" not in page  # no test is configured
-    assert 'href="/model"' in page and 'href="/openapi.json"' in page
+    assert re.findall(r'<a href="/(\w+)">', page) == ["ab", "drift", "complaints", "model", "api"]
 
 
 @pytest.mark.parametrize("label", MIXED)
@@ -118,18 +119,28 @@ def test_one_review_is_answered_with_its_probability_and_its_words(
     assert f'<mark class="{label} strength-3"' in page
     assert f"Version {answer['version']} Model LogisticRegression Arm champion" in words_of(page)
     assert f">\n{text}</textarea>" in page
+    start = f"{answer['intercept']:+.2f}".replace("-", "−")
+    about = "most reviews are positive" if answer["intercept"] > 0 else "before any word"
+    assert f"Starting point {about} {start}" in words_of(page)
+    rows = re.findall(r'<th scope="row">(.*?)(?:<small>|</th>)', page)
+    assert rows[0] == "Starting point" and rows[1] == text[start_of(answer) : end_of(answer)]
 
 
-def test_a_review_without_known_words_gets_the_prior_and_no_label(
-    client: FlaskClient, store: Store
+def start_of(answer: Any) -> int:
+    return int(answer["predictions"][0]["words"][0]["at"][0][0])
+
+
+def end_of(answer: Any) -> int:
+    return int(answer["predictions"][0]["words"][0]["at"][0][1])
+
+
+def test_a_review_without_known_words_gets_neither_label_nor_probability(
+    client: FlaskClient,
 ) -> None:
     page = page_of(post(client, text=UNKNOWN_TEXT))
-    prior = load_pipeline(store, f"models:/{REGISTERED_MODEL}/1").named_steps["model"].prior_
-    assert (
-        "No known words The model knows no word of this review. Of those it learnt from, "
-        f"{prior:.1%} were positive." in words_of(page)
-    )
-    assert "<mark" not in page and "Positive" not in page and "Negative" not in page
+    assert "No known words The model knows no word of this review" in words_of(page)
+    assert "<mark" not in page and "chip positive" not in page and "chip negative" not in page
+    assert "%" not in re.sub('width="100%"', "", page)
 
 
 def test_review_text_is_escaped_everywhere(client: FlaskClient) -> None:
@@ -152,8 +163,9 @@ def test_lines_are_reviews(client: FlaskClient, probability: Callable[[str], flo
     assert "<title>3 reviews: 1 positive, 1 negative</title>" in page
     assert "1 without known words." in words and "could not be read" not in words
     assert "1 Good and sturdy , but late ! + Positive" in words  # marks end before punctuation
-    for text in texts:
+    for text in texts[:2]:
         assert f"{probability(text):.1%}" in words
+    assert f"{probability(UNKNOWN_TEXT):.1%}" not in words
     widths = re.findall(r'<rect class="(\w+)" x="[\d.]+%" width="([\d.]+)%" height="10"/>', page)
     assert [name for name, _ in widths] == ["positive", "negative", "neither"]
     assert {round(float(width), 9) for _, width in widths} == {round(100 / 3, 9)}
@@ -161,9 +173,9 @@ def test_lines_are_reviews(client: FlaskClient, probability: Callable[[str], flo
 
 def test_a_file_is_read_by_the_name_of_its_column(client: FlaskClient) -> None:
     table = f'id,Review text\n1,"{GOOD_TEXT}"\n2,{BAD_TEXT}\n'
-    assert "2 reviews: 1 positive, 1 negative" in words_of(
-        page_of(post(client, file=upload(table)))
-    )
+    words = words_of(page_of(post(client, file=upload(table))))
+    assert "2 reviews: 1 positive, 1 negative" in words
+    assert "Texts from 'Review text', of 2 columns." in words
     table = f"id\tsaid\n1\t{GOOD_TEXT}\n2\t{BAD_TEXT}\n"
     page = page_of(post(client, file=upload(table, "in.tsv"), column="Said", text="not looked at"))
     assert "2 reviews: 1 positive, 1 negative" in words_of(page)
@@ -190,9 +202,11 @@ def test_rows_that_cannot_be_read_are_shown_and_left_unscored(client: FlaskClien
 
 
 def test_no_more_rows_are_shown_than_can_be_read(client: FlaskClient) -> None:
-    page = page_of(post(client, split="lines", text="\n".join(["good"] * (ROWS_SHOWN + 7))))
-    assert page.count('<td class="review">') == ROWS_SHOWN
-    assert "7 more are in the download" in words_of(page)
+    page = page_of(post(client, split="lines", text="\n".join(["good"] * (ROWS_MARKED + 7))))
+    lists = re.sub("<template.*?</template>", "", page, flags=re.DOTALL)
+    assert lists.count('<td class="review">') == ROWS_MARKED
+    assert lists.count("<tr hidden>") == ROWS_MARKED - ROWS_A_PAGE
+    assert f"The first 50 are shown; {ROWS_MARKED - 43} more are in the download" in words_of(page)
 
 
 def test_what_is_shown_is_logged_once(app: Flask) -> None:
@@ -205,6 +219,98 @@ def test_what_is_shown_is_logged_once(app: Flask) -> None:
     assert service.log.counts()["predictions"] == before + 3
     (frame,) = service.log.read()
     assert frame.source.tolist()[-3:] == ["page", "page", "api"]
+
+
+# --- "Was this right?" ---------------------------------------------------------------------
+
+
+def buttons_of(page: str) -> dict[str, str]:
+    """The form of the page's buttons, with the last of them pressed."""
+    request_id = re.search('name="request_id" value="([0-9a-f]{32})"', page)
+    assert request_id, page
+    said = re.findall('name="said" value="([^"]+)"', page)
+    return {"request_id": request_id[1], "said": said[-1]}
+
+
+def true_labels(app: Flask, request_id: str) -> list[int | None]:
+    service = app.extensions["serving"]
+    assert service.writer.flush(60)
+    (frame,) = service.log.read(sources=["page"])
+    its = frame[frame.request_id == request_id].sort_values("position")
+    return [None if label is pd.NA else int(label) for label in its.true_label]
+
+
+def test_the_buttons_say_what_a_review_was(app: Flask, client: FlaskClient) -> None:
+    given = buttons_of(page_of(post(client, text=MIXED["negative"])))
+    assert given["said"] == "0:positive"  # "No, positive"
+    browser = {"Accept": "text/html"}
+    page = page_of(client.post("/right", data=given, headers=browser))
+    assert "Kept: the review is + Positive" in words_of(page)
+    assert true_labels(app, given["request_id"]) == [1]
+    answer = client.post("/right", data={**given, "said": "0:negative"})
+    assert answer.get_json() == {**answer.get_json(), "label": "negative", "position": 0}
+    assert true_labels(app, given["request_id"]) == [0]
+    table = "text\ngood\n\nbad\n,\n" + UNKNOWN_TEXT + "\n"
+    page = page_of(post(client, file=upload(table)))
+    said = re.findall('name="said" value="([^"]+)"', page)
+    assert said == [
+        f"{at}:{label}"
+        for at, label in zip(
+            "001122",
+            ["positive", "negative", "negative", "positive", "positive", "negative"],
+            strict=True,
+        )
+    ]
+    given = buttons_of(page)
+    assert client.post("/right", data=given).status_code == 200
+    assert true_labels(app, given["request_id"]) == [None, None, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"request_id": "0" * 32}, 404),
+        ({"request_id": "x"}, 400),
+        ({"said": "1:positive"}, 404),
+        ({"said": "٣:positive"}, 400),
+        ({"said": "-1:positive"}, 400),
+        ({"said": "positive"}, 400),
+        ({"said": "0:neither"}, 400),
+        ({"said": ""}, 400),
+    ],
+)
+def test_a_button_that_is_none_of_ours_keeps_nothing(
+    client: FlaskClient, change: dict[str, str], status: int
+) -> None:
+    given = buttons_of(page_of(post(client, text="good")))
+    response = client.post("/right", data={**given, **change})
+    assert response.status_code == status
+    assert sorted(response.get_json()) == ["error", "expected", "where"]
+    page = page_of(
+        client.post("/right", data={**given, **change}, headers={"Accept": "text/html"}), status
+    )
+    assert f"Error {status}" in words_of(page)
+
+
+def test_a_page_of_another_site_presses_no_button(client: FlaskClient) -> None:
+    given = buttons_of(page_of(post(client, text="good")))
+    for header in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://elsewhere.example"}):
+        assert client.post("/right", data=given, headers=header).status_code == 403
+
+
+def test_with_a_token_only_who_gives_it_says_what_was_right(
+    start: Callable[..., FlaskClient],
+) -> None:
+    client = start(token="a secret", store_text=False)
+    strangers = page_of(post(client, text="good"))
+    assert 'name="said"' not in strangers and "sign in" in strangers
+    page = page_of(client.post("/", data={"text": "good"}, auth=("anybody", "a secret")))
+    given = buttons_of(page)
+    refused = client.post("/right", data=given, headers={"Accept": "text/html"})
+    assert refused.status_code == 401 and "Basic" in str(refused.headers)
+    assert client.post("/right", data=given, auth=("x", "wrong")).status_code == 401
+    assert client.post("/right", data=given, auth=("x", "a secret")).status_code == 200
+    assert true_labels(client.application, given["request_id"]) == [0]
 
 
 # --- the download --------------------------------------------------------------------------

@@ -7,16 +7,22 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
+from support.drift_checks import BY_VERDICT, check_of
 from support.serving import BAD_TEXT, GOOD_TEXT, UNKNOWN_TEXT, running_app
 from werkzeug.serving import make_server
 
+from sentiment.drift.page import render_page
+from sentiment.drift.report import DriftCheck, PastCheck
 from sentiment.predictions.log import LoggedPrediction, PredictionLog
+from sentiment.serving.service import Service
 from sentiment.tracking.store import Store
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -91,17 +97,41 @@ def log_answers(log: PredictionLog) -> None:
         assert log.add_feedback(row.request_id, 0, true, None, row.at)
 
 
+def drift_check() -> DriftCheck:
+    """A check that found drift, with two before it."""
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    before = [PastCheck(at, "steady", 400, "unknown words", 0.5, 0.83)]
+    before.append(PastCheck(at, "watch", 400, "emoji", 0.9, None))
+    return check_of(BY_VERDICT["drifted"], version="1", before=tuple(before))
+
+
 @pytest.fixture(scope="module")
-def address(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app on a port of its own; a test against the challenger is configured."""
+def service(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Of an app for which a test against the challenger is configured."""
     with running_app(store, tmp_path_factory.mktemp("log"), ab=("challenger", 0.0)) as app:
-        log_answers(app.extensions["serving"].log)
-        server = make_server("127.0.0.1", 0, app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.port}"
-        server.shutdown()
-        thread.join()
+        service: Any = app.extensions["serving"]
+        log_answers(service.log)
+        check = drift_check()
+        service.last_check = lambda: (render_page(check), check.to_json())
+        service.app = app
+        yield service
+
+
+@pytest.fixture(scope="module")
+def address(service: Any) -> Iterator[str]:
+    """The app on a port of its own."""
+    server = make_server("127.0.0.1", 0, service.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def log(service: Service) -> PredictionLog:
+    """The log of the app; its rows are there when feedback is, which waits for them."""
+    return service.log
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +234,7 @@ def test_the_keyboard_is_enough(open_page: Open) -> None:
     page = open_page()
     focused = "document.activeElement.id || document.activeElement.textContent.trim()"
     seen = []
-    for _ in range(8):
+    for _ in range(9):
         page.keyboard.press("Tab")
         ring = page.evaluate(
             "(e => getComputedStyle(e.matches('[type=radio]') ? e.nextElementSibling : e)"
@@ -221,7 +251,7 @@ def test_the_keyboard_is_enough(open_page: Open) -> None:
     page.keyboard.type(GOOD_TEXT)
     page.keyboard.press("Enter")
     page.keyboard.type(BAD_TEXT)
-    for _ in range(3):  # file, column, button
+    for _ in range(6):  # three examples, file, column, button
         page.keyboard.press("Tab")
     assert page.evaluate(focused) == "Read the sentiment"
     page.keyboard.press("Enter")
@@ -241,7 +271,7 @@ def test_an_error_is_said_where_the_eye_and_the_ear_are(open_page: Open) -> None
     problem = page.get_by_role("alert")
     assert "The text is empty" in problem.inner_text()
     assert page.evaluate("document.activeElement.id") == "result"
-    assert problem.evaluate("e => e.getBoundingClientRect().top") >= 0
+    assert problem.evaluate("e => e.getBoundingClientRect().top") > -1
     field = page.get_by_label("Review", exact=True)
     assert field.get_attribute("aria-describedby") == "result"
 
@@ -293,6 +323,10 @@ def test_every_state_fits_a_phone_and_can_be_read_by_day_and_by_night(
 ) -> None:
     page = open_page(360)
     many = "\n".join([GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, LONG_WORD, "Good and sturdy, but late"])
+
+    def follow(name: str) -> Callable[[], Any]:
+        return lambda: page.get_by_role("link", name=name, exact=True).click()
+
     states: dict[str, Callable[[], Any]] = {
         "empty": lambda: None,
         "positive": lambda: ask(page, f"{GOOD_TEXT} {LONG_WORD}"),
@@ -300,12 +334,18 @@ def test_every_state_fits_a_phone_and_can_be_read_by_day_and_by_night(
         "no known words": lambda: ask(page, UNKNOWN_TEXT),
         "many": lambda: ask(page, many, lines=True),
         "error": lambda: ask(page, " "),
-        "A/B test": lambda: page.get_by_role("link", name="A/B test").click(),
+        "nothing there": lambda: page.goto(f"{address}/nothing"),
+        **{name: follow(name) for name in ("API", "Model", "Drift", "A/B test")},
     }
+    axe = Axe()
     for state, reach in states.items():
         reach()
         page.wait_for_load_state()
         assert overflow(page) <= 0, state
+        if state in ("API", "Model", "Drift"):
+            assert page.locator("nav [aria-current=page]").inner_text() == state
+        found = axe.run(page)
+        assert found.violations_count == 0, (state, found.generate_report())
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
@@ -320,3 +360,65 @@ def test_every_state_fits_a_phone_and_can_be_read_by_day_and_by_night(
     assert page.get_by_role("heading", level=1).inner_text() == "The split is not as configured"
     assert page.locator(".history path").count() == 2
     assert page.locator(".whisker circle").count() == 4
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_two_buttons_say_what_a_review_was(
+    open_page: Open, log: PredictionLog, script: bool
+) -> None:
+    page = open_page(java_script_enabled=script)
+    page.get_by_role("button", name="Not good, broke after one game").click()  # an example
+    page.get_by_text("Was this right?").wait_for()
+    number = page.locator(".facts dd").last.inner_text()
+    page.get_by_role("button", name="No, ").click()
+    if script:
+        page.get_by_text("Kept: it is").wait_for()
+        assert page.locator("button[aria-pressed=true]").inner_text().startswith("No, ")
+        page.get_by_role("button", name="Yes, ").click()  # on second thoughts
+        page.locator("button[aria-pressed=true]", has_text="Yes, ").wait_for()
+    else:
+        page.get_by_role("heading", name="Thank you").wait_for()
+    (frame,) = log.read(sources=["page"], since=0)
+    (its,) = frame[frame["request_id"] == number].to_dict("records")
+    assert its["true_label"] == (its["label"] if script else 1 - its["label"])
+
+
+def test_a_list_is_sifted_sorted_and_turned(open_page: Open, log: PredictionLog) -> None:
+    """260 reviews: more than are on the page, and more than have their words marked."""
+    page = open_page(java_script_enabled=True)
+    texts = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, "Good and sturdy, but late"] * 65
+    page.get_by_label("One a line").check(force=True)
+    page.get_by_label("Review", exact=True).fill("\n".join(texts))
+    page.keyboard.press("Control+Enter")
+    shown = page.locator("#shown")
+    shown.get_by_text("1–50 of 260").wait_for()
+    rows = page.locator("#answers tbody tr")
+    assert rows.count() == 50
+    for later in ("51–100", "101–150", "151–200", "201–250", "251–260"):
+        page.get_by_role("button", name="Later").click()
+        assert shown.inner_text() == f"{later} of 260"
+    assert page.get_by_role("button", name="Later").is_disabled()
+    assert rows.first.locator("td").all_inner_texts()[:3] == ["251", UNKNOWN_TEXT, "no known words"]
+    assert rows.count() == 10
+    # the buttons of a row that was made here know its place in the answer
+    rows.nth(1).get_by_role("button", name="Wrong").click()
+    page.get_by_text("Kept: it is").wait_for()
+    (frame,) = log.read(sources=["page"])
+    (its,) = frame[frame["true_label"].notna() & (frame["position"] == 251)].to_dict("records")
+    assert its["text"] == texts[251] and its["true_label"] == 1 - its["label"]
+    page.get_by_label("Show").select_option("negative")
+    assert "of " in shown.inner_text() and shown.inner_text().startswith("1–50")
+    assert set(rows.locator(".chip").all_inner_texts()) == {"− Negative"}
+    page.get_by_label("Show").select_option("neither")
+    assert shown.inner_text() == "1–50 of 65"
+    page.get_by_label("Show").select_option("all")
+    page.get_by_label("Order").select_option("low")
+    shares = [
+        float(each.strip("<>%")) for each in rows.locator("td:nth-child(4)").all_inner_texts()
+    ]
+    assert shares == sorted(shares) and len(set(shares)) == 1
+    page.get_by_label("Order").select_option("high")
+    assert rows.first.locator("td").nth(1).inner_text() == GOOD_TEXT
+    page.get_by_label("from").fill("99.99999")
+    assert shown.inner_text() == "None is like that"
+    assert rows.count() == 0

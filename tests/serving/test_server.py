@@ -28,8 +28,8 @@ from sentiment.serving.server import Listener, run_server
 
 BIG = 30_000_000  # bytes, far more than the system keeps for a client
 DEADLINE, LONG = 1, 60  # seconds, in these tests; a client gives up after 20
-GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /length HTTP/1.1\r\nHost: x\r\n"
+GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /length HTTP/1.1\r\nHost: localhost\r\n"
 DEADLINES = ("REQUEST_SECONDS", "KEEP_ALIVE_SECONDS", "ANSWER_SECONDS")
 
 
