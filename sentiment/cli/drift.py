@@ -37,10 +37,12 @@ def run(options: Namespace) -> int:
     """Check a window, or replay a file; return 3 if drifted, else 0. Raise `UserError`."""
     warnings.filterwarnings("ignore")  # libraries warn about their own future versions
     terminal = Terminal(quiet=options.quiet or getattr(options, "json", False))
-    with terminal, store_errors():
-        if options.command == "replay":
-            return _replay(options, terminal)
-        return _check(options, terminal)
+    with terminal:
+        terminal.step("opening the store")  # before MLflow is imported
+        with store_errors():
+            if options.command == "replay":
+                return _replay(options, terminal)
+            return _check(options, terminal)
 
 
 def _check(options: Namespace, terminal: Terminal) -> int:
@@ -48,7 +50,6 @@ def _check(options: Namespace, terminal: Terminal) -> int:
         raise WindowError(f"{options.html}: no such folder; create it first")
     if options.html is not None and options.html.is_dir():
         raise WindowError(f"{options.html}: is a folder, expected the name of a file")
-    terminal.step("opening the store")
     store = open_existing_store(options.store, options.project)
     sources = {None: COUNTED_SOURCES, "all": tuple(SOURCES)}.get(options.source, (options.source,))
     wanted: LogWindow | FileWindow = LogWindow(

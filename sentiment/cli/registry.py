@@ -65,29 +65,34 @@ DESCRIBED = (
 
 def run(options: Namespace) -> int:
     """Run one command and return its exit code: 0 done, 1 refused by the gate."""
+    with Terminal() as terminal:
+        terminal.step("opening the store")  # before MLflow is imported
+        with store_errors():
+            return _run(options, terminal)
+
+
+def _run(options: Namespace, terminal: Terminal) -> int:
     changes = options.command in ("promote", "rollback")
-    with Terminal() as terminal, store_errors():
-        terminal.step("opening the store")
-        store = open_existing_store(options.store, options.project, to_write=changes)
-        if not registered_versions(store):
-            raise RegistryError(
-                f"{store.settings.registered_model} has no versions here; run "
-                "sentiment_mlflow_optuna.py, or name another store or product with --store or "
-                "--project"
-            )
-        mended = [f"mended: {line}" for line in reconcile(store)] if changes else []
-        for line in mended if changes else _left_behind(store):
-            print(f"sentiment {options.command}: {line}", file=sys.stderr)
-        if options.command == "promote":
-            return _promote(options, store, terminal)
-        {
-            "list": _list,
-            "show": _show,
-            "history": _history,
-            "rollback": _rollback,
-            "which": _which,
-            "verify": _verify,
-        }[options.command](options, store, terminal)
+    store = open_existing_store(options.store, options.project, to_write=changes)
+    if not registered_versions(store):
+        raise RegistryError(
+            f"{store.settings.registered_model} has no versions here; run "
+            "sentiment_mlflow_optuna.py, or name another store or product with --store or "
+            "--project"
+        )
+    mended = [f"mended: {line}" for line in reconcile(store)] if changes else []
+    for line in mended if changes else _left_behind(store):
+        print(f"sentiment {options.command}: {line}", file=sys.stderr)
+    if options.command == "promote":
+        return _promote(options, store, terminal)
+    {
+        "list": _list,
+        "show": _show,
+        "history": _history,
+        "rollback": _rollback,
+        "which": _which,
+        "verify": _verify,
+    }[options.command](options, store, terminal)
     return 0
 
 
@@ -259,9 +264,11 @@ def _promote(options: Namespace, store: Store, terminal: Terminal) -> int:
     if production_version(store) == version:
         terminal.say(f"version {version} is in production already")
         return 0
+    terminal.step("reading the reviews")
     loaded = _reviews(options, store, registered, terminal)
     method: Any = registered.tags.get("split", "hashed")
     split = split_reviews(loaded.frame, method=method)
+    terminal.step("comparing it with production")
     try:
         verdict = judge_version(store, version, split)
     except VersionError as error:

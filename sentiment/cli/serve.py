@@ -26,8 +26,10 @@ def run(options: Namespace) -> int:
     terminal = Terminal(quiet=options.quiet)
     config = serving_config(options)
     listener = Listener(options.host, options.port)
-    warning = look_ahead(config)
-    log = config.open_log()
+    with terminal:  # to its end, since processes are forked from now on
+        terminal.step("opening the store and the log")
+        warning = look_ahead(config)
+        log = config.open_log()
     if warning:
         terminal.say(warning)
     if config.token is None and options.host not in LOOPBACK:
