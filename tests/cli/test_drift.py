@@ -267,7 +267,7 @@ def test_a_replay_prints_its_table_and_where_the_figure_is(
     assert asked == [wanted, "when", "what was read", {"min_reviews": 70}]
     assert (code, errors) == (0, "")
     assert "in.csv: trained on Jan 2020" in out and "- a note" in out
-    assert "Feb 2020" in out and "0.800 (0.700–0.900)" in out and "nan" not in out
+    assert "Feb 2020" in out and ".800 (.700–.900)" in out and "nan" not in out
     figure = Path(out.splitlines()[-1].removeprefix("Figure: "))
     assert figure.read_bytes()[:4] == b"\x89PNG"
 
