@@ -192,7 +192,7 @@ def test_bad_files_are_one_line_and_leave_no_store(
         Path(name).write_bytes(data)
         code = script.main(["--data", name, "--store", "store"], worker)
         said = capsys.readouterr()
-        assert (code, said.out, said.err.count("\n")) == (2, "", 1), name
+        assert (code, said.out, said.err.count("\n")) == (2, f"reading {name} …\n", 1), name
         line = said.err.replace(f"{tmp_path}/", "")
         assert len(line) <= 300 and line[:-1].isprintable() and "Mary" not in line, name
         assert not Path("store").exists(), name
