@@ -168,7 +168,7 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     assert [task for task in ran.tasks if task not in ("check_drift", "add_feedback")] == TRAINED
     assert set(ran.artifacts) == {"retraining-report", "confusion-matrix"}
     for said in (
-        *("promoted: the first in production", f"/runs/{run.info.run_id})", "95 % interval"),
+        *("promoted: the first in production", f"`{run.info.run_id}`", "95 % interval"),
         *("not checked: no version is in production", "the published one"),
         "What customers complain about",
     ):
@@ -178,7 +178,7 @@ def test_one_run_leaves_tasks_artifacts_a_run_and_a_version_in_production(
     ran = retrain()
     assert len(retraining_runs(store)) == 1 and ran.tasks == NOTHING_TRAINED
     (left,) = ran.artifacts.values()
-    assert "nothing to train: version 1 already covers this data" in left
+    assert left.startswith("# Nothing to train\n")
     assert "not enough yet: " in left and "no prediction log there" in left
     assert "already covers this data: it is in production" in left
 
@@ -236,7 +236,7 @@ def test_drift_is_told_once_and_retrained_on_with_what_customers_said(
     run = {"store": str(store.folder)}
     assert flow_service.run_once(server, flipkart_drift_flow, run) == 0
     found = Ran(client, DRIFT_FLOW_NAME).artifacts["drift-report"]
-    assert found.startswith("drifted (version 1, 400 reviews of the prediction log from ")
+    assert found.startswith("# drifted (version 1, 400 reviews of the prediction log from ")
     assert "unknown words" in found
     left = retrain()
     assert [(told["flow"], told["state"]) for told in webhook] == [
@@ -247,15 +247,16 @@ def test_drift_is_told_once_and_retrained_on_with_what_customers_said(
     assert left.startswith("# PRODUCTION CHANGED: version 2")
     # the chain: what drifted, what was trained on it, what became of it
     assert production_version(store) == "2"
-    drifted, trained, verdict = re.split(r"### .*\n", left)[1:]
+    happened, drifted, trained, _ = re.split(r"### .*\n", left)
     assert "drifted (version 1" in drifted and "unknown words" in drifted
     assert "registered version 2" in trained
     assert "400 labels in the prediction log: 0 without a stored text" in trained
-    assert "promoted: better than version 1" in verdict
+    assert "promoted: better than version 1" in happened
     tags = store.client.get_model_version("FlipkartSentimentModel", "2").tags
     assert int(tags["feedback"]) > 300 and tags["file_digest"] != tags["data_digest"]
     # nothing is known of the new version yet, so nothing is trained, whatever was said before
-    assert "nothing to train: version 2 already covers" in retrain()
+    left = retrain()
+    assert left.startswith("# Nothing to train") and "version 2 already covers" in left
 
 
 @pytest.mark.parametrize(
@@ -518,10 +519,11 @@ def test_a_service_from_its_schedule_to_its_successors_ctrl_c(
     (one,) = wait_for(lambda: client.read_flow_runs(flow_run_filter=made_up_for))
     assert outcome(client, one) == "COMPLETED"
     assert due_at(client, ours) == {(service.hour, 0)}  # in the new time zone, none in the old
-    # a line for each thing that tasks print, and none of Prefect's
+    # a line for each run, and none of Prefect's
     said = service.log.read_text()
     assert said.startswith("loading Prefect and MLflow …\n")
-    assert re.search(r"^\d\d:\d\d:\d\d load_data: reviews.csv: 400 rows read", said, re.MULTILINE)
+    line = rf"^\d\d:\d\d:\d\d {re.escape(script.FLOW_NAME)}: .*; drift: not checked$"
+    assert re.search(line, said, re.MULTILINE) and "load_data" not in said
     assert "Finished in state" not in said and "INFO" not in said
     store = open_store(service.store_folder)
     assert production_version(store) == "1"

@@ -219,5 +219,6 @@ def test_a_bad_file_ends_a_real_process_in_one_line(
 ) -> None:
     (tmp_path / name).write_bytes(made_to_hurt()[name])
     done = run_script("sentiment_mlflow_optuna.py", "--data", name, "--store", "store")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    steps = f"loading libraries …\nreading {name} …\n"
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, steps, 1)
     assert not (tmp_path / "store").exists()

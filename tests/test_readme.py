@@ -11,7 +11,9 @@ from sentiment.cli.options import EXPERIMENT, parse_command, parse_experiment, p
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```\w*\n(.*?)```", README, flags=re.DOTALL)
+DOCS = {file: file.read_text(encoding="utf-8") for file in (PROJECT / "docs").glob("*.md")}
+ALL = "\n".join([README, *DOCS.values()])
+BLOCKS = re.findall(r"```\w*\n(.*?)```", ALL.replace("\\\n", ""), flags=re.DOTALL)
 
 
 def test_it_says_first_that_the_data_is_synthetic() -> None:
@@ -20,7 +22,7 @@ def test_it_says_first_that_the_data_is_synthetic() -> None:
 
 
 def test_the_experiments_options_are_in_its_table_with_their_defaults() -> None:
-    table = dict(re.findall(r"^\| (`--.*?) \| (.*?) \|", README, flags=re.MULTILINE))
+    table = dict(re.findall(r"^\| (`--.*?) \| (.*?) \|", ALL, flags=re.MULTILINE))
     assert table["`--trials`"] == str(EXPERIMENT["trials"])
     assert table["`--seed`"] == str(EXPERIMENT["seed"])
     assert table["`--search-space`"] == f"`{EXPERIMENT['search_space']}`"
@@ -40,7 +42,7 @@ def test_every_command_shown_can_be_parsed() -> None:
     }
     for program, rest in shown:
         parsers[program](shlex.split(rest, comments=True))
-    for script in re.findall(r"python (tools/\w+\.py)", README):
+    for script in re.findall(r"python (tools/\w+\.py)", ALL):
         assert (PROJECT / script).is_file(), script
 
 
@@ -48,7 +50,7 @@ def test_every_target_shown_is_in_the_makefile_and_help_prints_them_all() -> Non
     makefile = (PROJECT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):.*##", makefile, flags=re.MULTILINE))
     assert targets >= {"experiment", "test", "lint", "mlflow-ui", "bench", "clean", "help"}
-    code = "\n".join([*BLOCKS, *re.findall(r"`([^`\n]+)`", README)])
+    code = "\n".join([*BLOCKS, *re.findall(r"`([^`\n]+)`", ALL)])
     for shown in re.findall(r"^make ([a-z-]+)", code, flags=re.MULTILINE):
         assert shown in targets, shown
     done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -56,9 +58,21 @@ def test_every_target_shown_is_in_the_makefile_and_help_prints_them_all() -> Non
         assert f"make {target} " in done.stdout
 
 
-def test_pictures_exist() -> None:
-    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README):
-        assert (PROJECT / picture).stat().st_size > 10_000
+def test_pictures_exist_and_links_lead_somewhere() -> None:
+    for file, text in {PROJECT / "README.md": README, **DOCS}.items():
+        for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
+            assert (file.parent / picture).stat().st_size > 10_000
+        for path, heading in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+            target = file.parent / path if path else file
+            assert target.exists(), f"{file.name}: {path}"
+            if heading:
+                shown = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE)
+                assert heading in map(anchor, shown), f"{file.name}: {heading}"
+
+
+def anchor(heading: str) -> str:
+    """Return the name that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_requirements_are_exact_explained_and_the_ones_in_the_lock() -> None:

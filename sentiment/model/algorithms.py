@@ -46,8 +46,8 @@ class Candidate:
 
 # Training texts from which lbfgs fits logistic regression where the solver is not searched. One fit
 # of 1,000,000 texts of 11 terms took it 3.3 s of processor time at C = 0.1 and 7.7 s at C = 2, and
-# liblinear 10.2 and 26.5 s; their scores agree to .001. Below, either is fast, and liblinear is the
-# published one.
+# liblinear 10.2 and 26.5 s; their accuracy on these texts agrees to .001. Below, either is fast, and
+# liblinear is the published one.
 MANY_TEXTS = 1_000_000
 MOST_STEPS = 1000  # of lbfgs: that fit at C = 2 took 106, and 100 is the default
 
