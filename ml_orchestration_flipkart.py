@@ -290,7 +290,7 @@ def flipkart_sentiment_flow(  # noqa: PLR0913, PLR0917  # what the UI lets one c
     leave_artifacts(opened, run)
     print(line_of(run))
     if service.in_a_pool():  # a service does so by itself
-        (store_tag,) = (tag for tag in flow_run.tags if tag.startswith("store:"))
+        store_tag, _ = service.place_of(store, project)
         forget_old_runs(opened, (FLOW_NAME, DRIFT_FLOW_NAME), store_tag, keep_runs)
     return passage.sentence
 

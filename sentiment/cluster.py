@@ -20,7 +20,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
+from hashlib import blake2b
 from importlib.metadata import version as package_version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sentiment.errors import ClusterError, LostWorkError
@@ -33,6 +35,7 @@ SECONDS_TO_CONNECT = 10
 # Things that tasks share, of which a worker has the last ones ready: the search of one algorithm
 # needs no more than two at a time, and a pass with all algorithms four
 READY = 4
+PROJECT = "this project's code"  # of which a worker must have the same state, as of the packages
 AHEAD = 2  # tasks of `each` for every thread of a worker, so that none waits for its next one
 
 Task: TypeAlias = Any  # a Future of distributed, which is untyped
@@ -53,11 +56,18 @@ def check_installed() -> None:
 def connect(address: str, terminal: Terminal, packages: Sequence[str]) -> Iterator[Cluster]:
     """Connect to the scheduler at `address`; give its workers.
 
-    Each worker must have the releases of the `packages` that are installed here. Raises
-    `ClusterError`.
+    Each worker must have the releases of the `packages` that are installed here, and this state of
+    the project. Raises `ClusterError`.
     """
     check_installed()
     from distributed import Client
+    from distributed.security import Security
+
+    if address.startswith("tls:") and not getattr(Security(), "tls_ca_file", None):  # type: ignore[no-untyped-call]
+        raise ClusterError(
+            f"--dask {address}: no certificates are set; expected those of Dask's settings, "
+            "distributed.comm.tls, or DASK_DISTRIBUTED__COMM__TLS__CA_FILE and the like"
+        )
 
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):  # our own lines say what matters
@@ -66,10 +76,10 @@ def connect(address: str, terminal: Terminal, packages: Sequence[str]) -> Iterat
         client = Client(  # type: ignore[no-untyped-call]
             address, timeout=SECONDS_TO_CONNECT, set_as_default=False
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"--dask {address}: no scheduler answers ({line(error)})") from None
     with client:
-        cluster = Cluster(client, address, {name: package_version(name) for name in packages})
+        cluster = Cluster(client, address, {name: _version(name) for name in (*packages, PROJECT)})
         if not cluster.threads():
             terminal.say(f"{address} has no workers yet; waiting for the first")
         yield cluster
@@ -138,10 +148,11 @@ class Cluster:
                 f"--dask {self._address}: the scheduler is gone; what was finished is kept"
             )
         error = task.exception()
-        if isinstance(error, ModuleNotFoundError):
+        if isinstance(error, ImportError):
             raise ClusterError(
-                f"--dask {self._address}: a worker has no module {error.name}; start each with the "
-                "packages of requirements.txt, and with PYTHONPATH naming the project's folder"
+                f"--dask {self._address}: a worker cannot import {error.name}; start each with the "
+                "packages of requirements.txt, and with PYTHONPATH naming the project's folder, of "
+                "the same commit"
             )
         if type(error).__name__ == "KilledWorker":
             raise LostWorkError(
@@ -211,7 +222,16 @@ def call_there(packages: dict[str, str], work: bytes, *shared: bytes) -> bytes:
     return pickle.dumps(function(*map(_unpacked, shared), *given))
 
 
-_version = cache(package_version)
+@cache
+def _version(name: str) -> str:
+    """Return the release of a package, or of `PROJECT` a digest of its files."""
+    if name != PROJECT:
+        return package_version(name)
+    package = Path(__file__).parent
+    digest = blake2b(digest_size=4)
+    for file in [package.parent / "text_cleaning.py", *sorted(package.rglob("*.py"))]:
+        digest.update(b"%s\0%s\0" % (file.name.encode(), file.read_bytes()))
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=READY)

@@ -16,6 +16,7 @@ import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_args
 
@@ -60,10 +61,10 @@ DRIFT_CRON = "0 * * * *"
 KEEP_RUNS = 2_000
 KEEP = 50  # versions kept in the registry, besides those with an alias or a past in production
 PICKLED = "--promote: a pickle never goes into production; leave --promote or --format out"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # the usual names of it
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # an alias or the number of a version
-SCHEDULER = re.compile(r"(tcp|tls|ucx|ws|wss)://[^\s/]+:\d+/?")
+SCHEDULER = re.compile(r"(tcp|tls)://[^\s/@]+:\d+/?")
 UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}  # seconds
 SPAN = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 BETWEEN = re.compile(r",(?![^()]*\))")  # a comma, but not one in brackets
@@ -257,6 +258,14 @@ def scheduler(text: str) -> str:
     """Return the address of a Dask scheduler."""
     _expect("an address such as tcp://scheduler:8786", text, SCHEDULER.fullmatch(text))
     return text
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a server that listens there is reached from its own machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() in LOOPBACK
 
 
 def contender(text: str) -> tuple[str, str, dict[str, str]]:
@@ -672,5 +681,5 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         _forget(options, ("dask",))
         if options.dask is not None:
             parser.error("--dask shares the parts of a folder, and --in names a file")
-    if options.command == "serve" and options.debug and options.host not in LOOPBACK:
+    if options.command == "serve" and options.debug and not is_loopback(options.host):
         parser.error(f"--debug runs code for whoever asks: not on {options.host}")

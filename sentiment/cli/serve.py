@@ -11,7 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentiment.cli.options import LOOPBACK
+from sentiment.cli.options import LOOPBACK, is_loopback
 from sentiment.console import Terminal
 from sentiment.serving.app import create_app
 from sentiment.serving.config import Limits, ServingConfig, look_ahead
@@ -32,10 +32,10 @@ def run(options: Namespace) -> int:
         log = config.open_log()
     if warning:
         terminal.say(warning)
-    if config.token is None and options.host not in LOOPBACK:
+    if config.token is None and not is_loopback(options.host):
         terminal.say(
-            f"whoever reaches {options.host} may send feedback and read /ab and /model: set "
-            "SENTIMENT_API_TOKEN to ask for a token"
+            f"whoever reaches {options.host} may send feedback, and read /model, /drift and, with "
+            "customers' texts, /ab and /complaints: set SENTIMENT_API_TOKEN to ask for a token"
         )
 
     def ready(app: Flask) -> None:
@@ -80,7 +80,7 @@ def _own_names(options: Namespace) -> tuple[str, ...] | None:
 
     One on loopback has few names, unless a proxy passes on its own.
     """
-    if options.host not in LOOPBACK or options.trust_proxy:
+    if not is_loopback(options.host) or options.trust_proxy:
         return None
     return (*LOOPBACK, options.host)
 

@@ -203,7 +203,7 @@ def month_of(cell: Any) -> int:
 
 
 def reviews_of_log(log: PredictionLog, version: str, newest: int = NEWEST) -> Reviews:
-    """Return the `newest` reviews that a version answered through the API.
+    """Return the `newest` reviews that a version answered through the API, or that got a label.
 
     Negative is what feedback said, or else the version. Raises `PredictionLogError`.
     """
@@ -223,7 +223,7 @@ def reviews_of_log(log: PredictionLog, version: str, newest: int = NEWEST) -> Re
             row = undo_scraping(text), NO_STARS, month_of(f"{at:.0f}")
             found.add([row])
             negative[row] = bool(one == 0)
-    notes = [f"the newest {answers:,} answers to the API"]
+    notes = [f"the newest {answers:,} answers to the API, or with a label"]
     if told:
         notes.append(f"{told:,} of them with a label from feedback")
     if without_text:

@@ -46,8 +46,8 @@ class Candidate:
 
 # Training texts from which lbfgs fits logistic regression where the solver is not searched. One fit
 # of 1,000,000 texts of 11 terms took it 3.3 s of processor time at C = 0.1 and 7.7 s at C = 2, and
-# liblinear 10.2 and 26.5 s; their accuracy on these texts agrees to .001. Below, either is fast, and
-# liblinear is the published one.
+# liblinear 10.2 and 26.5 s; their accuracy on these texts agrees to .001. Below, either is fast,
+# and liblinear is the published one.
 MANY_TEXTS = 1_000_000
 MOST_STEPS = 1000  # of lbfgs: that fit at C = 2 took 106, and 100 is the default
 
@@ -154,9 +154,9 @@ def build_candidate(
     """Return the candidate that a finished trial had, unfitted, from its recorded parameters.
 
     `params` are a trial's, or those of an MLflow run, which are all strings; names that the space
-    does not suggest, such as `model`, are ignored, but for `beta` and `solver`. `texts` are as in
-    `suggest_candidate`. Raises `ValueError` for an unknown algorithm or space, or when a parameter
-    of the space is missing.
+    does not suggest, such as `model`, are ignored, but for `beta`, `solver` and `max_iter`. `texts`
+    are as in `suggest_candidate`. Raises `ValueError` for an unknown algorithm or space, or when a
+    parameter of the space is missing.
     """
     from optuna.trial import FixedTrial
 
@@ -168,7 +168,7 @@ def build_candidate(
 
     values = {name: number_or_text(value) for name, value in params.items()}
     candidate = suggest_candidate(algorithm, FixedTrial(values), space, texts)
-    fixed = {"beta", "solver"} & values.keys() & candidate.model.get_params().keys()
+    fixed = {"beta", "solver", "max_iter"} & values.keys() & candidate.model.get_params().keys()
     candidate.model.set_params(**{name: values[name] for name in fixed})
     return candidate
 
@@ -176,9 +176,9 @@ def build_candidate(
 def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | int | float]:
     """Return the parameters that a run logs: the estimators' own, so fixed ones are among them.
 
-    These are the `algorithm` as `model`; `OF_MODELS` where the model has them; `max_features`,
-    `min_df` and `max_df`; `ngram_range` as "(1, 2)"; `cleaning`, and `reach` where the cleaning has
-    one.
+    These are the `algorithm` as `model`; `OF_MODELS` where the model has them; the `max_iter` of
+    lbfgs, which ends at it; `max_features`, `min_df` and `max_df`; `ngram_range` as "(1, 2)";
+    `cleaning`, and `reach` where the cleaning has one.
     """
     reach = {} if candidate.cleaner.cleaning == "guide" else {"reach": candidate.cleaner.reach}
     of_model = candidate.model.get_params(deep=False)
@@ -186,6 +186,7 @@ def logged_parameters(algorithm: str, candidate: Candidate) -> dict[str, str | i
     return {
         "model": algorithm,
         **{name: of_model[name] for name in OF_MODELS if name in of_model},
+        **({"max_iter": of_model["max_iter"]} if of_model.get("solver") == "lbfgs" else {}),
         **{name: of_vectorizer[name] for name in ("max_features", "min_df", "max_df")},
         "ngram_range": str(of_vectorizer["ngram_range"]),
         "cleaning": candidate.cleaner.cleaning,

@@ -269,6 +269,8 @@ def _last_check(service: Service, answers_now: str | None, *, as_page: bool) -> 
     if answers_now not in (None, checked):
         notice = DRIFT_OF_OTHER.format(checked=checked, now=answers_now) + notice
     # its file may be kept and sent, and has no menu; here it is one of the pages
+    # an older file has no style for it
+    menu = menu if ".skip" in page else Markup()
     page = page.replace("<main>", f'{menu}<main id="content">{notice}', 1)
     return Response(page, mimetype="text/html")
 

@@ -42,7 +42,8 @@ DRIFT_POLICY = POLICY.replace("style-src 'self'", "style-src 'unsafe-inline'")
 HEADERS = {  # of every answer
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # `no-referrer` would make our own forms post with "Origin: null"
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -114,8 +115,10 @@ def _guard_hosts(app: Flask, allowed: Collection[str]) -> None:
 
     @app.before_request
     def check_host() -> None:
-        if _name(f"//{request.host}") not in allowed:
+        # a browser always names a host; a load balancer's check may not
+        if "Host" in request.headers and _name(f"//{request.host}") not in allowed:
             expected = f"{', '.join(sorted(allowed))}, or one named with --allow-origin"
+            expected += "; behind a proxy: --trust-proxy"
             raise RequestError(421, "this server has another name", "header Host", expected)
 
 

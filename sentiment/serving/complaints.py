@@ -34,7 +34,12 @@ class LoggedComplaints:
 
         Raises `PredictionLogError` when the log is away.
         """
-        with self._lock:
+        last = self._last
+        # who comes meanwhile gets the last ones, and holds no thread
+        if not self._lock.acquire(blocking=last is None or self._version != version):
+            assert last is not None
+            return last
+        try:
             fresh = self._version == version and time.monotonic() < self._fresh_until
             if self._last is None or not fresh:
                 begun = time.monotonic()
@@ -43,8 +48,10 @@ class LoggedComplaints:
                 self._version = version
                 # an empty log is looked at each time, for it takes nothing
                 wait = max(FRESH_SECONDS, FRESH_FACTOR * (now - begun))
-                self._fresh_until = now + (wait if self._last.negative else 0.0)
+                self._fresh_until = now + (wait if self._last.reviews else 0.0)
             return self._last
+        finally:
+            self._lock.release()
 
 
 def render_complaints(complaints: Complaints) -> str:

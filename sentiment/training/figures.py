@@ -127,7 +127,7 @@ def top_words_figure(words: pd.DataFrame) -> Figure:
     weights = shown["weight"].to_numpy()
     colours = [NEGATIVE if weight < 0 else POSITIVE for weight in weights]
     axes.barh(range(len(shown)), weights, color=colours)
-    axes.set_yticks(range(len(shown)), shown["word"].tolist(), fontsize=12)
+    axes.set_yticks(range(len(shown)), shown["word"].tolist(), fontsize=12, parse_math=False)
     axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("weight: ← negative    positive →")

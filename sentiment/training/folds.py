@@ -46,7 +46,7 @@ KEPT = 16
 KEPT_BYTES = 2**30  # of which no more than this, but the last one: 500,000 reviews have few of them
 # One trial at a time in a process: liblinear has one random generator, which every fit seeds, and
 # the number of BLAS threads is set for the whole process
-_solving = threading.Lock()
+_solving = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,10 @@ class FoldMatrices:
         cleaner: TextCleaner | None = None,
     ) -> Attempt:
         """Score as `score` does, whatever comes of it: a study goes on when a trial fails."""
-        begun, scores, reason = time.perf_counter(), None, ""
-        with warnings.catch_warnings(record=True) as caught:
+        scores, reason = None, ""
+        # warnings are caught for the whole process, and another thread's trial is not this one's
+        with _solving, warnings.catch_warnings(record=True) as caught:
+            begun = time.perf_counter()
             warnings.simplefilter("always")
             try:
                 scores = self.score(vectorizer, model, cleaner)

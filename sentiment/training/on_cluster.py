@@ -27,7 +27,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sentiment.cluster import Cluster, Task
 from sentiment.metrics import Floats
 from sentiment.model.algorithms import Candidate
-from sentiment.training.folds import FoldMatrices, Matrix, analysis_of
+from sentiment.training.folds import Attempt, FoldMatrices, Matrix, analysis_of
 from sentiment.training.report import Matrices, PreparedReviews, folds_of, plain_vocabulary
 from text_cleaning import TextCleaner, clean_texts
 
@@ -63,7 +63,10 @@ class ClusterFolds:
 
     def begin(self, candidate: Candidate) -> Task:
         """Begin a trial; the result of the task is its `Attempt`."""
-        return self._begin(FoldMatrices.attempt, *_parts_of(candidate))
+        try:
+            return self._begin(FoldMatrices.attempt, *_parts_of(candidate))
+        except ValueError as error:  # no terms are left: in one process a trial finds that
+            return self.cluster.begin(_failed, f"ValueError: {error}")
 
     def look_ahead(self, candidate: Candidate) -> None:
         """Begin what `score` and `decisions` of a candidate will be asked for."""
@@ -129,6 +132,10 @@ class ClusterFolds:
             counted = self.cluster.each(_count_part, _parts(texts), shared)
             self._counted[analysis] = _put_together(counted)
         return self._counted[analysis]
+
+
+def _failed(reason: str) -> Attempt:
+    return Attempt(None, reason, [], 0.0)
 
 
 def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:

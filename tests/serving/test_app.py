@@ -78,7 +78,7 @@ def test_every_response_carries_the_security_headers(start: Start) -> None:
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert "frame-ancestors 'none'" in policy and "form-action 'self'" in policy
-        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert response.headers["Referrer-Policy"] == "same-origin"
     for response in responses[:-1]:
         assert response.headers["Cache-Control"] == "no-store"
     assert responses[-1].headers["Cache-Control"] != "no-store"

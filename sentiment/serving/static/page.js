@@ -82,6 +82,9 @@ right?.addEventListener("submit", (event) => {
 
 const table = document.getElementById("answers");
 
+const GUARDED =
+  /^'(?=[\t\r]|[\s\u0000-\u001f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠﹦﹢﹣﹫])/;
+
 // The cells of the download, all of them quoted
 function readTable(link) {
   const bytes = Uint8Array.from(atob(link.href.split(",", 2)[1]), (c) => c.charCodeAt(0));
@@ -110,10 +113,11 @@ function makeRow(row) {
   const line = made.firstElementChild.cloneNode(true);
   const [number, review, label, share, buttons] = line.cells;
   number.textContent = row.number;
-  review.textContent = row.review;
+  // the download guards spreadsheets against formulas; a page runs none
+  review.textContent = row.review.replace(GUARDED, "");
   if (row.label) share.textContent = percent(row.probability);
   else if (row.reason) label.firstElementChild.textContent = row.reason;
-  for (const button of buttons?.children ?? []) {
+  for (const button of [...(buttons?.children ?? [])]) {
     if (row.position === null) button.remove();
     else button.value = `${row.position}:${button.value.split(":")[1]}`;
   }
