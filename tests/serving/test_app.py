@@ -19,6 +19,7 @@ from support.serving import (
     running_app,
     wait_until,
 )
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from sentiment.predictions.log import LoggedPrediction
 from sentiment.serving.app import create_app
@@ -296,3 +297,6 @@ def test_a_server_on_loopback_answers_to_its_own_names_alone(start: Start) -> No
         assert response.status_code == 421, host
         assert "--allow-origin" in response.get_json()["expected"]
     assert start().get("/health", headers={"Host": "any.example"}).status_code == 200
+    environ = EnvironBuilder("/health").get_environ()
+    del environ["HTTP_HOST"]  # as some load balancers ask
+    assert run_wsgi_app(client.application, environ)[1] == "200 OK"

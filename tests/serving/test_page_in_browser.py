@@ -387,6 +387,7 @@ def test_a_list_is_sifted_sorted_and_turned(open_page: Open, log: PredictionLog)
     """260 reviews: more than are on the page, and more than have their words marked."""
     page = open_page(java_script_enabled=True)
     texts = [GOOD_TEXT, BAD_TEXT, UNKNOWN_TEXT, "Good and sturdy, but late"] * 65
+    texts[256:258] = [f"={GOOD_TEXT}", "y " * 10_001]  # a formula, and one that is too long
     page.get_by_label("One a line").check(force=True)
     page.get_by_label("Review", exact=True).fill("\n".join(texts))
     page.keyboard.press("Control+Enter")
@@ -400,6 +401,8 @@ def test_a_list_is_sifted_sorted_and_turned(open_page: Open, log: PredictionLog)
     assert page.get_by_role("button", name="Later").is_disabled()
     assert rows.first.locator("td").all_inner_texts()[:3] == ["251", UNKNOWN_TEXT, "no known words"]
     assert rows.count() == 10
+    assert rows.nth(6).locator("td").nth(1).inner_text() == f"={GOOD_TEXT}"
+    assert rows.nth(7).get_by_role("button").count() == 0
     # the buttons of a row that was made here know its place in the answer
     rows.nth(1).get_by_role("button", name="Wrong").click()
     page.get_by_text("Kept: it is").wait_for()
@@ -410,7 +413,7 @@ def test_a_list_is_sifted_sorted_and_turned(open_page: Open, log: PredictionLog)
     assert "of " in shown.inner_text() and shown.inner_text().startswith("1–50")
     assert set(rows.locator(".chip").all_inner_texts()) == {"− Negative"}
     page.get_by_label("Show").select_option("neither")
-    assert shown.inner_text() == "1–50 of 65"
+    assert shown.inner_text() == "1–50 of 66"
     page.get_by_label("Show").select_option("all")
     page.get_by_label("Order").select_option("low")
     shares = [
