@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -157,9 +157,9 @@ def reviews_of_file(
     return Reviews(kept, negative, given, dates, wanted.path.name, by, tuple(notes))
 
 
-def reviews_of_frame(loaded: LoadedReviews) -> Reviews:
-    """Return reviews that were loaded for training, whose months were not read."""
-    frame, by_labels = loaded.frame, bool(loaded.rule.negative)
+def reviews_of_frame(loaded: LoadedReviews, newest: int) -> Reviews:
+    """Return the last `newest` reviews of those loaded for training, without months."""
+    frame, by_labels = loaded.frame.tail(newest), bool(loaded.rule.negative)
     stars = frame["rating"].to_numpy(dtype=np.int64)
     return Reviews(
         frame["text"].tolist(),
@@ -190,9 +190,14 @@ def _usable(
             left["with a wrong rating" if star == WRONG_RATING else "without a rating"] += 1
 
 
-@lru_cache(10_000)
 def month_of(cell: Any) -> int:
     """Return the months since year 0 of a month, a date, or a time since 1970; or `NO_MONTH`."""
+    # Parquet has cells that are lists and mappings
+    return _month_of(cell) if isinstance(cell, Hashable) else NO_MONTH
+
+
+@lru_cache(10_000)
+def _month_of(cell: Any) -> int:
     if isinstance(cell, datetime):
         return 12 * cell.year + cell.month - 1
     if stamp := _STAMP.fullmatch(str(cell).strip()):

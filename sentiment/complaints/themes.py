@@ -10,8 +10,9 @@
    pointwise mutual information of neighbours, truncated SVD (Levy & Goldberg 2014). So *fake* and
    *duplicate* come together although hardly anybody writes both. Words of one review belong
    together as well. Average-linkage clustering on both makes the themes.
-3. A review belongs to each theme of which it has a word. A theme is named by phrases that several
-   customers wrote, in the spelling that most of them use. No phrase is one customer's own.
+3. A review belongs to each theme of which it has a word. A theme is named by phrases in their
+   commonest spelling. Each phrase was written in at least three reviews in that spelling, numbers
+   included; only capitals and signs between its words may differ. None is one customer's own.
 
 Everything is deterministic. Words that only say that something is bad are known in English alone;
 in other languages they may be a theme.
@@ -92,6 +93,7 @@ _TOKEN = re.compile(
     "|[\u0300-\u036f\u0591-\u05c7\u064b-\u0670\u0900-\u0963\u0970-\u0dff\u0e31-\u0f84])*"
     "|[.,;:!?()\u2026\n\u0964\u3001\u3002\uff0c\uff01\uff1f]"
 )
+_JOINERS = "\u200c\u200d"  # stand inside a word of Persian, Hindi and others, and are not seen
 _NOT = "not"
 Kind = Literal["word", "link", "number", "end"]
 Change = Literal["rising", "falling", "no clear change"]
@@ -540,7 +542,7 @@ def _spans(one: _Read, units: Collection[str]) -> list[tuple[int, int]]:
 
 
 class Phrase(NamedTuple):
-    """What several customers wrote, in the commonest spelling, and the reviews that have it."""
+    """What several reviews say, in the commonest spelling, and those that say it in any."""
 
     written: str
     rows: set[int]
@@ -549,13 +551,13 @@ class Phrase(NamedTuple):
 def _phrases(
     read: Sequence[_Read], rows: Ints, units: Mapping[str, float], texts: Sequence[str]
 ) -> list[Phrase]:
-    """Return up to `NAMES` phrases that at least `LEAST_REVIEWS` of the reviews have.
+    """Return up to `NAMES` phrases that at least `LEAST_REVIEWS` of the reviews spell alike.
 
     Each is the one that says most about reviews which no phrase before it names. `units` has the
     weight of each unit of the theme.
     """
     rows_of: dict[tuple[str, ...], set[int]] = {}
-    spelling: dict[tuple[str, ...], Counter[str]] = {}
+    spelling: dict[tuple[str, ...], dict[str, set[int]]] = {}
     worth: dict[tuple[str, ...], float] = {}
     for row in map(int, rows[:NAMED_BY]):
         text = texts[row]
@@ -563,16 +565,13 @@ def _phrases(
             # "box was crushed" and "crushed box" are the same
             key = tuple(sorted(token.key for token in part if _says(token)))
             rows_of.setdefault(key, set()).add(row)
-            written = _plain(text[part[0].start : part[-1].end])
-            spelling.setdefault(key, Counter())[written] += 1
+            spelling.setdefault(key, {}).setdefault(_written(part, text), set()).add(row)
             worth[key] = WORTH[min(len(key), len(WORTH)) - 1]
             if len(key) == 1:
                 worth[key] *= min(units.get(key[0], 0.0) / STRONG, 1.0)
-    usable = {
-        key: found
-        for key, found in rows_of.items()
-        if len(found) >= LEAST_REVIEWS and max(spelling[key].values()) > 1
-    }
+    # The key of an order's number is that of any other: it is the spelling that has to be common
+    most = {key: max(map(len, spelled.values())) for key, spelled in spelling.items()}
+    usable = {key: found for key, found in rows_of.items() if most[key] >= LEAST_REVIEWS}
     stems = {stem for unit in units for stem in _stems_of(unit)}
     chosen: list[Phrase] = []
     named: set[int] = set()
@@ -581,8 +580,7 @@ def _phrases(
         if len(usable[best] - named) < (LEAST_REVIEWS if chosen else 1):
             break
         named |= usable[best]
-        most = max(spelling[best].values())
-        written = min(one for one, count in spelling[best].items() if count == most)
+        written = min(one for one, own in spelling[best].items() if len(own) == most[best])
         chosen.append(Phrase(written, usable[best]))
         said_now = stems.intersection(best)
         usable = {key: one for key, one in usable.items() if not said_now.intersection(key)}
@@ -608,8 +606,18 @@ def _parts(one: _Read, units: Collection[str]) -> Iterator[list[_Token]]:
                     yield part
 
 
+def _written(part: Sequence[_Token], text: str) -> str:
+    """Return a run of tokens as it is shown: what stands between two of them is one blank."""
+    shown, done = "", part[0].start
+    for token in part:
+        between = text[done : token.start]
+        shown += (" " if between.strip(_JOINERS) else between) + text[token.start : token.end]
+        done = token.end
+    return _plain(shown)
+
+
 def _plain(written: str) -> str:
-    """Return a phrase in small letters with single blanks."""
+    """Return a text in small letters with single blanks."""
     return " ".join(written.lower().replace("\u2019", "'").split())
 
 
@@ -766,4 +774,7 @@ def _odds(rows_of: Sequence[Bools], reviews: Reviews) -> list[StarOdds | None]:
 def _why_no_odds(reviews: Reviews) -> str:
     if not (reviews.stars > 0).any():
         return "there are no stars"
-    return "no review has 3 stars" if not (reviews.stars == NEUTRAL).any() else "there is no theme"
+    if not (reviews.stars == NEUTRAL).any():
+        return "no review has 3 stars"
+    low = (reviews.stars > 0) & (reviews.stars < NEUTRAL)
+    return "there is no theme" if low.any() else "no review has 1 or 2 stars"

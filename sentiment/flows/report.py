@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging.loggers import flow_run_logger
 
@@ -21,6 +22,7 @@ from sentiment.complaints.page import markdown
 from sentiment.complaints.reviews import reviews_of_frame
 from sentiment.complaints.themes import find_complaints
 from sentiment.data.labels import CLASS_NAMES
+from sentiment.data.reviews import LoadedReviews
 from sentiment.environment import variable
 from sentiment.errors import ServiceError, VariableError
 from sentiment.flows.retraining import Chosen, Outcome, Passage
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.flows import Flow
 
+MOST_REVIEWS = 50_000  # whose complaints are looked for, after the gate: some 100 MB and seconds
 ALERT_SECONDS = 15  # for all addresses; apprise waits 4 s for an answer
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
@@ -54,7 +57,8 @@ class ScheduledRun:
 def leave_artifacts(store: Store, run: ScheduledRun) -> None:
     """Leave the report and, of a new model, the confusion matrix in the Prefect UI."""
     said, key = headline(run), store.settings.artifact
-    create_markdown_artifact(report(store, run), key=key("retraining-report"), description=said)
+    written = report(store, run, get_run_logger())
+    create_markdown_artifact(written, key=key("retraining-report"), description=said)
     if run.fitted is not None:
         counts = confusion(run.prepared.split.y_test, run.fitted.predicted).astype(int).tolist()
         columns = [f"predicted {name}" for name in CLASS_NAMES]
@@ -65,7 +69,7 @@ def leave_artifacts(store: Store, run: ScheduledRun) -> None:
         create_table_artifact(rows, key=key("confusion-matrix"), description="holdout, reviews")
 
 
-def report(store: Store, run: ScheduledRun) -> str:
+def report(store: Store, run: ScheduledRun, log: Log) -> str:
     """Return the run in Markdown: what happened, drift, what was trained with which scores."""
     labelled, outcome = run.labelled, run.outcome
     lines = [
@@ -95,10 +99,28 @@ def report(store: Store, run: ScheduledRun) -> str:
             f"| {name} | {score.value:.4f} | {score.low:.4f}–{score.high:.4f} |"
             for name, score in scores.items()
         ]
-        # themes and counts alone: Prefect's store is another place than the reviews'
-        complaints = markdown(find_complaints(reviews_of_frame(labelled.loaded)))
+        complaints = complaints_section(labelled.loaded, log)
         lines += ["\n### What customers complain about\n", complaints]
     return "\n".join(lines)
+
+
+def complaints_section(loaded: LoadedReviews, log: Log) -> str:
+    """Return themes and counts of the newest `MOST_REVIEWS` as Markdown, and nobody's review.
+
+    Prefect's store is another place than the reviews'. What fails is logged and not raised: the run
+    has promoted by then.
+    """
+    try:
+        found = markdown(find_complaints(reviews_of_frame(loaded, MOST_REVIEWS)))
+    except Exception as error:
+        kind = type(error).__name__  # its message and traceback may quote a customer
+        log.warning("the report has no complaints, as finding them failed: %s", kind)
+        return f"Not available: finding them failed ({kind})."
+    reviews = len(loaded.frame)
+    if reviews <= MOST_REVIEWS:
+        return found
+    cut = f"Only the newest {MOST_REVIEWS:,} of {reviews:,} reviews, the last rows, were looked at."
+    return f"{cut}\n\n{found}"
 
 
 def headline(run: ScheduledRun) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from support.prediction_logs import ROW
 
@@ -40,6 +41,8 @@ JANUARY_2021 = 12 * 2021
         (None, NO_MONTH),
         ("12", NO_MONTH),
         ("soon", NO_MONTH),
+        ([2021, 1], NO_MONTH),  # of Parquet: a list, a struct
+        ({"year": 2021}, NO_MONTH),
     ],
 )
 def test_months(written: Any, expected: int) -> None:
@@ -65,6 +68,13 @@ def test_stars_months_and_what_is_left_out(tmp_path: Path) -> None:
     for said in ("months from 'date'", "1 rows that repeat", "1 rows without a readable text"):
         assert said in notes
     assert "1 reviews have no month" in notes and "1 rows without a rating" in notes
+
+
+def test_nested_dates_of_parquet_are_no_months(tmp_path: Path) -> None:
+    file = tmp_path / "reviews.parquet"
+    dates = [[2021, 1], [2021, 2]]
+    pd.DataFrame({"text": ["broke", "works"], "stars": [1, 5], "date": dates}).to_parquet(file)
+    assert not reviews_of_file(FileWindow(file)).dated
 
 
 def test_labels_instead_of_stars(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -112,6 +113,36 @@ def test_nobodys_own_words_name_a_theme() -> None:
     rows = [*complaint_rows(), ("the zyxwv broke my qponm", 1, "2020-05")]
     names = " ".join(theme.name for theme in find_complaints(reviews_of(rows)).themes)
     assert "zyxwv" not in names and "qponm" not in names
+
+
+def test_each_phrase_was_written_in_three_reviews() -> None:
+    # the same but for the number, which is each customer's own; one says it thrice
+    rows = [*complaint_rows(), *[("call 5550000001, call 5550000001, call 5550000001", 1, "")]]
+    rows += [(f"refund order 98765432{at}0 cancelled", 1, "2020-05") for at in range(8)]
+    rows += [(f"Hinge-pin {2 * 'snapped '}after <b> 2 days", 1, "") for _ in range(2)]
+    rows += [("hinge  PIN snapped", 2, ""), *[("hinge pin snapping, in 40 pieces", 1, "")] * 2]
+    reviews = reviews_of(rows)
+    found = find_complaints(reviews)
+    phrases = [phrase for theme in found.themes for phrase in theme.phrases]
+    assert any("refund" in one for one in phrases) and any("hinge" in one for one in phrases)
+    texts = [" ".join(re.findall(r"[a-z0-9]+", text.lower())) for text in reviews.texts]
+    for phrase in phrases:
+        assert sum(f" {phrase} " in f" {text} " for text in texts) >= 3, phrase
+
+
+def test_signs_between_words_are_not_shown_and_joiners_within_them_are() -> None:
+    ruined = "\u0916\u0930\u093e\u092c \u0915\u094d\u200d\u092f"  # with a zero-width joiner
+    bad = {"cancelled <|> the\u202e refund": "cancelled the refund", ruined: ruined}
+    rows = [(f"lovely kettle {at}", 5, "") for at in range(300)]
+    rows += [(f"{text} {at}", 1, "") for text in bad for at in range(9)]
+    names = [theme.name for theme in find_complaints(reviews_of(rows)).themes]
+    assert sorted(names) == sorted(bad.values())
+
+
+def test_why_stars_are_not_compared() -> None:
+    praise, middling = ("good kettle", 5, ""), ("it leaks", 3, "")
+    for rows, said in (([praise], "3 stars"), ([praise, middling], "1 or 2 stars")):
+        assert said in find_complaints(reviews_of(rows)).no_stars
 
 
 def test_without_months_and_stars_there_are_counts_alone() -> None:

@@ -1,4 +1,7 @@
-"""Alerts: what a webhook gets, which addresses are taken, and what happens when nobody answers."""
+"""Alerts: what a webhook gets, which addresses are taken, and what happens when nobody answers.
+
+The report's complaints: of the newest reviews, and never what a run fails of.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ import socket
 import time
 
 import pytest
+from support.complaint_reviews import write_complaints
 from support.webhook import receiving
 
+from sentiment.complaints.reviews import Reviews
+from sentiment.data.reviews import LoadedReviews, load_reviews
 from sentiment.errors import ServiceError
 from sentiment.flows import report
-from sentiment.flows.report import check_alerts, post
+from sentiment.flows.report import check_alerts, complaints_section, post
 
 LOG = logging.getLogger("test")
 SLACK = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
@@ -65,3 +71,34 @@ def test_a_server_that_never_answers_costs_seconds_and_raises_nothing(
         assert time.monotonic() - began < 3
     assert "1 of 1" in caplog.text and "127.0.0.1" not in caplog.text
     assert "gh0ok" not in caplog.text
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedReviews:
+    return load_reviews(write_complaints(tmp_path_factory.mktemp("data") / "kettles.csv"))
+
+
+def test_complaints_are_those_of_the_newest_reviews(
+    loaded: LoadedReviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = len(loaded.frame)
+    assert f"of {every:,} reviews are" in (whole := complaints_section(loaded, LOG))
+    assert "newest" not in whole and "leak" in whole
+    monkeypatch.setattr(report, "MOST_REVIEWS", 300)
+    cut = complaints_section(loaded, LOG)
+    negative = int((loaded.frame["label"].tail(300) == 0).sum())
+    assert f"newest 300 of {every:,}" in cut and f"{negative} of 300 reviews are" in cut
+
+
+def test_complaints_that_cannot_be_found_fail_no_run(
+    loaded: LoadedReviews, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(reviews: Reviews) -> None:
+        raise ValueError(reviews.texts[0])
+
+    monkeypatch.setattr(report, "find_complaints", fails)
+    section = complaints_section(loaded, LOG)
+    (logged,) = caplog.records
+    for said in (section, caplog.text):
+        assert "ValueError" in said and loaded.frame["text"].iloc[0] not in said
+    assert logged.levelno == logging.WARNING and not logged.exc_info
