@@ -121,7 +121,7 @@ def test_what_is_logged() -> None:
     candidate = build_candidate("LogisticRegression", params, "guide")
     assert candidate.vectorizer.ngram_range == (1, 1)
     logged = logged_parameters("LogisticRegression", candidate)
-    assert logged == {"model": "LogisticRegression", **params, "cleaning": "guide"}
+    assert logged == {"model": "LogisticRegression", **params, "cleaning": "guide", "max_iter": 100}
     logged = logged_parameters("LinearSVM", build_candidate("LinearSVM", RECORDED))
     rest = {"ngram_range": "(1, 2)", "cleaning": "guide"}
     assert logged == {"model": "LinearSVM", **RECORDED, **rest}
@@ -238,4 +238,8 @@ def test_many_texts_take_a_solver_that_scales_unless_it_is_searched_or_recorded(
     assert solver("LinearSVM", MANY_TEXTS) is None
     # it is one of the parameters that a run logs
     candidate = build_candidate("LogisticRegression", RECORDED, texts=MANY_TEXTS)
-    assert logged_parameters("LogisticRegression", candidate)["solver"] == "lbfgs"
+    logged = logged_parameters("LogisticRegression", candidate)
+    assert logged["solver"] == "lbfgs"
+    again = {name: str(value) for name, value in logged.items()}
+    rebuilt = build_candidate("LogisticRegression", again, "guide")  # as the flow does
+    assert rebuilt.model.get_params() == candidate.model.get_params()

@@ -67,6 +67,12 @@ def test_top_words_are_in_order_and_none_is_drawn_twice(monkeypatch: pytest.Monk
         assert shown(figure.axes[0].get_yticklabels()) == list(expected)
 
 
+def test_words_are_drawn_as_customers_wrote_them(tmp_path: Path) -> None:
+    table = pd.DataFrame({"word": ["money $$ waste", r"$\frac"], "weight": [-1.0, 1.0]})
+    figures.draw("A model", {"words": (figures.top_words_figure, (table,))}, tmp_path)
+    assert len([*tmp_path.iterdir()]) == 1
+
+
 def test_the_chosen_trial_is_marked_and_importance_is_drawn_where_trials_differ() -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
     study.optimize(lambda trial: trial.suggest_float("C", 0, 1), n_trials=1)

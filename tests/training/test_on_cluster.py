@@ -148,6 +148,9 @@ def test_workers_clean_count_score_and_vectorize_as_one_process_does(
     impossible = Candidate(TfidfVectorizer(min_df=10_000, max_df=20_000), MultinomialNB())
     failed = workers.result(there.begin(impossible))
     assert failed.scores is None and "no terms remain" in failed.reason
+    wordless = Candidate(TfidfVectorizer(token_pattern="@@@"), MultinomialNB())
+    failed = workers.result(there.begin(wordless))
+    assert failed.scores is None and "empty vocabulary" in failed.reason
     with pytest.raises(ValueError, match="no terms remain"):
         there.score(impossible.vectorizer, impossible.model)
 
@@ -223,6 +226,10 @@ def test_what_is_wrong_with_a_cluster_is_a_line(
     monkeypatch.setitem(workers._packages, "numpy", "0.1")
     assert "a worker has numpy" in message(abs, 1)
     monkeypatch.setitem(workers._packages, "numpy", np.__version__)
+    here = workers._packages[cluster_module.PROJECT]
+    monkeypatch.setitem(workers._packages, cluster_module.PROJECT, "another state")
+    assert "a worker has this project's code" in message(abs, 1)
+    monkeypatch.setitem(workers._packages, cluster_module.PROJECT, here)
     with pytest.raises(ValueError, match="invalid literal"):  # as its function raised it
         workers.result(workers.begin(int, "no number"))
 
@@ -251,6 +258,8 @@ def test_an_address_without_a_scheduler_is_a_line_and_begins_nothing(
 
     pytest.importorskip("distributed")
     assert "no scheduler answers" in refused()
+    options[-1] = "tls://127.0.0.1:9"
+    assert "no certificates are set" in refused()
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert "pip install -r requirements-dask.txt" in refused()
 
