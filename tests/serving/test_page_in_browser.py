@@ -335,14 +335,14 @@ def test_every_state_fits_a_phone_and_can_be_read_by_day_and_by_night(
         "many": lambda: ask(page, many, lines=True),
         "error": lambda: ask(page, " "),
         "nothing there": lambda: page.goto(f"{address}/nothing"),
-        **{name: follow(name) for name in ("API", "Model", "Drift", "A/B test")},
+        **{name: follow(name) for name in ("API", "Model", "Complaints", "Drift", "A/B test")},
     }
     axe = Axe()
     for state, reach in states.items():
         reach()
         page.wait_for_load_state()
         assert overflow(page) <= 0, state
-        if state in ("API", "Model", "Drift"):
+        if state in ("API", "Model", "Complaints", "Drift"):
             assert page.locator("nav [aria-current=page]").inner_text() == state
         found = axe.run(page)
         assert found.violations_count == 0, (state, found.generate_report())
