@@ -22,7 +22,9 @@ SCRIPTS: dict[str, Parse] = {
     "sentiment_mlflow_optuna.py": parse_experiment,
     "ml_orchestration_flipkart.py": parse_flow,
 }
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+README = "\n".join(
+    file.read_text(encoding="utf-8") for file in (PROJECT / "README.md", *PROJECT.glob("docs/*.md"))
+)
 
 
 PARSERS: list[tuple[str, Parse, list[str]]] = [
