@@ -78,7 +78,8 @@ def _contender(
         base = recorded_candidate(run)
     except (KeyError, ValueError):
         raise ComparisonError(
-            f"version {version.version}: its run does not say how it was trained"
+            f"version {version.version}: its run does not say how it was trained; name an "
+            "algorithm and its parameters instead"
         ) from None
     number = "" if name == str(version.version) else f" (version {version.version})"
     named = f"{text}{number}, {algorithm} trained anew"

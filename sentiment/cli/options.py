@@ -75,12 +75,12 @@ class Parser(EnvironmentParser):
 
     def store(self) -> None:
         """Add `--store`."""
-        about = "folder of mlflow.db and mlruns/ (default: where the scripts are)"
+        about = "folder of mlflow.db (default: MLFLOW_TRACKING_URI, or the scripts')"
         self.value("--store", "FOLDER", about, folder)
 
     def project(self) -> None:
         """Add `--project`."""
-        self.value("--project", "NAME", "another product in the same store", project)
+        self.value("--project", "NAME", "name of one of several products in a store", project)
 
     def text_column(self) -> None:
         """Add `--text-column`."""
@@ -94,21 +94,21 @@ class Parser(EnvironmentParser):
     def labelling(self) -> None:
         """Add the options of which `labelling_of` makes one."""
         self.value("--label-column", "NAME", "column of labels, instead of one of ratings")
-        about = "its labels, by comma (default: positive, pos, 1, true)"
+        about = "positive labels (default: positive,pos,1,true)"
         self.value("--positive", "NAMES", about)
-        about = "its labels, by comma (default: negative, neg, 0, -1, false)"
+        about = "negative labels (default: negative,neg,0,-1,false)"
         self.value("--negative", "NAMES", about)
         about = "highest rating: 5, 10 or 100 (default: 5)"
         self.value("--scale", None, about, int, choices=SCALES)
-        about = "stars that count as negative (default: 2, or as the version's)"
+        about = "highest negative stars, 1 to 4 (default: the version's, or 2)"
         self.value("--negative-up-to", "N", about, int, choices=(1, 2, 3, 4))
         about = "leave 3 stars out: 1–2 are negative, 4–5 positive"
         self.add_argument("--drop-neutral", action="store_true", default=None, help=about)
 
     def reading(self) -> None:
         """Add `--delimiter`, `--encoding` and `--max-bytes`, of which `reading_of` makes one."""
-        self.value("--delimiter", "CHAR", "between cells, or tab (default: found out)", delimiter)
-        about = "of a text, such as cp1252 (default: UTF-8, or as its first bytes say)"
+        self.value("--delimiter", "CHAR", "such as ; or tab (default: found out)", delimiter)
+        about = "of the text, such as cp1252 (default: UTF-8, or by its BOM)"
         self.value("--encoding", "NAME", about, encoding)
         about = "bytes that a packed file may unpack to (default: 1073741824)"
         self.value("--max-bytes", "N", about, count)
@@ -120,7 +120,7 @@ class Parser(EnvironmentParser):
 
     def min_reviews(self) -> None:
         """Add `--min-reviews`."""
-        about = f"fewer are not enough for a verdict (default: {MIN_WINDOW})"
+        about = f"reviews that a verdict needs (default: {MIN_WINDOW})"
         self.value("--min-reviews", "N", about, count, MIN_WINDOW)
 
 
@@ -158,7 +158,7 @@ def absolute(text: str) -> str:
 def folder(text: str) -> str:
     """Return the path of a folder as an absolute one; an address is none."""
     if "://" in text:
-        raise argparse.ArgumentTypeError("expected a folder; MLFLOW_TRACKING_URI names a server")
+        raise argparse.ArgumentTypeError("expected a folder; put an address in MLFLOW_TRACKING_URI")
     return absolute(text)
 
 
@@ -364,7 +364,7 @@ def parse_experiment(
     parser.columns()
     parser.labelling()
     parser.reading()
-    about = "published is the guide's: random, by the order of the rows (default: hashed)"
+    about = "hashed keeps equal texts together, published is random (default: hashed)"
     value("--split", None, about, choices=("hashed", "published"))
     value("--trials", "N", "trials of each algorithm (default: 20)", count)
     value(
@@ -376,25 +376,25 @@ def parse_experiment(
     value("--seed", "N", "seed of the search, not of the split (default: 42)", whole)
     about = "guide also tunes ngram_range and solver (default: published)"
     value("--search-space", None, about, choices=get_args(SearchSpace))
-    about = "set each threshold to this recall of negative (default: the classifier's own)"
+    about = "set thresholds to reach this recall of negative (default: each model's own)"
     value("--recall-negative", "SHARE", about, share)
     about = "model file (default: skops)"
     value("--format", None, about, dest="file_format", choices=tuple(FORMATS))
     parser.store()
     parser.project()
     value("--storage", "URL", "database of the studies (default: a file in the store)")
-    about = "carry on the newest interrupted pass, or the one named, with its own settings"
+    about = "continue the newest interrupted pass, or this one, with its own settings"
     value("--resume", "PASS", about, nargs="?", const="")
     about = "share a pass of this name with other workers: the first begins it, the last registers"
     value("--join", "PASS", about, plain_name)
-    about = "trials drawn at once: so many workers share a search (default: 1)"
+    about = "trials drawn at once, for up to N workers (default: 1)"
     value("--batch", "N", about, count)
-    about = "folds fitted at once (default: one a processor; with --dask one on each worker)"
+    about = "folds fitted at once (default: one per processor; one per --dask worker)"
     value("--jobs", "N", about, count)
     about = "scheduler whose workers clean, count and run the trials: tcp://scheduler:8786"
     value("--dask", "ADDRESS", about, scheduler)
     switch("--no-register", "log the models, but register no version")
-    switch("--promote", "put the best version through the gate")
+    switch("--promote", "let the gate promote the best version")
     switch("--quiet", "print the final summary only")
     options = parser.parse_args(arguments)
     if options.resume is not None:
@@ -410,7 +410,7 @@ def parse_experiment(
             if getattr(options, given) not in {None, False}:
                 parser.error(f"--join and --{given.replace('_', '-')}: give one of them")
     if look and options.data is not None and not Path(options.data).exists():
-        parser.error(f"--data {_end_of(options.data)}: no such file")
+        parser.error(f"--data {_end_of(options.data)}: no such file or folder; check the path")
     return options
 
 
@@ -424,7 +424,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     value = parser.value
     about = "make the deployments for the workers of a pool, then exit"
     parser.add_argument("command", nargs="?", choices=("deploy",), metavar="deploy", help=about)
-    about = "the work pool of deploy; one of type process is made if it is missing"
+    about = "work pool, only with deploy; made, of type process, if it is missing"
     value("--pool", "NAME", about, plain_name)
     parser.switch("--once", "run once now, then exit")
     value("--cron", "CRON", "schedule of the retraining (default: */5 * * * *)", default=CRON)
@@ -438,20 +438,20 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     about = "parameters of the production version, or the published ones (default: champion)"
     value("--config", None, about, default="champion", choices=("champion", "published"))
     about = (
-        "check for drift first, and train where it or new data ask for it; off always trains, on "
-        "the file alone (default: check)"
+        "check: train only after drift or new data; off: always train, on the file alone "
+        "(default: check)"
     )
     value("--drift", None, about, default="check", choices=("check", "off"))
     about = f"newest answers that a check compares at most (default: {NEWEST})"
     value("--drift-window", "N", about, count, NEWEST)
-    about = "compare those of so many days (default: those since the last check)"
+    about = "compare the answers of so many days (default: since the last check)"
     value("--drift-days", "DAYS", about, positive)
     parser.min_reviews()
     parser.log_url()
     about = "only report the gate's verdict"
     parser.add_argument("--no-promote", dest="promote", action="store_false", help=about)
     parser.switch("--promote-during-ab", "promote also while an A/B test runs, which ends it")
-    value("--keep", "N", "versions to keep (default: 50)", count, KEEP)
+    value("--keep", "N", "versions to keep beside those in use (default: 50)", count, KEEP)
     about = "runs of each flow to keep, in Prefect and in MLflow (default: 2000)"
     value("--keep-runs", "N", about, count, KEEP_RUNS)
     parser.store()
@@ -460,7 +460,7 @@ def parse_flow(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     _check_labelling(options, parser)
     _forget(options, ("pool",) if options.command is None else ("once",))
     if (options.command is None) != (options.pool is None):
-        parser.error("deploy and --pool NAME go together")
+        parser.error("deploy needs --pool NAME, and --pool needs deploy")
     if options.command is not None and options.once:
         parser.error("deploy runs nothing; leave --once out")
     return options
@@ -483,12 +483,15 @@ def parse_command(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     _serve_options(command("serve", "Serve the production version as an API and a page"))
     _score_options(command("score", "Score a file of reviews with a version"))
     command("list", "List every version with its scores, stage and aliases")
-    command("show", "Show everything about one version").add_argument("version", metavar="VERSION")
-    _promote_options(command("promote", "Put a version into staging, or through the gate"))
+    add = command("show", "Show everything about one version").add_argument
+    add("version", metavar="VERSION", help="its number")
+    _promote_options(
+        command("promote", "Put a version into staging or, through the gate, into production")
+    )
     rollback = command("rollback", "Put the previous production version back")
     rollback.value("--reason", "TEXT", "why, for the ledger", default="")
     which = command("which", "Say which version is or was in production")
-    which.value("--at", "DATE", "date and time, local unless it has a zone", moment)
+    which.value("--at", "DATE", "local date and time, or with a zone (default: now)", moment)
     about = "Check that the files of a version are those that were registered"
     add = command("verify", about).add_argument
     add("version", metavar="VERSION", help="alias or number", type=name)
@@ -528,11 +531,11 @@ def _serve_options(parser: Parser) -> None:
     value("--refresh", "SECONDS", about, positive, 10.0)
     about = "let an alias or version answer a share of the users: challenger=0.2"
     value("--ab", "NAME=SHARE", about, name_and_share)
-    value("--shadow", "NAME", "let it score everything, for the log only", name)
-    value("--ab-name", "NAME", "name of the comparison (default: 1-vs-3)", name)
+    value("--shadow", "NAME", "alias or version that scores everything, for the log only", name)
+    value("--ab-name", "NAME", "name of the comparison (default: both versions, as 1-vs-3)", name)
     parser.log_url()
     switch("--no-store-text", "log digests of the reviews, not the texts")
-    value("--retention", "DAYS", "delete older rows of the log", positive)
+    value("--retention", "DAYS", "days to keep rows of the log (default: for ever)", positive)
     value("--max-body", "N", "bytes of a request (default: 1048576)", count, 2**20)
     value("--max-texts", "N", "reviews of a request (default: 10000)", count, 10_000)
     value("--max-characters", "N", "characters of a review (default: 20000)", count, 20_000)
@@ -557,13 +560,14 @@ def _score_options(parser: Parser) -> None:
     parser.text_column()
     parser.reading()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
-    about = "write cells that a spreadsheet would run as formulas without an apostrophe"
+    about = "do not put an apostrophe before cells that a spreadsheet would run"
     parser.switch("--no-escape-formulas", about)
     parser.switch("--quiet", "print errors only")
 
 
 def _promote_options(parser: Parser) -> None:
-    parser.add_argument("version", metavar="VERSION")
+    parser.epilog = "Exit codes: 0 done, 1 refused by the gate, 2 bad input."
+    parser.add_argument("version", metavar="VERSION", help="its number")
     parser.value("--to", None, "where to", choices=("staging", "production"), required=True)
     parser.value("--data", "FILE", "reviews to compare on (default: those it was trained on)")
     parser.columns()
@@ -582,9 +586,9 @@ def _drift_options(parser: Parser) -> None:
     parser.labelling()
     parser.reading()
     parser.log_url()
-    value("--since", "TIME", "a date and time, or a span such as 7d or 12h", since)
-    value("--window", "N", f"newest reviews ({NEWEST}; with --since: all)", count)
-    about = "answers of the API, of the page, or all (default: api, and what has a label)"
+    value("--since", "TIME", "from a date and time, or for a span such as 7d or 12h", since)
+    value("--window", "N", f"newest reviews (default: {NEWEST}; with --since: all)", count)
+    about = "reviews sent to the API, the page, or both (default: api, and all that are labelled)"
     value("--source", None, about, choices=("api", "page", "all"))
     parser.min_reviews()
     value("--version", "NAME", "alias or number (default: champion)", default="champion")
@@ -598,7 +602,7 @@ def _replay_options(parser: Parser) -> None:
     parser.columns()
     parser.labelling()
     parser.reading()
-    about = "its column of months (default: Month)"
+    about = "column of months (default: Month)"
     parser.value("--month-column", "NAME", about, default="Month")
     parser.min_reviews()
     parser.switch("--quiet", "print the verdicts only")
@@ -629,8 +633,8 @@ def _compare_options(parser: Parser) -> None:
         "trained anew. Parameters by comma are fixed, as in LinearSVM,C=0.1,min_df=2; those of an "
         "algorithm that are not given are searched on each split's training part."
     )
-    parser.add_argument("a", metavar="A", type=contender, help="what there is")
-    parser.add_argument("b", metavar="B", type=contender, help="what may be better")
+    parser.add_argument("a", metavar="A", type=contender, help="the baseline")
+    parser.add_argument("b", metavar="B", type=contender, help="the candidate")
     value("--data", "FILE", "reviews (default: data.csv)", default=DATA)
     parser.columns()
     parser.labelling()
@@ -639,7 +643,7 @@ def _compare_options(parser: Parser) -> None:
     about = "published splits at random, hashed keeps equal texts together (default: hashed)"
     value("--split", None, about, default="hashed", choices=("hashed", "published"))
     value("--trials", "N", "trials of each search (default: 10)", count, COMPARED_TRIALS)
-    value("--seed", "N", "of the first split and its searches (default: 0)", from_zero, 0)
+    value("--seed", "N", "seed of the first split and its searches (default: 0)", from_zero, 0)
     value("--jobs", "N", "processes (default: as many as processors)", count)
     switch("--json", "print everything as JSON and nothing else")
     switch("--quiet", "print the conclusion only")
@@ -673,7 +677,7 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         _forget(options, of_file if options.data is None else of_log)
         if options.data is not None and any(getattr(options, of) is not None for of in of_log):
             said = "--since, --window, --source and --log-url are for the log"
-            parser.error(f"{said}; leave them or --data")
+            parser.error(f"{said}; drop them or --data")
         for given in of_file if options.data is None else ():
             if getattr(options, given) is not None:
                 parser.error(f"--{given.replace('_', '-')} needs a file: --data FILE")

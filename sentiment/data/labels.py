@@ -121,7 +121,7 @@ class Labelling:
             raise ReviewDataError("--positive and --negative name labels: give --label-column too")
         if self.label_column is not None and any(value not in {None, False} for value in of_stars):
             raise ReviewDataError(
-                "--scale, --negative-up-to and --drop-neutral are of ratings; leave them or "
+                "--scale, --negative-up-to and --drop-neutral are of ratings; drop them or "
                 "--label-column"
             )
         if self.scale not in {None, *SCALES}:
@@ -136,14 +136,16 @@ class Labelling:
             )
         rule = self.rule
         named = (*rule.negative, *rule.positive)
-        if len(set(named)) < len(named):
-            raise ReviewDataError("--positive and --negative: one name is in both")
+        if twice := [name for name in rule.negative if name in rule.positive]:
+            raise ReviewDataError(
+                f"--positive and --negative both have {twice[0]!r:.40}; take it out of one"
+            )
         if any("|" in name for name in named) or len(str(rule)) > LONGEST_RULE:
             raise ReviewDataError(
                 "--positive and --negative: expected short names, joined by commas, without '|'"
             )
         if self.label_column is not None and not (rule.negative and rule.positive):
-            raise ReviewDataError("--positive and --negative: name both")
+            raise ReviewDataError("--positive and --negative: one has no name left; give both")
 
     @property
     def rule(self) -> LabelRule:

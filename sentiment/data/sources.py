@@ -289,7 +289,8 @@ def named_errors(prefix: str, option: str = "") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ReviewDataError(f"{prefix}no such file; give one with {option}") from None
+        advice = f"; give one with {option}" if option else "; check its name"
+        raise ReviewDataError(f"{prefix}no such file{advice}") from None
     except IsADirectoryError:
         raise ReviewDataError(f"{prefix}is a folder, expected a file") from None
     except UnicodeError as error:  # of an encoding that needs pairs or states, such as UTF-16
@@ -304,11 +305,13 @@ def named_errors(prefix: str, option: str = "") -> Iterator[None]:
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise _damaged(prefix, error) from None
     except (RuntimeError, NotImplementedError) as error:  # of zip: a password, a rare method
-        raise ReviewDataError(f"{prefix}cannot be unpacked: {_brief(error)}") from None
+        raise ReviewDataError(
+            f"{prefix}cannot be unpacked: {_brief(error)}; unpack it yourself"
+        ) from None
 
 
 def _damaged(prefix: str, error: Exception) -> ReviewDataError:
-    return ReviewDataError(f"{prefix}the packed file is damaged: {_brief(error)}")
+    return ReviewDataError(f"{prefix}the packed file is damaged: {_brief(error)}; get it again")
 
 
 def _brief(error: Exception) -> str:

@@ -87,7 +87,7 @@ def open_target(
     taken = set(source.names) & {name for name, _ in added}
     if taken:
         name = shown_names(sorted(taken))
-        raise ReviewDataError(f"the input has a column {name} already; rename it or leave it out")
+        raise ReviewDataError(f"the input has a column {name} already; rename or delete it")
     if kind == ".parquet" and len(set(names)) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         raise ReviewDataError(
@@ -102,7 +102,7 @@ def open_target(
             else:
                 yield layers.enter_context(_delimited_target(raw, kind, names, guard))
     except FileNotFoundError:
-        raise ReviewDataError(f"{path.parent}: no such folder; make it first") from None
+        raise ReviewDataError(f"{path.parent}: no such folder; create it first") from None
     except OSError as error:
         raise ReviewDataError(f"{path}: cannot be written: {error.strerror or error}") from None
 

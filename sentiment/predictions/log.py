@@ -246,7 +246,7 @@ def open_log(url: str) -> PredictionLog:
         folder = Path(parsed.database or "").parent
         if not folder.is_dir():
             raise PredictionLogError(
-                f"{_shown(parsed)}: there is no folder {folder}; make it first"
+                f"{_shown(parsed)}: there is no folder {folder}; create it first"
             )
     else:
         options = {"connect_timeout": PATIENCE}

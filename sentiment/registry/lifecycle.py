@@ -297,7 +297,8 @@ def known_version(store: Store, version: str) -> ModelVersion:
     if version not in versions:
         newest = ", ".join(list(versions)[-5:]) or "none"
         raise RegistryError(
-            f"no version '{version}' of {store.settings.registered_model}; the newest: {newest}"
+            f"no version '{version}' of {store.settings.registered_model}; "
+            f"expected a number, the newest: {newest}"
         )
     return versions[version]
 

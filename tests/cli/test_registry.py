@@ -212,7 +212,10 @@ def test_that_another_change_came_first_is_exit_code_1(
 # --- errors: one line, exit code 2, nothing changed ---
 
 BAD_INPUT: list[tuple[list[str], str]] = [
-    (["show", "9"], "no version '9' of FlipkartSentimentModel; the newest: 1, 2, 3"),
+    (
+        ["show", "9"],
+        "no version '9' of FlipkartSentimentModel; expected a number, the newest: 1, 2, 3",
+    ),
     (["promote", "9", "--to", "production"], "no version '9'"),
     (["promote", "champion", "--to", "staging"], "no version 'champion'"),
     (["promote", "2", "--to", "prod"], "invalid choice: 'prod'"),

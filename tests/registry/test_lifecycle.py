@@ -104,7 +104,7 @@ def test_a_life_in_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_names_of_the_settings_are_used(store: Store) -> None:
     """Another project in the same store has another registered model and ledger."""
     other = open_store(store.folder, "other")
-    expected = "no version '1' of other-SentimentModel; the newest: none"
+    expected = "no version '1' of other-SentimentModel; expected a number, the newest: none"
     with pytest.raises(RegistryError, match=expected):
         stage(other, "1", "why")
     assert registered_versions(other) == {} and production_version(other) is None
