@@ -256,7 +256,7 @@ def test_files_that_cannot_be_used_are_said_in_one_line(store: Store, tmp_path: 
     link.symlink_to(source)
     assert "is the input" in message(store, source, link)
     assert "must end in one of" in message(store, source, tmp_path / "out.xlsx")
-    assert "no such folder; make it" in message(store, source, tmp_path / "no" / "out.csv")
+    assert "no such folder; create it" in message(store, source, tmp_path / "no" / "out.csv")
     assert "two columns are named 'text2'" in message(store, source, tmp_path / "out.parquet")
     assert "did you mean --text-column 'text'?" in message(store, source, out, text_column="txt")
     (tmp_path / "folder.csv").mkdir()
