@@ -172,6 +172,8 @@ class LogWriter:
         """Write rows, however long the database is away. False: there is no time left."""
         pause = FIRST_PAUSE
         while rows:
+            if self._ended:  # they count as dropped by now
+                return False
             try:
                 self._log.write(rows)
             except PredictionLogError as error:

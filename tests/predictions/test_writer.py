@@ -303,6 +303,8 @@ def test_close_in_an_outage_counts_what_is_lost(log: PredictionLog, url: str) ->
         wait_for(lambda: writer.failed > 0)
         writer.close(0.2)
         assert accounts(writer)[:2] == (0, 705)
+        assert writer._thread is not None
+        writer._thread.join(30)  # its last attempt is over
     assert log.counts()["predictions"] == 0
 
 
