@@ -19,7 +19,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sentiment.complaints.themes import LEAST_REVIEWS, Complaints, Example, StarOdds, Theme
+from sentiment.complaints.statistics import StarOdds
+from sentiment.complaints.themes import LEAST_REVIEWS, Complaints, Example, Theme
 from sentiment.console import Terminal
 from sentiment.metrics import Interval
 

@@ -35,7 +35,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 
 from sentiment.errors import PredictionLogError, WindowError
 from sentiment.masking import LOG_URL, line, remember
-from sentiment.tracking.store import sqlite_url
+from sentiment.tracking.database import sqlite_url
 
 if TYPE_CHECKING:
     import pandas as pd

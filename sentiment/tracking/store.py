@@ -3,10 +3,7 @@
 The store has MLflow's default layout, so a bare `mlflow ui` in the project folder shows it:
 `mlflow.db` and `mlruns/`. A folder that is given wins over `MLFLOW_TRACKING_URI`, which wins over
 the project folder. MLflow is imported when a store is opened, not before: telemetry must be off by
-then, and `--help` and bad input need not wait for it.
-
-MLflow keeps absolute places of artifacts in the database. When a store was moved or copied, they
-are mended as soon as it is opened; where it may not be written, they are mended as they are read.
+then, and `--help` and bad input need not wait for it. The SQLite file itself is `database.py`.
 """
 
 from __future__ import annotations
@@ -26,16 +23,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, unquote, urlsplit
-from urllib.request import url2pathname
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from sentiment.errors import TrackingError
 from sentiment.masking import line, mask, mask_logs, remember
+from sentiment.tracking.database import (
+    create_database,
+    make_folder,
+    may_write,
+    mend_places,
+    only_read,
+    open_to_read,
+    place_of,
+    sqlite_url,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,13 +69,6 @@ NOTES = {  # of experiments
 UI_VARIABLE = "SENTIMENT_MLFLOW_UI"  # the address that people open, where it is another
 LOCAL_UI = "http://127.0.0.1:5000"  # where `make mlflow-ui` serves a local store
 TRIES = 5  # of what collides when several processes do it at once
-PATIENCE = 60.0  # seconds to wait for a writer before the places of a moved store are mended
-PLACES = {  # the columns of MLflow's tables that hold absolute places of artifacts
-    "experiments": ["artifact_location"],
-    "runs": ["artifact_uri"],
-    "logged_models": ["artifact_location"],
-    "model_versions": ["source", "storage_location"],
-}
 
 # What we start says nothing to anybody outside, unless the user has set these.
 PRIVATE = {
@@ -178,7 +174,7 @@ class Store:
         folder = self.home / "studies"
         if self.artifacts is None and not os.access(PROJECT, os.W_OK):  # as in a container
             return self.locks
-        _make_folder(folder)
+        make_folder(folder)
         return folder
 
     @property
@@ -192,7 +188,7 @@ class Store:
         whose = f"{os.getuid() if os.name == 'posix' else ''} {self.uri} {self.settings.project}"
         name = f"sentiment_{hashlib.sha256(whose.encode()).hexdigest()[:16]}"
         folder = Path(tempfile.gettempdir()) / name
-        _make_folder(folder)
+        make_folder(folder)
         return folder
 
     @property
@@ -245,16 +241,6 @@ def _hide_credentials() -> None:
     os.environ["MLFLOW_TRACKING_URI"] = parts._replace(netloc=place).geturl()
 
 
-def sqlite_url(file: Path) -> str:
-    """Return the SQLAlchemy URL of a SQLite file. Raises `TrackingError` where there is none."""
-    if "?" in str(file):
-        raise TrackingError(
-            f"{file}: no database can be there, since a URL ends at the '?'; rename that folder, "
-            "or name another"
-        )
-    return f"sqlite:///{file}"
-
-
 def open_store(folder: str | Path | None = None, project: str | None = None) -> Store:
     """Open the store in `folder`, and create it when it is new, whoever else does so at once.
 
@@ -294,11 +280,11 @@ def _open(folder: str | Path | None, settings: Settings, *, to_write: bool) -> S
     database = home / "mlflow.db"
     named = None if folder is not None else named_elsewhere(database)
     uri = named or sqlite_url(database)
-    writable = named is not None or not database.exists() or _may_write(database)
+    writable = named is not None or not database.exists() or may_write(database)
     if to_write and not writable:
         raise TrackingError(f"{home}: the store may not be written; name another with --store")
     if named is None and writable and not database.exists():
-        _make_folder(home / "mlruns")
+        make_folder(home / "mlruns")
 
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -314,11 +300,11 @@ def _open(folder: str | Path | None, settings: Settings, *, to_write: bool) -> S
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         if not writable:
-            with closing(_reading(database)):  # MLflow would try for a minute what fails here
+            with closing(open_to_read(database)):  # MLflow would try for a minute what fails here
                 _log.warning("%s: the store may not be written; it is only read", home)
-            _only_read(database)
+            only_read(database)
         elif named is None and not database.exists():
-            _create_database(home)
+            create_database(home)
         use_uri(uri)
         with _first_contact():
             _check_database(uri)
@@ -326,7 +312,7 @@ def _open(folder: str | Path | None, settings: Settings, *, to_write: bool) -> S
             client = mlflow.MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)
         if named is None and writable:
-            _mend_places(home)
+            mend_places(home)
     except ImportError as error:
         raise TrackingError(
             f"{uri}: its driver is not installed ({line(error)}); install it, or write "
@@ -365,16 +351,6 @@ def _check_database(uri: str) -> None:
 
     if re.split(r"[:+]", uri, maxsplit=1)[0] in DATABASES:
         sa.create_engine(uri, poolclass=sa.NullPool).connect().close()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrackingError(
-            f"{folder.parent}: cannot keep the store there ({error.strerror}); name another with "
-            "--store"
-        ) from None
 
 
 @contextmanager
@@ -421,7 +397,7 @@ def experiment_id(store: Store, name: str) -> str:
 def _find_or_create(store: Store, full: str) -> str:
     found = store.client.get_experiment_by_name(full)
     if found is None:
-        location = None if store.artifacts is None else _place(store.artifacts / full)
+        location = None if store.artifacts is None else place_of(store.artifacts / full)
         kind = "ledger" if full == store.settings.experiment(store.settings.ledger) else "algorithm"
         tags = {NOTE: NOTES[kind].format(name=full)}
         return store.client.create_experiment(full, artifact_location=location, tags=tags)
@@ -596,151 +572,3 @@ def quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _create_database(home: Path) -> None:
-    """Make `mlflow.db` when it is missing, whole or not at all, by one process at a time.
-
-    Two schema migrations at once crash, and one that is killed leaves a database that no later
-    start can mend. So it is made under another name, and renamed when it is complete.
-    """
-    database = home / "mlflow.db"
-    with FileLock(home / "mlruns" / ".store.lock"):
-        if database.exists():
-            return
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-        making = home / "mlflow.db.making"
-        for left in home.glob("mlflow.db.making*"):
-            left.unlink()
-        SqlAlchemyStore(  # type: ignore[no-untyped-call]
-            sqlite_url(making), _place(home / "mlruns")
-        ).engine.dispose()
-        with closing(sqlite3.connect(making)) as connection:
-            # readers and a writer do not block one another; the setting stays with the file
-            connection.execute("PRAGMA journal_mode=WAL")
-        making.replace(database)
-
-
-def _mend_places(home: Path) -> None:
-    """Make a store that was moved or copied to `home` name its own artifacts, all in one step."""
-    with closing(sqlite3.connect(home / "mlflow.db", PATIENCE, isolation_level=None)) as connection:
-        if _moved_from(connection, home) is None:
-            return
-        _make_folder(home / "mlruns")
-        with FileLock(home / "mlruns" / ".store.lock"):
-            connection.execute("BEGIN IMMEDIATE")
-            old = _moved_from(connection, home)
-            if old is None:  # another process was first
-                return
-            _define_place(connection, old, home)
-            mended = sum(
-                connection.execute(
-                    f"UPDATE {table} SET {place} = place({place}) WHERE {place} != place({place})"
-                ).rowcount
-                for table, places in PLACES.items()
-                for place in places
-            )
-            connection.execute("COMMIT")
-    _log.warning("%s: the store was moved from %s; %d places mended", home, old, mended)
-
-
-def _moved_from(connection: sqlite3.Connection, home: Path) -> Path | None:
-    """Return the folder for which the database was made; None where that is `home`.
-
-    The store's own experiments are in `mlruns/`, by name, the default one by number. Places that
-    the user has chosen for his are none of ours. Raises `TrackingError` where the artifacts were
-    left behind.
-    """
-    experiments = connection.execute(
-        "SELECT experiment_id, name, artifact_location FROM experiments ORDER BY experiment_id"
-    )
-    made: list[str] = []
-    old: Path | None = None
-    for number, name, location in experiments:
-        path = str(_local_path(location or ""))
-        for ending in (f"mlruns/{number}", f"mlruns/{name}"):
-            if path.endswith(f"/{ending}"):
-                old = old or Path(path.removesuffix(ending))
-                made.append(ending)
-        if old == home:
-            return None
-    if old is None:
-        return None
-    there, here = ([name for name in made if (at / name).is_dir()] for at in (old, home))
-    if there and not here:
-        raise TrackingError(
-            f"{home / 'mlflow.db'}: its artifacts are still in {old / 'mlruns'}; copy that folder "
-            "as well"
-        )
-    return old
-
-
-def _define_place(connection: sqlite3.Connection, old: Path, home: Path) -> None:
-    """Define `place(x)` in SQL: where an artifact is now that was recorded below the old folder."""
-
-    def place(recorded: str | None) -> str | None:
-        path = None if recorded is None else _local_path(recorded)
-        if path is None or not path.is_relative_to(old / "mlruns"):
-            return recorded
-        return _place(home / path.relative_to(old))
-
-    connection.create_function("place", 1, place, deterministic=True)
-
-
-def _local_path(place: str) -> Path | None:
-    """Return the file or folder of a place as MLflow finds it; None for another kind of place."""
-    parts = urlsplit(place)
-    if parts.scheme not in ("", "file"):
-        return None
-    return Path(url2pathname(parts.path if parts.scheme else place))
-
-
-def _place(path: Path) -> str:
-    """Return a path as MLflow takes it: %41 in it would become A."""
-    return str(path).replace("%", "%25")
-
-
-def _may_write(database: Path) -> bool:
-    # beside the database SQLite keeps its journal
-    return os.access(database, os.W_OK) and os.access(database.parent, os.W_OK)
-
-
-@cache
-def _only_read(database: Path) -> None:
-    """Let MLflow's connections to this database be such that never write."""
-    from sqlalchemy import Engine, event
-
-    def connect(dialect: Any, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        if list(arguments) != [str(database)] or _may_write(database):
-            return None  # connect as ever
-        return _reading(database, **options)
-
-    event.listen(Engine, "do_connect", connect)
-
-
-def _reading(database: Path, **options: Any) -> sqlite3.Connection:
-    """Connect to a database that may not be written; the places of a moved store are mended in it.
-
-    That is done by views which hide the tables. Raises `sqlite3.Error` and `TrackingError`.
-    """
-    log, index = (database.with_name(database.name + ending) for ending in ("-wal", "-shm"))
-    # Without a write-ahead log nobody writes elsewhere, and SQLite could not make one to read.
-    written = log.exists() and (index.exists() or log.stat().st_size > 0)
-    mode = "mode=ro" if written else "immutable=1"
-    address = f"file:{quote(str(database))}?{mode}"
-    connection: sqlite3.Connection = sqlite3.connect(address, uri=True, **options)
-    try:
-        old = _moved_from(connection, database.parent)
-        if old is not None:
-            _define_place(connection, old, database.parent)
-            for table, places in PLACES.items():
-                columns = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
-                shown = [f"place({x}) AS {x}" if x in places else f'"{x}"' for (x,) in columns]
-                connection.execute(
-                    f"CREATE TEMP VIEW {table} AS SELECT {', '.join(shown)} FROM main.{table}"
-                )
-    except BaseException:
-        connection.close()
-        raise
-    return connection

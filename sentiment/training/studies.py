@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sentiment.errors import StudyStorageError
 from sentiment.masking import line
-from sentiment.tracking.store import sqlite_url
+from sentiment.tracking.database import sqlite_url
 
 DATABASE = "studies.db"
 NUMBER = (

@@ -12,13 +12,12 @@ from scipy import stats
 from support.complaint_reviews import COUNTS, complaint_rows
 
 from sentiment.complaints.reviews import NO_MONTH, NO_STARS, Reviews, month_of
+from sentiment.complaints.statistics import odds_ratio, trend_test
 from sentiment.complaints.themes import (
     PRIOR,
     Complaints,
     Theme,
     find_complaints,
-    odds_ratio,
-    trend_test,
     weight_against,
 )
 
