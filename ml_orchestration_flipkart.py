@@ -59,8 +59,9 @@ from sentiment.flows.report import ScheduledRun, check_alerts, leave_artifacts, 
 from sentiment.flows.retention import forget_old_runs
 from sentiment.flows.retraining import Chosen, Outcome, Passage
 from sentiment.flows.service import FLOW, RETRIED, STEP
+from sentiment.predictions.database import public_log_url
 from sentiment.predictions.feedback import LabelledReviews, read_feedback, with_feedback
-from sentiment.predictions.log import default_log_url, public_log_url
+from sentiment.predictions.log import default_log_url
 from sentiment.registry.lifecycle import (
     production_rule,
     production_version,

@@ -13,15 +13,13 @@ wait.
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import re
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import itemgetter
@@ -29,12 +27,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from filelock import FileLock
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from sentiment.errors import PredictionLogError, WindowError
-from sentiment.masking import LOG_URL, line, remember
+from sentiment.predictions.database import open_engine, parsed_url, reason, shown
 from sentiment.tracking.database import sqlite_url
 
 if TYPE_CHECKING:
@@ -43,11 +40,6 @@ if TYPE_CHECKING:
 PORTION = 5_000  # rows retired in one transaction, which takes some hundredths of a second
 PAUSE = 0.05  # seconds between two portions, so that whoever waits to write gets a turn
 PARTITION = 500  # rows turned into columns at a time: many at once would slow Python's GC
-PATIENCE = 5  # whole seconds to wait for another writer of the file, or for a server to answer
-CREATION_LOCK = 7_365_011  # a number of our own among PostgreSQL's advisory locks
-OWNER_ONLY = 0o600  # permissions of the file
-# An option of the URL that is a secret, such as `password` or `sslpassword`
-SECRET_OPTION = re.compile("pass|key|token|secret", re.IGNORECASE)
 # PostgreSQL cannot hold a null byte, and neither database half a surrogate pair.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 LARGEST = 2**31 - 1  # of PostgreSQL's integer
@@ -63,14 +55,6 @@ AB, SHADOW = "ab", "shadow"  # kinds of comparison
 # A server that is down for some hours is repaired and goes on with its A/B test. One that nobody
 # has missed for a day will not come back, and must not keep new versions out for ever.
 ABANDONED_AFTER = 24 * 3600.0  # seconds since a comparison was last seen
-DRIVERS = {  # scheme of the URL → what is used for it
-    "sqlite": "sqlite+pysqlite",
-    "sqlite+pysqlite": "sqlite+pysqlite",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-}
-_log = logging.getLogger(__name__)
-EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 SERVE = "start `python -m sentiment serve` and let it answer reviews, or give a file with --data"
 
 
@@ -222,70 +206,19 @@ def default_log_url(folder: Path) -> str:
     return sqlite_url(folder / "predictions.db")
 
 
-def public_log_url(url: str) -> str:
-    """Return the URL without its secrets, as it may be kept elsewhere, such as in Prefect.
-
-    A process whose `SENTIMENT_LOG_URL` is the whole URL opens the log by either. Raises
-    `PredictionLogError` for a URL that cannot be used.
-    """
-    return _public(_parsed(url)).render_as_string()
-
-
 def open_log(url: str) -> PredictionLog:
-    """Open the log, and make the tables that are missing; several processes may do so at once.
-
-    A SQLite file is put into WAL mode, in which readers and a writer do not block one another. No
-    connection is kept, so a process may fork before it uses the log. Raises `PredictionLogError`
-    for a URL that cannot be used, a database that does not answer or cannot be written, and a table
-    of one of our names with other columns, which is left as it is.
-    """
-    parsed = _parsed(url)
-    if parsed.get_backend_name() == "sqlite":
-        # the pool lends a connection to one thread after another
-        options: dict[str, Any] = {"timeout": PATIENCE, "check_same_thread": False}
-        folder = Path(parsed.database or "").parent
-        if not folder.is_dir():
-            raise PredictionLogError(
-                f"{_shown(parsed)}: there is no folder {folder}; create it first"
-            )
-    else:
-        options = {"connect_timeout": PATIENCE}
-        # it warns of each statement that fails in a batch, which is raised as well
-        logging.getLogger("psycopg").setLevel(logging.ERROR)
-    try:
-        engine = sa.create_engine(parsed, connect_args=options, pool_pre_ping=True)
-    except ImportError as error:
-        raise PredictionLogError(
-            f"{_shown(parsed)}: the driver is not installed ({line(error)}); pip install -r "
-            "requirements.txt"
-        ) from None
-    if engine.dialect.name == "sqlite":
-        # The file is synced when the WAL is folded into it, not at each commit. What was committed
-        # outlives the process all the same; a power cut may take the last seconds.
-        # Deleted texts are overwritten, not only forgotten.
-        pragmas = "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON"
-        sa.event.listen(engine, "connect", lambda connection, _: connection.executescript(pragmas))
-    try:
-        with _alone(engine) as connection:
-            _make_tables(connection)
-    except (SQLAlchemyError, OSError) as error:
-        raise PredictionLogError(
-            f"{_shown(parsed)}: the prediction log cannot be opened ({_reason(error)}); start, "
-            "unlock or unprotect that database, or name another"
-        ) from None
-    finally:
-        engine.dispose()
-    return PredictionLog(engine)
+    """Open the log, and make the tables that are missing. Raises as `open_engine` does."""
+    return PredictionLog(open_engine(url, METADATA))
 
 
 @contextmanager
 def existing_log(url: str) -> Iterator[PredictionLog]:
     """Open a log that exists, to read it. Raises `WindowError` and `PredictionLogError`."""
-    parsed = _parsed(url)
+    parsed = parsed_url(url)
     if parsed.get_backend_name() == "sqlite":
         file = Path(parsed.database or "").resolve()
         if not _has_log(file):
-            raise WindowError(f"{_shown(parsed)}: no prediction log there; {SERVE}")
+            raise WindowError(f"{shown(parsed)}: no prediction log there; {SERVE}")
     with closing(open_log(url)) as log:
         yield log
 
@@ -505,7 +438,7 @@ class PredictionLog:
                 "give an earlier --since"
             )
         return WindowError(
-            f"{_shown(self._engine.url)}: no answers of version {version}{to} among the "
+            f"{shown(self._engine.url)}: no answers of version {version}{to} among the "
             f"{self.counts()['predictions']:,} predictions of the log"
             f"{' (`--source all` counts the others)' if to else ''}; {SERVE}"
         )
@@ -598,8 +531,8 @@ class PredictionLog:
             raise ValueError(f"not to be stored: {str(error.orig).splitlines()[0]}") from None
         except SQLAlchemyError as error:
             raise PredictionLogError(
-                f"{_shown(self._engine.url)}: the prediction log does not answer "
-                f"({_reason(error)}); start or unlock that database"
+                f"{shown(self._engine.url)}: the prediction log does not answer "
+                f"({reason(error)}); start or unlock that database"
             ) from None
 
 
@@ -646,111 +579,3 @@ def _has_log(file: Path) -> bool:
             return bool(connection.execute(query, (PREDICTIONS.name,)).fetchone()[0])
         except sqlite3.Error:
             return True  # `open_log` reports what is wrong
-
-
-def _kept(engine: sa.Engine) -> sa.Engine:
-    """Make the file if it is missing, and forbid it to all but its owner, with its journals.
-
-    SQLite gives a journal that it makes the permissions of the database. Where the file belongs to
-    somebody else, that is said.
-    """
-    file = Path(engine.url.database or "").resolve()  # SQLite puts journals beside a link's target
-    try:
-        with suppress(FileExistsError):
-            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
-        for ending in ("", "-wal", "-shm", "-journal"):
-            part = file.with_name(file.name + ending)
-            with suppress(FileNotFoundError):
-                if part.stat().st_mode & 0o077:
-                    part.chmod(OWNER_ONLY)
-    except OSError as error:  # that it cannot be opened is said when it is
-        if file.exists():
-            _log.warning(
-                "%s holds customers' texts, and others may read it: chmod 600 fails (%s)",
-                file,
-                error.strerror,
-            )
-    return engine
-
-
-def _parsed(url: str) -> sa.URL:
-    """Return the URL with the driver that is used for it. What cannot be read is not shown.
-
-    For the public form of `SENTIMENT_LOG_URL` it is that, with its secrets.
-    """
-    remember(url)
-    parsed, named = _read(url), os.environ.get(LOG_URL)
-    if named and named != url:
-        with suppress(PredictionLogError):
-            whole = _read(named)
-            if _public(whole) == parsed:
-                return whole
-    return parsed
-
-
-def _public(url: sa.URL) -> sa.URL:
-    options = {name: url.query[name] for name in url.query if not SECRET_OPTION.search(name)}
-    return url.set(query=options)._replace(password=None)
-
-
-def _read(url: str) -> sa.URL:
-    try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        raise PredictionLogError(f"the log's URL cannot be read; {EXPECTED}") from None
-    driver = DRIVERS.get(parsed.drivername)
-    if driver is None:
-        raise PredictionLogError(
-            f"{parsed.drivername}: the log cannot be kept in such a database; {EXPECTED}"
-        )
-    # the end of a password would be taken for the host or the database, and shown
-    if parsed.host and "@" in f"{parsed.host}{parsed.database}":
-        raise PredictionLogError("the log's URL has two @; write the one in a password as %40")
-    elsewhere = parsed.host or parsed.username or parsed.database in (None, "", ":memory:")
-    if driver == DRIVERS["sqlite"] and elsewhere:
-        raise PredictionLogError(f"the log's URL names no SQLite file; {EXPECTED}")
-    return parsed.set(drivername=driver)
-
-
-@contextmanager
-def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Begin a transaction in which no other process opens the log."""
-    if engine.dialect.name == "sqlite":
-        lock = FileLock(f"{engine.url.database}.lock", timeout=PATIENCE)
-        with lock, _kept(engine).begin() as connection:
-            # stays with the file; two processes that switch at once would fail without waiting
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            # the driver begins no transaction for CREATE TABLE; without one a kill could leave half
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
-    else:
-        with engine.begin() as connection:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
-            yield connection
-
-
-def _make_tables(connection: sa.Connection) -> None:
-    found = sa.inspect(connection)
-    for table in METADATA.sorted_tables:
-        if not found.has_table(table.name):
-            continue
-        there = {str(column["name"]) for column in found.get_columns(table.name)}
-        ours = set(table.columns.keys())
-        if there != ours:
-            missing, unexpected = sorted(ours - there), sorted(there - ours)
-            raise PredictionLogError(
-                f"{_shown(connection.engine.url)}: the table {table.name} has another schema "
-                f"(missing: {', '.join(missing) or 'none'}; unexpected: "
-                f"{', '.join(unexpected) or 'none'}); rename or drop it, or name another database"
-            )
-    METADATA.create_all(connection)
-
-
-def _shown(url: sa.URL) -> str:
-    """Return the URL as it may be shown: without the password and options that may hold one."""
-    return url.set(query={}).render_as_string(hide_password=True)
-
-
-def _reason(error: Exception) -> str:
-    """Return what the database itself said, in one line."""
-    return line(error.orig if isinstance(error, DBAPIError) else error)

@@ -33,13 +33,13 @@ from support.prediction_logs import (
 )
 
 from sentiment.errors import PredictionLogError
+from sentiment.predictions import database
 from sentiment.predictions import log as prediction_log
 from sentiment.predictions.log import (
     LABELLED,
     LoggedComparison,
     PredictionLog,
     open_log,
-    public_log_url,
     running_comparison,
 )
 
@@ -354,7 +354,7 @@ def test_a_file_is_made_by_one_process_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that switch it to WAL at once, one is told that it is locked, now and then."""
-    monkeypatch.setattr(prediction_log, "PATIENCE", 0)
+    monkeypatch.setattr(database, "PATIENCE", 0)
     file = tmp_path / "predictions.db"
     with FileLock(f"{file}.lock"), pytest.raises(PredictionLogError, match="cannot be opened"):
         open_log(f"sqlite:///{file}")
@@ -400,15 +400,15 @@ def test_the_environment_completes_the_public_form_of_an_url(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = "postgresql://ada:g%2Fh77@127.0.0.1:1/db?sslmode=disable&sslpassword=geheim77"
-    public = public_log_url(whole)
+    public = database.public_log_url(whole)
     assert public == "postgresql+psycopg://ada@127.0.0.1:1/db?sslmode=disable"
     monkeypatch.setenv("SENTIMENT_LOG_URL", whole)
-    parsed = prediction_log._parsed(public)
+    parsed = database.parsed_url(public)
     assert parsed.password == "g/h77" and parsed.query["sslpassword"] == "geheim77"
     other = public.replace("/db", "/other")
-    assert prediction_log._parsed(other).password is None
+    assert database.parsed_url(other).password is None
     with pytest.raises(PredictionLogError, match="%40"):
-        public_log_url("postgresql://ada:p@x/geheim@127.0.0.1/db")
+        database.public_log_url("postgresql://ada:p@x/geheim@127.0.0.1/db")
 
 
 def test_a_table_of_another_schema_is_refused_and_left_alone(url: str) -> None:
@@ -475,7 +475,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
 def test_a_locked_file_is_said_and_works_again_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction_log, "PATIENCE", 0)
+    monkeypatch.setattr(database, "PATIENCE", 0)
     url = f"sqlite:///{tmp_path / 'predictions.db'}"
     with closing(open_log(url)) as log:
         log.write(rows(1))

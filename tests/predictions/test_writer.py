@@ -22,7 +22,7 @@ from support.prediction_logs import (
 )
 
 from sentiment.errors import PredictionLogError
-from sentiment.predictions import log as prediction_log
+from sentiment.predictions import database
 from sentiment.predictions import writer as log_writer
 from sentiment.predictions.log import LoggedPrediction, PredictionLog, open_log
 from sentiment.predictions.writer import LogWriter
@@ -224,7 +224,7 @@ def test_put_does_not_wait_for_a_database_that_is_held(log: PredictionLog, url: 
             began = time.perf_counter()
             taken = sum(writer.put([row]) for row in rows(3_000))
             # not one of them waited as long as a write would
-            assert time.perf_counter() - began < prediction_log.PATIENCE
+            assert time.perf_counter() - began < database.PATIENCE
             assert (taken, writer.dropped) == (1_000, 2_000)  # those being written count, too
             assert not writer.flush(0.3) and log.counts()["predictions"] == 0
         assert writer.flush(ENOUGH) and accounts(writer)[:2] == (1_000, 2_000)
