@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.commands import run_command
 from support.versions import versions_store
 
-from sentiment.__main__ import main
 from sentiment.tracking.store import Store, log_values
 
 pytestmark = pytest.mark.xdist_group("versions")  # the store is made once
@@ -24,14 +24,7 @@ def run(small_reviews: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
     def command(*arguments: str) -> tuple[int, str, str]:
         few = ("--splits", "2", "--trials", "1", "--jobs", "1", "--data", str(small_reviews))
-        capsys.readouterr()
-        try:
-            code = main(["compare", *few, *arguments])
-        except SystemExit as error:  # argparse's own way out
-            assert isinstance(error.code, int)
-            code = error.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return run_command(capsys, "compare", *few, *arguments)
 
     return command
 

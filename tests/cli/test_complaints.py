@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.commands import run_command
 from support.complaint_reviews import COUNTS, write_complaints
-
-from sentiment.__main__ import main
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -19,14 +18,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run `complaints` in this process; returns exit code, output and errors."""
 
     def command(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            code = main(["complaints", "--store", str(tmp_path / "no store"), *arguments])
-        except SystemExit as error:  # argparse's own way out
-            assert isinstance(error.code, int)
-            code = error.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return run_command(capsys, "complaints", "--store", str(tmp_path / "no store"), *arguments)
 
     return command
 

@@ -15,7 +15,13 @@ import pytest
 from conftest import PROJECT
 
 from sentiment.__main__ import MODULES
-from sentiment.cli.options import parse_command, parse_experiment, parse_flow, reading_of
+from sentiment.cli.options import (
+    is_loopback,
+    parse_command,
+    parse_experiment,
+    parse_flow,
+    reading_of,
+)
 
 Parse = Callable[[list[str]], Namespace]
 SCRIPTS: dict[str, Parse] = {
@@ -343,3 +349,14 @@ def test_a_file_that_is_not_there_is_said_before_anything_is_imported(
     assert left.value.code == 2 and "no.csv: no such file" in capsys.readouterr().err
     parse_experiment(["--data", str(tmp_path)], look=True)
     assert parse_experiment(["--data", "no.csv"]).data == "no.csv"
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        *(("127.0.0.1", True), ("127.0.0.2", True), ("::1", True), ("0:0:0:0:0:0:0:1", True)),
+        *(("LOCALHOST", True), ("0.0.0.0", False), ("192.168.0.7", False), ("example.org", False)),
+    ],
+)
+def test_what_is_loopback_is_told_by_the_address(host: str, own: bool) -> None:
+    assert is_loopback(host) is own

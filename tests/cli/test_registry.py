@@ -15,6 +15,7 @@ import pytest
 import skops.io
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from support.commands import run_command
 from support.versions import aliases, force, snapshot, twin, versions_store, write_noisy
 
 import sentiment_mlflow_optuna as experiment
@@ -56,14 +57,9 @@ def run(store: Store, capsys: pytest.CaptureFixture[str]) -> Command:
     def command(*arguments: str) -> tuple[int, str, str]:
         reviews = str(store.folder / "reviews.csv")
         data = ("--data", reviews) if "production" in arguments else ()
-        capsys.readouterr()
-        try:
-            code = main([arguments[0], "--store", str(store.folder), *data, *arguments[1:]])
-        except SystemExit as error:  # argparse's own way out
-            assert isinstance(error.code, int)
-            code = error.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return run_command(
+            capsys, arguments[0], "--store", str(store.folder), *data, *arguments[1:]
+        )
 
     return command
 
